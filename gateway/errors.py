@@ -1,0 +1,44 @@
+"""The four ways a thing can go wrong here, told apart by who must be told.
+
+An error class says what happens next, not what happened: the reason is its message. Raise one of these; the
+cause is chained. Only ``workers.py`` catches what is none of them.
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """Isobridge could not do what was asked."""
+
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__(reason or (self.__doc__ or "").strip().splitlines()[0])
+
+    @property
+    def reason(self) -> str:
+        """One sentence a person can act on. Never holds patient data."""
+        return str(self.args[0])
+
+
+class Misconfigured(GatewayError):
+    """The settings or mappings are wrong: do not start. Holds every complaint at once, one per line."""
+
+    def __init__(self, complaints: str | list[str]) -> None:
+        lines = [complaints] if isinstance(complaints, str) else list(complaints)
+        self.complaints = lines
+        super().__init__("\n".join(lines))
+
+
+class Rejected(GatewayError):
+    """The sender must be told now: nothing was kept, or it was kept in quarantine under this DIMSE status."""
+
+    def __init__(self, reason: str, *, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Quarantined(GatewayError):
+    """A human must look: the object is kept, with this reason, and can be replayed."""
+
+
+class Retryable(GatewayError):
+    """The clock must be told: the same work will be tried again later, unchanged."""

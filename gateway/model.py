@@ -1,0 +1,145 @@
+"""The nouns that travel between the stages. All are frozen and valid once constructed.
+
+A stage is a function from one of these to the next::
+
+    bytes -> Instance (receive, spool) -> Record (normalise) -> Study | Dossier (gather) -> Bundle (render) -> Receipt
+
+Values inside a :class:`Record` are plain JSON trees (``str``, ``int``, ``Decimal``, ``bool``, ``list``, ``dict``), so that
+what the ledger stores, what the golden files show and what the templates read is one and the same thing. A number with
+a unit is always ``{"value": Decimal, "unit": UCUM}``; a coded value is always ``{"system", "code", "text"}``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+#: A JSON tree. Numbers are ``int`` or ``Decimal``, never ``float``.
+Json: TypeAlias = Any
+JsonObject: TypeAlias = dict[str, Any]
+
+
+class Door(StrEnum):
+    """Where an object came in."""
+
+    DIMSE = "dimse"  #: C-STORE from a scanner or PACS
+    STOW = "stow"  #: DICOMweb STOW-RS
+    FOLDER = "folder"  #: a watched folder
+    ADOPTED = "adopted"  #: found in the spool without a row at start-up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One object received once: who brought it, through which door, when."""
+
+    door: Door
+    calling_ae: str
+    called_ae: str
+    peer: str  #: network address of the sender, without port
+    received_at: dt.datetime  #: aware, UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One SOP instance with one content, durable in the spool.
+
+    ``digest`` is the lower-case hex SHA-256 of the transfer syntax UID (ASCII) followed by the data set bytes as received.
+    File meta is left out, because it carries the AE titles of each transport.
+    """
+
+    digest: str
+    day: str  #: the day-partition that holds the file, ``YYYY-MM-DD`` (UTC)
+    size_bytes: int  #: of the data set, without preamble and file meta
+    transfer_syntax_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """A number that knows its unit (UCUM)."""
+
+    value: Decimal
+    unit: str
+
+    def as_json(self) -> JsonObject:
+        return {"value": self.value, "unit": self.unit}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concept:
+    """A coded value. ``code`` may be absent: then only the sender's text is known."""
+
+    system: str | None
+    code: str | None
+    text: str
+
+    def as_json(self) -> JsonObject:
+        pairs = {"system": self.system, "code": self.code, "text": self.text}
+        return {key: value for key, value in pairs.items() if value}
+
+
+class Severity(StrEnum):
+    """How bad an issue is, by consequence."""
+
+    ERROR = "error"  #: the field is withheld and a human should know
+    WARNING = "warning"  #: published, but repaired, flagged or incomplete
+    INFORMATION = "information"  #: worth a line in the record, nothing to do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue:
+    """Something a mapping or a stage found. Never holds patient data: no values of identifying elements."""
+
+    field: str  #: the field's name, e.g. ``administration.activity``
+    reason: str  #: a sentence a nurse could read
+    severity: Severity = Severity.ERROR
+
+    def as_json(self) -> JsonObject:
+        return {"field": self.field, "reason": self.reason, "severity": str(self.severity)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFields:
+    """What a mapping read that is the same for (nearly) all instances of a series: stored once, by ``key``.
+
+    ``sources`` tells for each field which path its value came from: promise 4, every value is explained.
+    """
+
+    key: str  #: SHA-256 of the canonical JSON of all other members: equal content, equal key
+    mapping: str
+    mapping_version: str
+    patient: JsonObject
+    study: JsonObject
+    series: JsonObject
+    device: JsonObject
+    administrations: tuple[JsonObject, ...] = ()
+    issues: tuple[Issue, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a mapping read from one instance."""
+
+    shared: SharedFields
+    instance: JsonObject
+    issues: tuple[Issue, ...] = ()  #: those of the instance level; the others stand in ``shared``
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What the receiver tells the ledger about one object, after the bytes are durable.
+
+    ``reason`` is set when the object went to quarantine at the door; its UIDs may then be empty strings.
+    """
+
+    arrival: Arrival
+    instance: Instance
+    status: int  #: the DIMSE status that was answered, e.g. 0x0000
+    reason: str | None = None
