@@ -67,7 +67,7 @@ def parse(content: bytes | str, *, name: str) -> Document:
 def _refuse_aliases(content: bytes | str, name: str) -> None:
     for event in yaml.parse(content, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             raise Misconfigured(f"{name}:{line}: anchors and aliases are not allowed; write the value out")
 
 

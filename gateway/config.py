@@ -1,0 +1,324 @@
+"""Settings: the only reader of the settings file and of the environment.
+
+Three sources, later ones win: the file, ``ISOBRIDGE_SECTION__KEY`` in the environment, ``--set section.key=value``. Every complaint is
+collected and raised at once as :class:`Misconfigured`, with file and line. The defaults below run on loopback as they stand; each
+option is explained once, in ``config/gateway.yaml`` (a test compares the two).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from gateway import yamlfile
+from gateway.errors import Misconfigured
+
+ENVIRONMENT_PREFIX = "ISOBRIDGE_"
+
+#: PS3.5 6.2, AE: printable, no backslash, no leading or trailing blank here.
+_AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    name: str = "example"
+    timezone: str = "Europe/Brussels"
+    patient_id_system: str = "urn:isobridge:patient-id"
+    accession_system: str = "urn:isobridge:accession"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    directory: Path = Path("data")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receive:
+    bind: str = "127.0.0.1:11112"
+    ae_title: str = "ISOBRIDGE"
+    check_called_ae: bool = False
+    calling_aes: tuple[str, ...] = ()
+    behind_tls_proxy: bool = False
+    accept_raw_data: bool = False
+    max_associations: int = 50
+    max_pdu_kilobytes: int = 128
+    max_object_megabytes: int = 2048
+    request_timeout_secs: int = 10
+    pdu_timeout_secs: int = 30
+    idle_timeout_secs: int = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spool:
+    acknowledge_after: Literal["file", "row"] = "file"
+    reserve_megabytes: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mappings:
+    directory: Path = Path("mappings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gather:
+    quiet_secs: int = 60
+    quiet_cap_secs: int = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    lease_secs: int = 60
+    batch_instances: int = 200
+    poll_millisecs: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    retry_for_hours: int = 72
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    bind: str = "127.0.0.1:8080"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. ``daemon.py`` hands each part its own small section; nobody reads this whole."""
+
+    site: Site = field(default_factory=Site)
+    data: Data = field(default_factory=Data)
+    identity: Identity = field(default_factory=Identity)
+    receive: Receive = field(default_factory=Receive)
+    spool: Spool = field(default_factory=Spool)
+    ledger: Ledger = field(default_factory=Ledger)
+    mappings: Mappings = field(default_factory=Mappings)
+    gather: Gather = field(default_factory=Gather)
+    work: Work = field(default_factory=Work)
+    publish: Publish = field(default_factory=Publish)
+    store: Store = field(default_factory=Store)
+    web: Web = field(default_factory=Web)
+    log: Log = field(default_factory=Log)
+
+    @property
+    def spool_directory(self) -> Path:
+        return self.data.directory / "spool"
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger.url or f"sqlite:///{self.data.directory / 'ledger.db'}"
+
+    @property
+    def store_url(self) -> str:
+        return self.store.url or f"sqlite:///{self.data.directory / 'store.db'}"
+
+    @property
+    def key_file(self) -> Path:
+        return self.identity.key_file or self.data.directory / "keys" / "installation.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings with, for each ``section.key``, where its value came from."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    value: Any
+    origin: str
+
+
+def load(path: Path | None, *, environment: Mapping[str, str] | None = None, overrides: Iterable[str] = ()) -> Loaded:
+    """Read, merge and check all settings. Raises :class:`Misconfigured` with every complaint at once."""
+    complaints: list[str] = []
+    given: dict[tuple[str, str], _Given] = {}
+    if path is not None:
+        given.update(_from_file(yamlfile.read(path), complaints))
+    given.update(_from_environment(environment or {}, complaints))
+    given.update(_from_overrides(overrides, complaints))
+    settings, origins = _build(given, complaints)
+    if not complaints:
+        complaints.extend(_check(settings, origins))
+    if complaints:
+        raise Misconfigured(complaints)
+    return Loaded(settings, origins)
+
+
+def address(bind: str) -> tuple[str, int]:
+    """``host:port`` or ``[v6]:port`` as a pair. Raises ``ValueError`` when it is neither."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:]+)\]|([^:\[\]]+)):(\d{1,5})", bind)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(f"'{bind}' is not host:port")
+    return match[1] or match[2], int(match[3])
+
+
+def is_loopback(bind: str) -> bool:
+    host, _ = address(bind)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _from_file(document: yamlfile.Document, complaints: list[str]) -> dict[tuple[str, str], _Given]:
+    if not isinstance(document.data, dict):
+        complaints.append(f"{document.where(())}: expected sections such as 'receive:'")
+        return {}
+    given: dict[tuple[str, str], _Given] = {}
+    for section, keys in document.data.items():
+        if keys is None:
+            continue
+        if not isinstance(keys, dict):
+            complaints.append(f"{document.where((section,))}: '{section}' must hold 'key: value' lines")
+            continue
+        for key, value in keys.items():
+            given[section, key] = _Given(value, document.where((section, key)))
+    return given
+
+
+def _from_environment(environment: Mapping[str, str], complaints: list[str]) -> dict[tuple[str, str], _Given]:
+    given: dict[tuple[str, str], _Given] = {}
+    for name, text in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX) or "__" not in name:
+            continue
+        section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        given[section, key] = _Given(_parse_text(text, name, complaints), f"environment {name}")
+    return given
+
+
+def _from_overrides(overrides: Iterable[str], complaints: list[str]) -> dict[tuple[str, str], _Given]:
+    given: dict[tuple[str, str], _Given] = {}
+    for override in overrides:
+        match = re.fullmatch(r"([a-z_]+)\.([a-z_]+)=(.*)", override)
+        if match is None:
+            complaints.append(f"--set {override}: expected section.key=value")
+            continue
+        given[match[1], match[2]] = _Given(_parse_text(match[3], f"--set {match[1]}.{match[2]}", complaints), "--set")
+    return given
+
+
+def _parse_text(text: str, origin: str, complaints: list[str]) -> Any:
+    try:
+        return yamlfile.parse(text, name=origin).data if text else ""
+    except Misconfigured as error:
+        complaints.extend(error.complaints)
+        return ""
+
+
+def _build(given: Mapping[tuple[str, str], _Given], complaints: list[str]) -> tuple[Settings, dict[str, str]]:
+    origins: dict[str, str] = {}
+    sections = get_type_hints(Settings)
+    for (section, key), entry in given.items():
+        known = [f.name for f in dataclasses.fields(sections[section])] if section in sections else list(sections)
+        word = key if section in sections else section
+        if section not in sections or key not in known:
+            complaints.append(
+                f"{entry.origin}: unknown {'option' if section in sections else 'section'} '{word}'{_hint(word, known)}"
+            )
+    built: dict[str, Any] = {}
+    for section, kind in sections.items():
+        values: dict[str, Any] = {}
+        hints = get_type_hints(kind)
+        for option in dataclasses.fields(kind):
+            entry = given.get((section, option.name), _Given(None, "default"))
+            origins[f"{section}.{option.name}"] = entry.origin
+            if entry.origin == "default":
+                continue
+            try:
+                values[option.name] = _convert(entry.value, hints[option.name])
+            except ValueError as error:
+                complaints.append(f"{entry.origin}: {section}.{option.name} {error}")
+        built[section] = kind(**values)
+    return Settings(**built), origins
+
+
+def _hint(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """One value as its declared type, or ``ValueError`` with the end of the sentence '<option> ...'."""
+    origin = get_origin(kind)
+    if origin in (Union, UnionType):
+        return None if value is None else _convert(value, next(arm for arm in get_args(kind) if arm is not type(None)))
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"must be one of {', '.join(map(str, get_args(kind)))}")
+        return value
+    if origin is tuple:
+        items = value if isinstance(value, list) else [part for part in str(value).split(",") if part]
+        return tuple(str(item).strip() for item in items)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is int and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if kind is str and isinstance(value, (str, int, Decimal)) and str(value):
+        return str(value)
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    words = {bool: "true or false", int: "a whole number, 0 or more", str: "a text", Path: "a path"}
+    raise ValueError(f"must be {words.get(kind, 'of another type')}")
+
+
+def _check(settings: Settings, origins: Mapping[str, str]) -> Iterable[str]:
+    """What no single option can tell: addresses, zones, and that nobody gets in by default (promise 7)."""
+    for option, bind in (("receive.bind", settings.receive.bind), ("web.bind", settings.web.bind)):
+        try:
+            address(bind)
+        except ValueError as error:
+            yield f"{origins[option]}: {option}: {error}"
+            return
+    try:
+        _ = settings.site.zone
+    except (ZoneInfoNotFoundError, ValueError):
+        yield f"{origins['site.timezone']}: site.timezone: '{settings.site.timezone}' is not a known time zone"
+    if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?", settings.receive.ae_title):
+        yield f"{origins['receive.ae_title']}: receive.ae_title must be 1 to 16 printable characters without backslash (PS3.5 6.2, AE)"
+    if not is_loopback(settings.receive.bind) and not (settings.receive.behind_tls_proxy and settings.receive.calling_aes):
+        yield (
+            f"{origins['receive.bind']}: receive.bind is not loopback: an open DICOM port lets anybody in; "
+            "set receive.behind_tls_proxy and list receive.calling_aes first"
+        )
+    if not is_loopback(settings.web.bind):
+        yield (
+            f"{origins['web.bind']}: web.bind must be a loopback address: this release has no log-in of its own; "
+            "put a reverse proxy with TLS and authentication in front of it"
+        )
