@@ -1,0 +1,1 @@
+"""What hospital IT uses at the bench: sample data, sending, echo. Calls the pipeline, owns no logic of it."""
