@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ TORSO_MM = 720.0
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Labels: TypeAlias = npt.NDArray[np.uint8]
+TissueT = TypeVar("TissueT", bound=int)
 Point: TypeAlias = tuple[float, float, float]
 
 
@@ -137,7 +138,7 @@ def _window(axis: FloatArray, low: float, high: float) -> slice:
     return slice(int(np.searchsorted(axis, low)), int(np.searchsorted(axis, high, side="right")))
 
 
-def look_up(labels: Labels, values: Mapping[int, float]) -> FloatArray:
+def look_up(labels: Labels, values: Mapping[TissueT, float]) -> FloatArray:
     """The value of each voxel's tissue; a tissue without a value counts as 0."""
     table = np.zeros(256, dtype=np.float32)
     for tissue, value in values.items():
@@ -166,7 +167,7 @@ def _smooth_axis(volume: FloatArray, sigma: float, axis: int) -> FloatArray:
     return blurred
 
 
-def pet_volume(grid: Grid, parts: Iterable[Part], suv: Mapping[int, float], *, seed: int, noise: float = 0.45) -> FloatArray:
+def pet_volume(grid: Grid, parts: Iterable[Part], suv: Mapping[TissueT, float], *, seed: int, noise: float = 0.45) -> FloatArray:
     """Uptake in SUV (g/ml) as a scanner would show it: counting noise, then a point spread of about 6 mm full width.
 
     The noise grows with the square root of the signal, as counts do; ``noise`` is its standard deviation at SUV 1 before
@@ -179,7 +180,7 @@ def pet_volume(grid: Grid, parts: Iterable[Part], suv: Mapping[int, float], *, s
 
 
 def ct_volume(
-    grid: Grid, parts: Iterable[Part], hounsfield: Mapping[int, float], *, seed: int, noise_hu: float = 16.0
+    grid: Grid, parts: Iterable[Part], hounsfield: Mapping[TissueT, float], *, seed: int, noise_hu: float = 16.0
 ) -> FloatArray:
     """Hounsfield units of a low-dose CT: slightly soft edges, even noise."""
     density = smooth(look_up(paint(grid, parts), hounsfield), (0.0, 0.6, 0.6))
