@@ -1,0 +1,40 @@
+"""The ledger: what is known about every object, study, fact and delivery, and who works on it now.
+
+The receiver, the workers and the pages meet here and nowhere else. Five rooms share one database; each is small enough to read:
+:class:`~gateway.spool.intake.Intake`, :class:`~gateway.spool.stages.Stages`, :class:`~gateway.spool.subjects.Subjects`,
+:class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.overview.Overview`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.database import Database
+from gateway.spool.deliveries import Deliveries
+from gateway.spool.intake import Intake
+from gateway.spool.overview import Overview
+from gateway.spool.stages import Stages
+from gateway.spool.subjects import Subjects
+from gateway.spool.timers import QuietPolicy, Timers
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Ledger:
+    """All rooms over one database. Opening it does not migrate; the supervisor does, once, before the roles start."""
+
+    def __init__(self, url: str, quiet: QuietPolicy | None = None) -> None:
+        self.database = Database(url)
+        timers = Timers(self.database, quiet or QuietPolicy(quiet_secs=60, cap_secs=3600))
+        self.intake = Intake(self.database)
+        self.stages = Stages(self.database, timers)
+        self.subjects = Subjects(self.database, timers)
+        self.deliveries = Deliveries(self.database)
+        self.overview = Overview(self.database)
+
+    def migrate(self) -> None:
+        """Bring the schema up to date. Raises :class:`~gateway.errors.Misconfigured` when a newer release wrote it."""
+        self.database.migrate(MIGRATIONS)
+
+    def close(self) -> None:
+        self.database.close()

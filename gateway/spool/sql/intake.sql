@@ -1,0 +1,42 @@
+-- What the receiver writes, and what the start-up sweep compares.
+
+-- name: insert_series
+INSERT INTO series (series_uid, study_uid, sop_class_uid, transfer_syntax_uid)
+VALUES (:series_uid, :study_uid, :sop_class_uid, :transfer_syntax_uid)
+ON CONFLICT DO NOTHING
+
+-- name: select_series
+SELECT id FROM series
+WHERE series_uid = :series_uid AND study_uid = :study_uid
+  AND sop_class_uid = :sop_class_uid AND transfer_syntax_uid = :transfer_syntax_uid
+
+-- name: insert_arrival
+INSERT INTO arrival (door, calling_ae, called_ae, peer, received_at, digest, status)
+VALUES (:door, :calling_ae, :called_ae, :peer, :received_at, :digest, :status)
+
+-- name: insert_instance
+-- A re-send of the same bytes changes nothing; neither does another content of a UID that is already worked on (next query).
+INSERT INTO instance (series_id, sop_instance_uid, digest, day, size_bytes, state, reason)
+VALUES (:series_id, :sop_instance_uid, :digest, :day, :size_bytes, :state, :reason)
+ON CONFLICT DO NOTHING
+
+-- name: insert_conflict
+-- The same SOP Instance UID with other bytes: both are kept, the first stays published, a human decides.
+INSERT INTO instance (series_id, sop_instance_uid, digest, day, size_bytes, state, reason)
+SELECT CAST(:series_id AS BIGINT), CAST(:sop_instance_uid AS TEXT), :digest, CAST(:day AS TEXT),
+       CAST(:size_bytes AS BIGINT), 'conflict', CAST(:conflict_reason AS TEXT)
+WHERE NOT EXISTS (SELECT 1 FROM instance WHERE sop_instance_uid = :sop_instance_uid AND digest = :digest)
+ON CONFLICT DO NOTHING
+
+-- name: select_day
+-- Where the ledger says the bytes of a digest stand; a file of the same digest in another day-partition is a spare copy.
+SELECT day FROM instance WHERE digest = :digest
+
+-- name: known_digests
+SELECT digest FROM instance WHERE digest IN :digests
+
+-- name: closed_days
+SELECT day FROM day_closed
+
+-- name: close_day
+INSERT INTO day_closed (day) VALUES (:day) ON CONFLICT DO NOTHING

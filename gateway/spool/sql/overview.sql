@@ -1,0 +1,36 @@
+-- What people ask: counts, lists, one item. Nothing here writes.
+
+-- name: instance_counts
+SELECT state, COUNT(*) AS n FROM instance GROUP BY state
+
+-- name: delivery_counts
+SELECT target, state, COUNT(*) AS n FROM delivery GROUP BY target, state
+
+-- name: arrival_count
+SELECT COUNT(*) AS n FROM arrival
+
+-- name: instances_in_state
+SELECT i.id, i.digest, i.sop_instance_uid, s.study_uid, i.state, i.reason, i.size_bytes, i.day
+FROM instance i JOIN series s ON s.id = i.series_id WHERE i.state = :state ORDER BY i.id DESC LIMIT :limit
+
+-- name: instances_like
+-- By the first hex digits of the digest (lower and upper bound), or by UID.
+SELECT i.id, i.digest, i.sop_instance_uid, s.study_uid, i.state, i.reason, i.size_bytes, i.day
+FROM instance i JOIN series s ON s.id = i.series_id
+WHERE (i.digest >= :low AND i.digest <= :high) OR i.sop_instance_uid = :uid OR s.study_uid = :uid ORDER BY i.id LIMIT :limit
+
+-- name: arrivals_of
+SELECT door, calling_ae, called_ae, peer, received_at, status FROM arrival WHERE digest = :digest ORDER BY id
+
+-- name: record_of
+SELECT r.fields, r.issues, sh.body FROM record r JOIN shared sh ON sh.id = r.shared_id WHERE r.instance_id = :id
+
+-- name: deliveries_in_state
+SELECT d.id, d.target, d.state, d.attempts, d.reason, d.next_attempt_at, v.kind, v.subject_key, v.version
+FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id WHERE d.state = :state ORDER BY d.id DESC LIMIT :limit
+
+-- name: open_subjects
+SELECT (SELECT COUNT(*) FROM study WHERE next_quiet_at IS NOT NULL) + (SELECT COUNT(*) FROM dossier WHERE next_quiet_at IS NOT NULL) AS n
+
+-- name: subject_versions
+SELECT kind, COUNT(*) AS n FROM subject_version GROUP BY kind

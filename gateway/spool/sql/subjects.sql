@@ -1,0 +1,101 @@
+-- Studies and dossiers: their timers, their records, their versions.
+
+-- name: study_timer
+SELECT versions, open_since FROM study WHERE uid = :key
+
+-- name: dossier_timer
+SELECT versions, open_since FROM dossier WHERE patient_key = :key
+
+-- name: study_touch
+INSERT INTO study (uid, next_quiet_at, open_since) VALUES (:key, :due, :open_since)
+ON CONFLICT (uid) DO UPDATE SET next_quiet_at = excluded.next_quiet_at, open_since = excluded.open_since
+
+-- name: dossier_touch
+INSERT INTO dossier (patient_key, next_quiet_at, open_since) VALUES (:key, :due, :open_since)
+ON CONFLICT (patient_key) DO UPDATE SET next_quiet_at = excluded.next_quiet_at, open_since = excluded.open_since
+
+-- name: study_due
+-- A study is quiet when its timer has run out and nothing of it still waits for a worker.
+SELECT uid AS key, next_quiet_at, lease_token FROM study
+WHERE next_quiet_at <= :now AND (lease_until IS NULL OR lease_until < :now)
+  AND NOT EXISTS (
+    SELECT 1 FROM series s JOIN instance i ON i.series_id = s.id WHERE s.study_uid = study.uid AND i.state = 'received'
+  )
+ORDER BY next_quiet_at LIMIT 1 /*skip_locked*/
+
+-- name: dossier_due
+SELECT patient_key AS key, next_quiet_at, lease_token FROM dossier
+WHERE next_quiet_at <= :now AND (lease_until IS NULL OR lease_until < :now)
+ORDER BY next_quiet_at LIMIT 1 /*skip_locked*/
+
+-- name: study_lease
+UPDATE study SET lease_token = lease_token + 1, lease_until = :until WHERE uid = :key AND lease_token = :token
+
+-- name: dossier_lease
+UPDATE dossier SET lease_token = lease_token + 1, lease_until = :until WHERE patient_key = :key AND lease_token = :token
+
+-- name: study_records
+-- Held instances are read too: which of two patients a study belongs to is decided anew from the whole set.
+SELECT r.instance_id, r.shared_id, r.fields, r.issues, i.state
+FROM record r JOIN instance i ON i.id = r.instance_id JOIN series s ON s.id = i.series_id
+WHERE s.study_uid = :key AND i.state IN ('normalised', 'conflict')
+
+-- name: shared_bodies
+SELECT id, patient_key, body FROM shared WHERE id IN :ids
+
+-- name: dossier_shared
+-- What the patient's records say, without their instances: only what at least one published instance still says.
+SELECT sh.id, sh.patient_key, sh.body FROM shared sh
+WHERE sh.patient_key = :key AND EXISTS (
+  SELECT 1 FROM record r JOIN instance i ON i.id = r.instance_id WHERE r.shared_id = sh.id AND i.state = 'normalised'
+)
+ORDER BY sh.key
+
+-- name: hold_instance
+UPDATE instance SET state = 'conflict', reason = :reason WHERE id = :id AND state = 'normalised'
+
+-- name: release_instance
+UPDATE instance SET state = 'normalised', reason = NULL WHERE id = :id AND state = 'conflict'
+
+-- name: last_version
+SELECT version, content_hash FROM subject_version WHERE kind = :kind AND subject_key = :key ORDER BY version DESC LIMIT 1
+
+-- name: insert_version
+INSERT INTO subject_version (kind, subject_key, version, patient_key, state, content_hash, sealed_at, bundle)
+VALUES (:kind, :key, :version, :patient_key, 'sealed', :content_hash, :sealed_at, :bundle)
+RETURNING id
+
+-- name: supersede_versions
+UPDATE subject_version SET state = 'superseded' WHERE kind = :kind AND subject_key = :key AND version < :version AND state = 'sealed'
+
+-- name: supersede_deliveries
+UPDATE delivery SET state = 'superseded', reason = NULL
+WHERE state IN ('pending', 'parked') AND subject_version_id IN (
+  SELECT id FROM subject_version WHERE kind = :kind AND subject_key = :key AND version < :version
+)
+
+-- name: insert_delivery
+INSERT INTO delivery (target, subject_version_id, partition_key, state, created_at, next_attempt_at)
+VALUES (:target, :subject_version_id, :partition_key, 'pending', :now, :now)
+
+-- name: study_settle
+-- The timer is cleared only if nothing arrived since the subject was leased.
+UPDATE study SET patient_key = :patient_key, versions = versions + :grown, lease_until = NULL,
+  open_since = CASE WHEN next_quiet_at = :seen THEN NULL ELSE open_since END,
+  next_quiet_at = CASE WHEN next_quiet_at = :seen THEN NULL ELSE next_quiet_at END
+WHERE uid = :key AND lease_token = :token
+
+-- name: dossier_settle
+UPDATE dossier SET versions = versions + :grown, lease_until = NULL,
+  open_since = CASE WHEN next_quiet_at = :seen THEN NULL ELSE open_since END,
+  next_quiet_at = CASE WHEN next_quiet_at = :seen THEN NULL ELSE next_quiet_at END
+WHERE patient_key = :key AND lease_token = :token
+
+-- name: select_alias
+SELECT alias, administration_id FROM administration_alias WHERE patient_key = :patient_key
+
+-- name: insert_administration
+INSERT INTO administration (id, patient_key) VALUES (:id, :patient_key) ON CONFLICT DO NOTHING
+
+-- name: insert_alias
+INSERT INTO administration_alias (patient_key, alias, administration_id) VALUES (:patient_key, :alias, :id) ON CONFLICT DO NOTHING

@@ -1,0 +1,48 @@
+"""When a subject is quiet: the rule, and the timers, which stand in the ledger so that a restart forgets nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import Connection
+
+from gateway.database import Database
+
+#: Beyond this many doublings the cap has long been reached.
+_MOST_DOUBLINGS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietPolicy:
+    """A subject is gathered when nothing new came for ``quiet_secs``, doubled with each version up to ``cap_secs``.
+
+    A subject that never falls quiet is gathered ``cap_secs`` after its first change all the same: late is better than never.
+    """
+
+    quiet_secs: float
+    cap_secs: float
+
+    def due(self, *, now: float, versions: int, open_since: float | None) -> tuple[float, float]:
+        """``(next_quiet_at, open_since)`` after a change at ``now``; seconds since 1970."""
+        opened = now if open_since is None else open_since
+        wait = min(self.quiet_secs * 2 ** min(versions, _MOST_DOUBLINGS), max(self.cap_secs, self.quiet_secs))
+        return min(now + wait, opened + max(self.cap_secs, wait)), opened
+
+
+class Timers:
+    """Sets the timers of studies and dossiers, inside the transaction of whoever changed them."""
+
+    def __init__(self, database: Database, policy: QuietPolicy) -> None:
+        self._policy = policy
+        self._sql = database.statements(Path(__file__).parent / "sql" / "subjects.sql")
+
+    def touch(self, connection: Connection, kind: str, keys: Iterable[str], *, now: float) -> None:
+        """Something of these subjects changed at ``now``: they are quiet later than they would have been."""
+        for key in sorted(keys):
+            row = connection.execute(self._sql[f"{kind}_timer"], {"key": key}).first()
+            due, opened = self._policy.due(
+                now=now, versions=row.versions if row else 0, open_since=row.open_since if row else None
+            )
+            connection.execute(self._sql[f"{kind}_touch"], {"key": key, "due": due, "open_since": opened})
