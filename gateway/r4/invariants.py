@@ -33,6 +33,7 @@ class _Row:
     kind: str
     many: bool
     choice: str  #: name of the choice this key belongs to, or empty
+    primitive: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,12 @@ def _visit(kind: str, node: Node, place: Place, walk: _Walk) -> None:
         return
     chosen: dict[str, str] = {}
     for key, value in node.items():
-        row = plan.rows.get(key.removeprefix("_"))
+        row = plan.rows.get(key)
         if row is None:
             continue
         if row.choice:
             _note_choice(row.choice, key.removeprefix("_"), chosen, place, walk)
-        if row.kind in PRIMITIVES or key.startswith("_"):
+        if row.primitive:
             _visit_primitive(row, key, node, place, walk)
         else:
             _visit_children(row, value, (*place, key), walk)
@@ -138,11 +139,16 @@ def _plan(kind: str) -> _Plan | None:
     elements = definitions.elements().get(kind)
     if elements is None:
         return None
-    rows = {
-        key: _Row(child, element.many, element.name[:-3] if element.is_choice else "")
-        for element in elements.values()
-        for key, child in element.keys().items()
-    }
+    rows: dict[str, _Row] = {}
+    for element in elements.values():
+        choice = element.name[:-3] if element.is_choice else ""
+        for key, child in element.keys().items():
+            primitive = child in PRIMITIVES
+            # Most keys are single primitives that no rule speaks of: they are not in the plan, which makes the walk quick.
+            if not primitive or element.many or choice or child in _DATES:
+                rows[key] = _Row(child, element.many, choice, primitive)
+            if primitive:
+                rows[f"_{key}"] = _Row("Element", element.many, choice, primitive)
     required = tuple(element.name[:-3] for element in elements.values() if element.is_choice and element.minimum)
     rules = RULES.get("Quantity" if kind in _QUANTITIES else kind, ())
     if kind in definitions.resource_types() and "contained" in elements:
