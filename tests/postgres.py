@@ -1,0 +1,102 @@
+"""A private PostgreSQL cluster for tests: its own data directory, its own free port on loopback, gone when the run ends.
+
+PostgreSQL refuses to run as root, so then the cluster belongs to the unprivileged user ``nobody``.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+START_TIMEOUT_SECS = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running cluster. Its only user needs no password; it listens on loopback only."""
+
+    port: int
+    user: str
+    directory: Path
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg://{self.user}@127.0.0.1:{self.port}/{name}"
+
+    def execute(self, statement: str) -> None:
+        """Run one statement outside a transaction, in the maintenance database."""
+        with psycopg.connect(host="127.0.0.1", port=self.port, user=self.user, dbname="postgres", autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """Start a cluster; stop it and delete its files at the end."""
+    programs = _programs()
+    as_root = os.geteuid() == 0
+    user = "nobody" if as_root else getpass.getuser()
+    directory = Path(tempfile.mkdtemp(prefix="isobridge-pg-"))
+    try:
+        if as_root:
+            os.chown(directory, pwd.getpwnam(user).pw_uid, -1)
+        _run([programs / "initdb", "-D", directory / "data", "-U", user, "-A", "trust", "-E", "UTF8", "--no-sync"], as_root)
+        port = _free_port()
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory} -c fsync=off"
+        start = ["-D", directory / "data", "-l", directory / "log", "-w", "-t", START_TIMEOUT_SECS, "-o", options, "start"]
+        _run([programs / "pg_ctl", *start], as_root)
+        try:
+            yield Server(port, user, directory)
+        finally:
+            _run([programs / "pg_ctl", "-D", directory / "data", "-m", "immediate", "-w", "stop"], as_root)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def database(running: object) -> Iterator[str]:
+    """The URL of a fresh, empty database, dropped at the end."""
+    assert isinstance(running, Server)
+    name = f"test_{uuid.uuid4().hex}"
+    running.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield running.url(name)
+    finally:
+        running.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if not found:
+        raise FileNotFoundError("no PostgreSQL server programs under /usr/lib/postgresql")
+    return found[-1].parent
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _run(command: list[Any], as_root: bool) -> None:
+    words = [str(word) for word in command]
+    if as_root:
+        words = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--", *words]
+    # The server inherits the output of pg_ctl: a pipe would stay open as long as it runs.
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(words, stdout=output, stderr=output, check=False, cwd="/", timeout=2 * START_TIMEOUT_SECS)
+        if done.returncode != 0:
+            output.seek(0)
+            raise RuntimeError(f"{words[0]} failed: {output.read().decode(errors='replace')[-2000:]}")
