@@ -1,0 +1,269 @@
+"""The bytes of the spool: an object is written beside, made durable, and only then gets its name, which is its digest.
+
+Layout under the spool directory::
+
+    incoming/<random>.part              being received; worthless after a crash
+    2026-03-01/<digest>.dcm             durable instances, by the UTC day on which they were sealed
+    quarantine/2026-03-01/<digest>.dcm  kept for a human, with <digest>.json telling the reason
+
+Each file is a complete Part 10 file (PS3.10 section 7) whose header carries the AE titles, so that a file without a row can
+be adopted. No name is ever made from a received value. What fails for want of space or for a broken disk is
+:class:`~gateway.errors.Retryable`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import mmap
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.dicom.file_meta import FileMetaInputs, encode_file_meta
+from gateway.dicom.walker import DEFAULT_LIMITS, Limits, Walk, walk
+from gateway.errors import Retryable
+from gateway.model import Instance
+from gateway.spool.durable import GroupSync, make_directory, unwritable
+
+SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
+STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
+INCOMING, QUARANTINE = "incoming", "quarantine"
+
+#: Up to here an object waits in memory: it then costs one write. Beyond, it streams to its file piece by piece.
+_IN_MEMORY_BYTES = 1 << 20
+_DEFAULT_RESERVE_BYTES = 64 << 20
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineNote:
+    """Why a file is in quarantine: the sidecar beside it. Holds no patient data."""
+
+    reason: str
+    sender: str
+    received_at: str  #: ISO 8601, UTC
+
+
+class SpoolFiles:
+    """The files of one spool directory. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        reserve_bytes: int = _DEFAULT_RESERVE_BYTES,
+        now: Callable[[], dt.datetime] = utc_now,
+    ) -> None:
+        self.directory = directory
+        self.now = now
+        self._reserve_bytes = reserve_bytes
+        self._lock = threading.Lock()
+        self._syncs: dict[Path, GroupSync] = {}
+        for part in (directory / INCOMING, directory / QUARANTINE):
+            make_directory(part)
+
+    def incoming(self, meta: FileMetaInputs) -> Incoming:
+        """Room for one object. Raises :class:`Retryable` while less than the reserve is free."""
+        self.check_space()
+        return Incoming(self, meta)
+
+    def check_space(self) -> None:
+        """Refuse early, before a disk is so full that even the ledger cannot write. Raises :class:`Retryable`."""
+        try:
+            disk = os.statvfs(self.directory)
+        except OSError as error:
+            raise unwritable(error) from error
+        if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
+            raise Retryable("The spool's disk is nearly full.")
+
+    def path(self, instance: Instance, *, quarantined: bool = False) -> Path:
+        """Where the instance's file stands."""
+        return self.locate(instance.day, instance.digest, quarantined=quarantined)
+
+    def locate(self, day: str, digest: str, *, quarantined: bool = False) -> Path:
+        return self.partition(day, quarantined=quarantined) / f"{digest}.dcm"
+
+    def partition(self, day: str, *, quarantined: bool = False) -> Path:
+        return self.directory / QUARANTINE / day if quarantined else self.directory / day
+
+    def partitions(self, *, quarantined: bool = False) -> list[str]:
+        """The days that have a partition, oldest first."""
+        root = self.directory / QUARANTINE if quarantined else self.directory
+        return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[:1].isdigit())
+
+    def digests(self, day: str, *, quarantined: bool = False) -> Iterator[str]:
+        """The names of the files of one day-partition, without their ending, in no order."""
+        directory = self.partition(day, quarantined=quarantined)
+        if directory.is_dir():
+            with os.scandir(directory) as entries:
+                yield from (entry.name[:-4] for entry in entries if entry.name.endswith(".dcm"))
+
+    def remove(self, day: str, digest: str) -> None:
+        """Delete a spare copy, or an original that retention lets go. A file that is gone already is no error."""
+        self.locate(day, digest).unlink(missing_ok=True)
+
+    def publish(self, temporary: Path, final: Path) -> None:
+        """Give a synced file its name, durably. Raises :class:`OSError`."""
+        with self._lock:
+            group = self._syncs.get(final.parent)
+            if group is None:
+                make_directory(final.parent)
+                group = self._syncs[final.parent] = GroupSync(final.parent)
+        temporary.rename(final)
+        group.sync()
+
+    def write_note(self, file: Path, note: QuarantineNote) -> None:
+        """Write the sidecar of a quarantined file, durably but for its name. Raises :class:`OSError`."""
+        members = {"reason": note.reason, "sender": note.sender, "received_at": note.received_at}
+        temporary = self.temporary()
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, json.dumps(members).encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        make_directory(file.parent)
+        temporary.rename(file.with_suffix(".json"))
+
+    def read_note(self, day: str, digest: str) -> QuarantineNote | None:
+        """The sidecar of a quarantined file, if it has a readable one."""
+        try:
+            return QuarantineNote(**json.loads(self.locate(day, digest, quarantined=True).with_suffix(".json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def temporary(self) -> Path:
+        return self.directory / INCOMING / f"{secrets.token_hex(12)}.part"
+
+
+class Incoming:
+    """One object on its way in: ``write`` its data set, ``walk`` it, then ``seal``, ``quarantine`` or ``discard`` it.
+
+    Used by one thread at a time. Every method that touches the disk raises :class:`Retryable` when that fails; the
+    object is then discarded already. Small objects touch the disk only in ``seal``.
+    """
+
+    __slots__ = ("_descriptor", "_digest", "_files", "_hash", "_header", "_memory", "_temporary", "meta", "size_bytes")
+
+    def __init__(self, files: SpoolFiles, meta: FileMetaInputs) -> None:
+        self.meta = meta
+        self.size_bytes = 0  #: of the data set so far
+        self._files = files
+        self._header = b""
+        self._memory = bytearray()
+        self._hash = hashlib.sha256(meta.transfer_syntax_uid.encode("ascii", "replace"))
+        self._digest = ""
+        self._descriptor = -1
+        self._temporary: Path | None = None
+
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """Append a piece of the data set."""
+        self._memory += piece
+        self.size_bytes += len(piece)
+        if len(self._memory) > _IN_MEMORY_BYTES:
+            self._guarded(self._flush)
+
+    def walk(self, limits: Limits = DEFAULT_LIMITS) -> Walk:
+        """Check the data set as written so far; raises :class:`~gateway.errors.Rejected` when it is not sound."""
+        if self._temporary is None:
+            return walk(self._memory, self.meta.transfer_syntax_uid, limits=limits)
+        self._guarded(self._flush)
+        mapped = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        return walk(mapped, self.meta.transfer_syntax_uid, limits=limits, start=len(self._header))
+
+    def seal(self, walked: Walk) -> Instance:
+        """Make the object durable under its digest: fsync, rename, fsync of the directory. Only then answer the sender."""
+        instance = self._instance(walked)
+        self._guarded(lambda: self._settle(self._files.path(instance)))
+        return instance
+
+    def quarantine(self, reason: str, walked: Walk | None = None) -> Instance:
+        """The same for an object that must not be used: into quarantine, with the reason beside it."""
+        instance = self._instance(walked)
+        note = QuarantineNote(reason=reason, sender=self.meta.calling_ae, received_at=self._files.now().isoformat())
+        final = self._files.path(instance, quarantined=True)
+
+        def settle() -> None:
+            self._files.write_note(final, note)
+            self._settle(final)
+
+        self._guarded(settle)
+        return instance
+
+    def discard(self) -> None:
+        """Forget the object. May be called at any time, and again."""
+        self._close()
+        self._memory = bytearray()
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+            self._temporary = None
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            self.discard()
+            raise unwritable(error) from error
+
+    def _flush(self) -> None:
+        if self._temporary is None:
+            self._header = encode_file_meta(self.meta)
+            self._temporary = self._files.temporary()
+            self._descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._write_all(self._header, self._memory)
+        else:
+            self._write_all(self._memory)
+        if not self._digest:
+            self._hash.update(self._memory)
+        self._memory = bytearray()
+
+    def _write_all(self, *parts: bytes | bytearray) -> None:
+        left = sum(map(len, parts)) - os.writev(self._descriptor, parts)
+        if left:  # a short write is rare: a signal, or a disk that is about to be full
+            rest = memoryview(b"".join(parts))[-left:]
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    def _settle(self, final: Path) -> None:
+        self._flush()
+        os.fsync(self._descriptor)
+        self._close()
+        temporary = self._temporary
+        if temporary is not None:
+            self._files.publish(temporary, final)
+            self._temporary = None
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def _instance(self, walked: Walk | None) -> Instance:
+        if not self._digest:
+            self._hash.update(self._memory)
+            self._digest = self._hash.hexdigest()
+        day = self._files.now().astimezone(dt.UTC).date().isoformat()
+        return instance_of(walked, self._digest, day, self.size_bytes, self.meta.transfer_syntax_uid)
+
+
+def instance_of(walked: Walk | None, digest: str, day: str, size_bytes: int, transfer_syntax_uid: str) -> Instance:
+    """The noun for a file, with the UIDs as they stand in the data set; empty where it could not be read."""
+    text = walked.text if walked is not None else lambda _tag: ""
+    return Instance(
+        digest=digest,
+        day=day,
+        size_bytes=size_bytes,
+        transfer_syntax_uid=transfer_syntax_uid,
+        sop_class_uid=text(SOP_CLASS_UID),
+        sop_instance_uid=text(SOP_INSTANCE_UID),
+        study_instance_uid=text(STUDY_INSTANCE_UID),
+        series_instance_uid=text(SERIES_INSTANCE_UID),
+    )
