@@ -1,0 +1,107 @@
+"""One peer's socket: bytes in, PDUs to the association, answers out, and the clock that ends what does not move."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from gateway.receive import guard
+from gateway.receive.association import Association, Host, State
+from gateway.receive.containment import contained
+from gateway.receive.guard import Framer, ProtocolViolation
+from gateway.receive.settings import ReceiveSettings
+
+#: Linux: acknowledge at once. The kernel forgets it again and again, so it is set before each read. A sender that keeps Nagle's
+#: algorithm otherwise waits 40 ms, twice per object, for our delayed acknowledgement.
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+#: PS3.8 9.1.5: how long the peer may take to close after the end (ARTIM).
+_CLOSE_TIMEOUT_SECS = 5.0
+#: A peer that asks without ever reading answers is ended when this much has gathered.
+_UNREAD_MOST_BYTES = 64 << 10
+
+
+class Connection:
+    """See the module."""
+
+    __slots__ = ("_framer", "_settings", "_since", "association", "is_open", "is_paused", "opened_at", "sock", "watched")
+
+    def __init__(self, sock: socket.socket, peer: str, host: Host) -> None:
+        self.sock = sock
+        self.association = Association(host, peer)
+        self.is_open = False  #: counted as an association
+        self.is_paused = False  #: an object is being made durable elsewhere; nothing is read meanwhile
+        self.watched = 0  #: the selector's events for it
+        self.opened_at = time.monotonic()
+        self._settings: ReceiveSettings = host.settings
+        self._framer = Framer(guard.BEFORE_ASSOCIATION)
+        self._since = self.opened_at
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way: a stop may end it now."""
+        return not (self.is_paused or self.association.is_within_message or self._framer.is_within_pdu)
+
+    def read(self, room: memoryview) -> bool:
+        """Take what has come, through ``room``; False when the peer is gone."""
+        try:
+            if _QUICKACK is not None:
+                self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            count = self.sock.recv_into(room)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not count:
+            return False
+        if self.association.state is State.ENDING:
+            return True  # nobody listens any more; what comes must not gather
+        if not self._framer.is_within_pdu and self.association.state is not State.WAITING:
+            self._since = time.monotonic()  # a PDU begins; a request's time runs from connecting
+        self._framer.feed(room[:count])
+        return True
+
+    def advance(self) -> None:
+        """Work through complete PDUs until one needs the loop's help (``association.job``) or none is left."""
+        if contained("association_input", self._advance) is None:
+            self.association.abort(guard.NOT_SPECIFIED, "an internal fault")
+
+    def _advance(self) -> bool:
+        association, framer = self.association, self._framer
+        try:
+            while association.job is None and association.state is not State.ENDING:
+                pdu = framer.next_pdu()
+                if pdu is None:
+                    break
+                association.on_pdu(*pdu)
+                self._since = time.monotonic()
+                if framer.caps is guard.BEFORE_ASSOCIATION and association.state is State.OPEN:
+                    framer.caps = guard.during_association(self._settings.max_pdu_bytes)
+        except ProtocolViolation as error:
+            association.abort(error.status, error.reason)
+        return True
+
+    def flush(self) -> bool:
+        """Send what is to be said; False when the connection should be closed now."""
+        out = self.association.out
+        while out:
+            try:
+                sent = self.sock.send(out)
+            except BlockingIOError:
+                return len(out) <= _UNREAD_MOST_BYTES
+            except OSError:
+                return False
+            del out[:sent]
+        return True
+
+    def is_overdue(self, now: float) -> str | None:
+        """Why this connection has had time enough, if it has."""
+        waited, settings, state = now - self._since, self._settings, self.association.state
+        if self.is_paused:
+            return None
+        if state is State.WAITING:
+            return "no association request in time" if waited > settings.request_timeout_secs else None
+        if state is State.ENDING:
+            return "closed" if waited > _CLOSE_TIMEOUT_SECS else None
+        if self._framer.is_within_pdu:
+            return "a message did not come to its end in time" if waited > settings.pdu_timeout_secs else None
+        return "idle for too long" if waited > settings.idle_timeout_secs else None

@@ -1,0 +1,337 @@
+"""The DICOM receiver: one event-driven loop for all associations, in a process of its own.
+
+A single peer is served without any hand-over between threads: its object is checked and made durable in the loop itself.
+With several peers, or large objects, a few threads do that (hashing and fsync release the interpreter), so that no peer
+waits for another's disk, and objects that finish together share directory syncs. Rows are written by one more thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import structlog
+
+from gateway.model import Received
+from gateway.receive import guard, status
+from gateway.receive.association import Job, OnEvent, State
+from gateway.receive.connection import Connection
+from gateway.receive.containment import finish
+from gateway.receive.door import Door
+from gateway.receive.rows import Rows, RowWriter
+from gateway.receive.settings import ReceiveSettings
+from gateway.spool.files import SpoolFiles
+
+_log = structlog.get_logger()
+
+_READ_BYTES = 256 << 10
+_FINISHERS = 4
+#: Larger objects never hold up the loop, even for a single peer.
+_INLINE_MOST_BYTES = 1 << 20
+#: Connections that have not asked for an association yet; the oldest gives way to a new one.
+_WAITING_MOST = 100
+_TICK_SECS = 1.0
+_ROW_UNWRITABLE = "The receiver cannot record new objects just now."
+
+
+def ignore_event(_event: str, /, **_fields: str | int | float) -> None:
+    """The ``on_event`` of somebody who keeps no metrics."""
+
+
+def run(
+    listeners: Sequence[socket.socket],
+    settings: ReceiveSettings,
+    files: SpoolFiles,
+    rows: Rows,
+    *,
+    lifeline_fd: int | None,
+    on_event: OnEvent = ignore_event,
+) -> None:
+    """Serve the bound, listening sockets until SIGTERM, or until ``lifeline_fd`` reads its end (the supervisor is gone).
+
+    Then no new connection is taken, objects half received are finished and answered (``drain_timeout_secs``), rows are
+    written, and this returns. The sockets stay the caller's. Raises what ended the writing of rows, should it end.
+    """
+    with contextlib.closing(Receiver(settings, files, rows, on_event)) as receiver, _stopped_by_signal(receiver):
+        receiver.serve(listeners, lifeline_fd)
+
+
+@contextlib.contextmanager
+def _stopped_by_signal(receiver: Receiver) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals; the lifeline is enough
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, lambda *_: receiver.stop())
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Receiver:
+    """The loop's state. Also what associations see of it (:class:`~gateway.receive.association.Host`)."""
+
+    def __init__(self, settings: ReceiveSettings, files: SpoolFiles, rows: Rows, on_event: OnEvent) -> None:
+        self.settings = settings
+        self.door = Door(files, max_object_bytes=settings.max_object_bytes)
+        self.on_event = on_event
+        self._selector = selectors.DefaultSelector()
+        self._connections: set[Connection] = set()
+        self._open = 0
+        self._room = memoryview(bytearray(_READ_BYTES))
+        self._calls: deque[Callable[[], None]] = deque()  # from other threads
+        self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stop_at: float | None = None
+        self._pool = ThreadPoolExecutor(max_workers=_FINISHERS, thread_name_prefix="finish")
+        self._writer = RowWriter(rows, files, self._wake)
+
+    def open_associations(self) -> int:
+        return self._open
+
+    def refusal(self) -> str | None:
+        return _ROW_UNWRITABLE if self._writer.is_blocked else None
+
+    def stop(self) -> None:
+        """Begin to drain. May be called from a signal handler or another thread."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + self.settings.drain_timeout_secs
+            self._wake()
+
+    def serve(self, listeners: Sequence[socket.socket], lifeline_fd: int | None) -> None:
+        """Run until drained."""
+        for listener in listeners:
+            listener.setblocking(False)
+            self._selector.register(listener, selectors.EVENT_READ, lambda _mask, listener=listener: self._accept(listener))
+        self._selector.register(self._wake_in, selectors.EVENT_READ, self._on_wake)
+        if lifeline_fd is not None:
+            self._selector.register(lifeline_fd, selectors.EVENT_READ, lambda _mask: self._on_lifeline(lifeline_fd))
+        _log.info("receiver_started", action="receiver_started", count=len(listeners))
+        self._serve_until_stopped()
+        for listener in listeners:
+            self._selector.unregister(listener)
+        self._drain()
+        _log.info("receiver_stopped", action="receiver_stopped")
+
+    def close(self) -> None:
+        """Let go of everything; rows are written once more."""
+        for connection in list(self._connections):
+            self._close(connection, "the receiver stops")
+        self._pool.shutdown(wait=True)
+        while self._calls:
+            self._calls.popleft()()  # what became durable meanwhile still gets its row
+        try:
+            left = self._writer.stop()
+            if left:
+                _log.warning("rows_left_to_sweep", action="rows_left_to_sweep", count=left)
+        finally:
+            self._selector.close()
+            os.close(self._wake_in)
+            os.close(self._wake_out)
+
+    def _serve_until_stopped(self) -> None:
+        limits = (self.settings.request_timeout_secs, self.settings.pdu_timeout_secs, self.settings.idle_timeout_secs)
+        tick_secs = min(_TICK_SECS, min(limits) / 4)
+        next_tick = time.monotonic() + tick_secs
+        while self._stop_at is None:
+            self._turn(tick_secs if self._connections else None)
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + tick_secs
+                self._end_overdue(now)
+                self._writer.raise_failure()
+
+    def _drain(self) -> None:
+        while self._connections and self._stop_at is not None and time.monotonic() < self._stop_at:
+            for connection in list(self._connections):
+                if connection.is_idle:
+                    connection.association.abort(guard.NOT_SPECIFIED, "the receiver stops")
+                    connection.flush()
+                    self._close(connection, connection.association.ended_by)
+            self._turn(0.1)
+
+    def _turn(self, timeout_secs: float | None) -> None:
+        for key, mask in self._selector.select(timeout_secs):
+            key.data(mask)
+        while self._calls:
+            self._calls.popleft()()
+
+    # What happens on the sockets
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, address = listener.accept()
+        except OSError:
+            return  # gone again, or no descriptor is free; the listener will say so again
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._make_room()
+        connection = Connection(sock, str(address[0]) if address else "", self)
+        self._connections.add(connection)
+        self._watch(connection)
+
+    def _make_room(self) -> None:
+        waiting = [each for each in self._connections if each.association.state is State.WAITING]
+        if len(waiting) >= _WAITING_MOST:
+            self._close(min(waiting, key=lambda each: each.opened_at), "gave way to a new connection")
+
+    def _on_ready(self, connection: Connection, mask: int) -> None:
+        if mask & selectors.EVENT_READ and not connection.read(self._room):
+            self._close(connection, connection.association.ended_by)
+            return
+        self._advance(connection)
+
+    def _advance(self, connection: Connection) -> None:
+        """Go on with what has been read, until the peer must speak again or its object is being made durable."""
+        while True:
+            connection.advance()
+            self._count(connection)
+            job = connection.association.job
+            if job is None:
+                break
+            if not self._finish(connection, job):
+                connection.is_paused = True
+                self._unwatch(connection)
+                return
+        self._settle(connection)
+
+    def _settle(self, connection: Connection) -> None:
+        """Send the answers; then listen on, or close."""
+        association = connection.association
+        if not connection.flush():
+            self._close(connection, association.ended_by)
+        elif association.state is State.ENDING and not association.out:
+            self._end(connection)
+        else:
+            self._watch(connection)
+
+    def _end(self, connection: Connection) -> None:
+        """All is said: let the peer close first, so that it reads our last words (PS3.8 9.2, state 13)."""
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_WR)
+        self._watch(connection)
+
+    def _count(self, connection: Connection) -> None:
+        is_open = connection.association.state is State.OPEN
+        if is_open != connection.is_open:
+            self._open += 1 if is_open else -1
+            connection.is_open = is_open
+            self._tell(connection, "association_opened" if is_open else "association_ended")
+
+    def _close(self, connection: Connection, why: str) -> None:
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        self._unwatch(connection)
+        connection.association.ended_by = why
+        connection.association.state = State.ENDING
+        connection.association.forget()
+        self._count(connection)
+        connection.sock.close()
+
+    def _end_overdue(self, now: float) -> None:
+        for connection in list(self._connections):
+            why = connection.is_overdue(now)
+            if why is not None:
+                connection.association.abort(guard.NOT_SPECIFIED, why)
+                connection.flush()
+                self._close(connection, why)
+
+    # Objects
+
+    def _finish(self, connection: Connection, job: Job) -> bool:
+        """Have the object made durable; True when the answer is out already."""
+        if self._open == 1 and job.incoming.size_bytes <= _INLINE_MOST_BYTES:
+            return self._finished(connection, finish(self.door, job))
+        future = self._pool.submit(finish, self.door, job)
+        future.add_done_callback(lambda done: self._from_thread(lambda: self._resume_finished(connection, done)))
+        return False
+
+    def _resume_finished(self, connection: Connection, done: Future[Received | tuple[int, str]]) -> None:
+        if self._finished(connection, done.result()):
+            self._resume(connection)
+
+    def _finished(self, connection: Connection, outcome: Received | tuple[int, str]) -> bool:
+        """Record and answer what has become durable; False when the answer must wait for the row."""
+        if isinstance(outcome, tuple):
+            self._answer(connection, outcome[0], outcome[1])
+            return True
+        self.on_event("object_received", status=outcome.status, size_bytes=outcome.instance.size_bytes)
+        if self.settings.acknowledge_after == "file":
+            self._answer(connection, outcome.status, outcome.reason or "")
+            self._writer.submit(outcome)
+            return True
+        self._writer.submit(
+            outcome, lambda written: self._from_thread(lambda: self._resume_written(connection, outcome, written))
+        )
+        return False
+
+    def _resume_written(self, connection: Connection, received: Received, written: bool) -> None:
+        if written:
+            self._answer(connection, received.status, received.reason or "")
+        else:
+            self._answer(connection, status.OUT_OF_RESOURCES, _ROW_UNWRITABLE)
+        self._resume(connection)
+
+    def _answer(self, connection: Connection, code: int, reason: str) -> None:
+        if code != status.SUCCESS:
+            self._tell(connection, "object_refused", status=f"{code:04X}", reason=reason)
+        connection.association.answer(code, reason)
+
+    def _resume(self, connection: Connection) -> None:
+        connection.is_paused = False
+        if connection in self._connections:
+            self._advance(connection)
+
+    # The selector and the other threads
+
+    def _watch(self, connection: Connection) -> None:
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.association.out else 0)
+        if connection.watched == wanted:
+            return
+        if connection.watched:
+            self._selector.modify(connection.sock, wanted, lambda mask: self._on_ready(connection, mask))
+        else:
+            self._selector.register(connection.sock, wanted, lambda mask: self._on_ready(connection, mask))
+        connection.watched = wanted
+
+    def _unwatch(self, connection: Connection) -> None:
+        if connection.watched:
+            self._selector.unregister(connection.sock)
+            connection.watched = 0
+
+    def _from_thread(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):  # full: it will wake; closed: nobody is there
+            os.write(self._wake_out, b"\0")
+
+    def _on_wake(self, _mask: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_in, 4096)
+        self._writer.raise_failure()
+
+    def _on_lifeline(self, lifeline_fd: int) -> None:
+        if not os.read(lifeline_fd, 4096):
+            self._selector.unregister(lifeline_fd)
+            self.stop()
+
+    def _tell(self, connection: Connection, action: str, **fields: str) -> None:
+        association = connection.association
+        if association.state is State.ENDING:
+            fields.setdefault("reason", association.ended_by)
+        names = {"calling_ae": association.calling_ae, "called_ae": association.called_ae, "peer": association.peer}
+        _log.info(action, action=action, associations=self._open, **names, **fields)

@@ -1,0 +1,191 @@
+"""A-ASSOCIATE: what we agree to (PS3.8 sections 7.1 and 9.3). Pure; pynetdicom decodes and encodes."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from pydicom.uid import AllTransferSyntaxes
+from pynetdicom import AllStoragePresentationContexts
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_items import (
+    ApplicationContextItem,
+    ImplementationClassUIDSubItem,
+    ImplementationVersionNameSubItem,
+    MaximumLengthSubItem,
+    PresentationContextItemAC,
+    TransferSyntaxSubItem,
+    UserInformationItem,
+)
+
+from gateway.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.receive.guard import ASSOCIATE_RQ, INVALID_PARAMETER, ProtocolViolation
+from gateway.receive.settings import ReceiveSettings
+
+VERIFICATION = "1.2.840.10008.1.1"
+RAW_DATA_STORAGE = "1.2.840.10008.5.1.4.1.1.66"
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+
+#: In these the pixels stay with the sender, or the stream is not a file: nothing one could store.
+_NOT_STORABLE = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205")
+_TRANSFER_SYNTAXES = frozenset(str(uid) for uid in AllTransferSyntaxes if uid not in _NOT_STORABLE)
+_STORAGE = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+
+_ACCEPTED, _ABSTRACT_SYNTAX_UNKNOWN, _TRANSFER_SYNTAXES_UNKNOWN = 0, 3, 4
+_TITLES = slice(4, 36)  #: called and calling AE title, in the body of a request (PS3.8 table 9-11)
+_FIXED_BYTES = 68
+#: What pynetdicom's decoders raise when a request is damaged.
+_DAMAGED = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One accepted presentation context."""
+
+    context_id: int
+    abstract_syntax_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreed:
+    """An association we accept; ``pdu`` is the answer to send."""
+
+    calling_ae: str
+    called_ae: str
+    contexts: dict[int, Context]
+    pdu: bytes
+
+    @property
+    def is_verification_only(self) -> bool:
+        return all(context.abstract_syntax_uid == VERIFICATION for context in self.contexts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An association we reject; ``pdu`` is the answer to send."""
+
+    calling_ae: str
+    called_ae: str
+    reason: str
+    pdu: bytes
+
+
+# PS3.8 table 9-21: result (1 permanent, 2 transient), source (1 user, 2 ACSE, 3 presentation), reason.
+_VERSION_UNKNOWN = ("the protocol version is not supported", 1, 2, 2)
+_CONTEXT_UNKNOWN = ("the application context is not supported", 1, 1, 2)
+_CALLING_UNKNOWN = ("the calling AE title is not on the list", 1, 1, 3)
+_CALLED_UNKNOWN = ("the called AE title is not ours", 1, 1, 7)
+_NO_SLOT = ("too many associations are open", 2, 3, 2)
+
+
+def negotiate(body: bytes, settings: ReceiveSettings, *, open_associations: int) -> Agreed | Refused:
+    """Answer the A-ASSOCIATE-RQ with this body. Raises :class:`ProtocolViolation` when it is damaged.
+
+    Two slots beyond the limit are kept for peers that only want to verify (C-ECHO), so that a busy receiver looks alive.
+    """
+    request = _decode(body)
+    calling, called = _title(body[20:36]), _title(body[4:20])
+    refusal = _refusal(request, calling, called, settings)
+    agreed: Agreed | None = None
+    if refusal is None:
+        agreed = _agree(request, body, calling, called, settings)
+        spare = 2 if agreed.is_verification_only else 0
+        if open_associations >= settings.max_associations + spare:
+            refusal = _NO_SLOT
+    if agreed is None or refusal is not None:
+        reason, result, source, code = refusal or _CONTEXT_UNKNOWN
+        pdu = bytes([0x03, 0, 0, 0, 0, 4, 0, result, source, code])  # A-ASSOCIATE-RJ, PS3.8 9.3.4
+        return Refused(calling_ae=calling, called_ae=called, reason=reason, pdu=pdu)
+    return agreed
+
+
+def _decode(body: bytes) -> A_ASSOCIATE_RQ:
+    if len(body) < _FIXED_BYTES:
+        raise ProtocolViolation("The association request is too short.", INVALID_PARAMETER)
+    request = A_ASSOCIATE_RQ()
+    try:
+        request.decode(struct.pack(">BxI", ASSOCIATE_RQ, len(body)) + _printable_titles(body))
+    except _DAMAGED as error:
+        raise ProtocolViolation("The association request is damaged.", INVALID_PARAMETER) from error
+    ids = [item.presentation_context_id for item in request.presentation_context]
+    if len(set(ids)) != len(ids):
+        raise ProtocolViolation("The association request uses a context id twice.", INVALID_PARAMETER)
+    return request
+
+
+def _printable_titles(body: bytes) -> bytes:
+    """pynetdicom refuses titles that are blank or not printable; we judge them ourselves, so it need not see them."""
+    return body[: _TITLES.start] + b"X" * 32 + body[_TITLES.stop :]
+
+
+def _title(field: bytes) -> str:
+    return field.decode("ascii", "replace").strip(" \0")
+
+
+def _refusal(request: A_ASSOCIATE_RQ, calling: str, called: str, settings: ReceiveSettings) -> tuple[str, int, int, int] | None:
+    if not request.protocol_version & 1:
+        return _VERSION_UNKNOWN  # PS3.8 9.3.2: only bit 0 is tested
+    if request.application_context_name != APPLICATION_CONTEXT:
+        return _CONTEXT_UNKNOWN
+    if settings.calling_aes and calling not in settings.calling_aes:
+        return _CALLING_UNKNOWN
+    if settings.check_called_ae and called != settings.ae_title:
+        return _CALLED_UNKNOWN
+    return None
+
+
+def _agree(request: A_ASSOCIATE_RQ, body: bytes, calling: str, called: str, settings: ReceiveSettings) -> Agreed:
+    contexts: dict[int, Context] = {}
+    answers: list[PresentationContextItemAC] = []
+    for item in request.presentation_context:
+        context_id = item.presentation_context_id or 0
+        abstract = str(item.abstract_syntax or "")
+        result, chosen = _choose(abstract, [str(uid) for uid in item.transfer_syntax], settings)
+        if result == _ACCEPTED:
+            contexts[context_id] = Context(context_id, abstract, chosen)
+        answers.append(_context_item(context_id, result, chosen))
+    pdu = _encode_accept(answers, settings.max_pdu_bytes)
+    # PS3.8 table 9-17: the reserved fields repeat the titles of the request, whatever they are.
+    pdu = pdu[: 6 + _TITLES.start] + body[_TITLES] + pdu[6 + _TITLES.stop :]
+    return Agreed(calling_ae=calling, called_ae=called, contexts=contexts, pdu=pdu)
+
+
+def _choose(abstract: str, proposed: list[str], settings: ReceiveSettings) -> tuple[int, str]:
+    """The first transfer syntax proposed that we know: the sender's preference, stored as it comes."""
+    known = abstract in _STORAGE and (settings.accept_raw_data or abstract != RAW_DATA_STORAGE)
+    first = proposed[0] if proposed else "1.2.840.10008.1.2"
+    if not known and abstract != VERIFICATION:
+        return _ABSTRACT_SYNTAX_UNKNOWN, first
+    for uid in proposed:
+        if uid in _TRANSFER_SYNTAXES:
+            return _ACCEPTED, uid
+    return _TRANSFER_SYNTAXES_UNKNOWN, first
+
+
+def _context_item(context_id: int, result: int, transfer_syntax_uid: str) -> PresentationContextItemAC:
+    syntax = TransferSyntaxSubItem()
+    syntax.transfer_syntax_name = transfer_syntax_uid
+    item = PresentationContextItemAC()
+    item.presentation_context_id = context_id
+    item.result_reason = result
+    item.transfer_syntax_sub_item = [syntax]
+    return item
+
+
+def _encode_accept(answers: list[PresentationContextItemAC], max_pdu_bytes: int) -> bytes:
+    application = ApplicationContextItem()
+    application.application_context_name = APPLICATION_CONTEXT
+    most = MaximumLengthSubItem()
+    most.maximum_length_received = max_pdu_bytes
+    implementation = ImplementationClassUIDSubItem()
+    implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    version = ImplementationVersionNameSubItem()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    user = UserInformationItem()
+    user.user_data = [most, implementation, version]
+    accept = A_ASSOCIATE_AC()
+    accept.reserved_aet = accept.reserved_aec = "X"
+    accept.variable_items = [application, *answers, user]
+    encoded: bytes = accept.encode()
+    return encoded
