@@ -1,0 +1,269 @@
+"""From a filter of a :class:`~gateway.store.query.Query` to a condition on ``res`` in SQL.
+
+Every condition has the form ``rid IN (SELECT rid FROM <index table> ...)``: both databases then start at the index table,
+where the rows of a parameter lie side by side. ``EXISTS`` made SQLite walk all resources instead.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.sql import ColumnElement
+
+from gateway.errors import Rejected
+from gateway.r4 import definitions
+from gateway.r4.expression import compile_expression
+from gateway.store import dates, values
+from gateway.store.dates import Interval
+from gateway.store.index import ParamIds
+from gateway.store.query import Chain, Condition, Filter, Has, split_bars, unescaped
+from gateway.store.tables import DAT, INDEX_TABLES, QTY, REF, RES, STR, TOK, URI
+
+#: Sorts behind every text that can stand in an index.
+_LAST_CHARACTER = "\U0010ffff"
+_PREFIXES = frozenset({"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"})
+_NUMBER = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?", re.ASCII)
+
+Sql = ColumnElement[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the conditions need to know beside the filter."""
+
+    param_ids: ParamIds
+    zone: ZoneInfo
+    now: dt.datetime  #: only ``ap`` dates look at it
+    base: str  #: the address clients see, to tell our own absolute references from foreign ones
+
+
+def condition(found: Filter, scope: Scope) -> Sql:
+    """The SQL condition for one filter. Raises :class:`Rejected` (400) for a value that has not the form of its type."""
+    if isinstance(found, Chain):
+        return _chain(found, scope)
+    if isinstance(found, Has):
+        return _has(found, scope)
+    if found.code == "_id":
+        return _negated(RES.c.id.in_([unescaped(value) for value in found.values]), found)
+    if found.code == "_lastUpdated":
+        return _updated(found, scope)
+    if found.modifier == "missing":
+        return _missing(found, scope)
+    single = _READERS[found.kind]
+    readings = [single(found, value, scope) for value in found.values]
+    return _negated(sa.or_(sa.false(), *readings), found)
+
+
+def _negated(sql: Sql, found: Condition) -> Sql:
+    return sa.not_(sql) if found.modifier == "not" else sql
+
+
+def _rows(table: sa.Table, found: Condition, scope: Scope, *conditions: Sql, suffix: str = "") -> Sql:
+    """``rid IN`` the rows of the parameter for which the conditions hold."""
+    param = scope.param_ids[found.type, found.code + suffix]
+    return RES.c.rid.in_(sa.select(table.c.rid).where(table.c.param == param, *conditions))
+
+
+def _missing(found: Condition, scope: Scope) -> Sql:
+    present = _rows(INDEX_TABLES[found.kind], found, scope)
+    if found.kind == "reference":
+        present = sa.or_(present, _rows(TOK, found, scope, suffix=":identifier"))
+    return sa.not_(present) if found.values[0] == "true" else present
+
+
+def _token(found: Condition, value: str, scope: Scope) -> Sql:
+    if found.modifier == "text":
+        return _starts_with(found, value, scope, suffix=":text")
+    return _rows(TOK, found, scope, *_token_matches(value, found))
+
+
+def _token_matches(value: str, found: Condition) -> list[Sql]:
+    """``code``, ``system|code``, ``|code`` (no system) or ``system|`` (any code of it)."""
+    parts = split_bars(value)
+    if len(parts) > 2:
+        raise _bad(found, "must be code, system|code, |code or system|")
+    matches: list[Sql] = []
+    code = parts[-1]
+    if code:
+        matches.append(TOK.c.code.in_([values.key(form) for form in values.uid_forms(code)]))
+    if len(parts) == 2 and not _system_is_implied(found.type, found.code):
+        matches.append(TOK.c.system == values.key(parts[0]))
+    return matches
+
+
+def _system_is_implied(kind: str, code: str) -> bool:
+    """An element of type ``code`` has its system by its binding, so a client may name it though it is not in the resource."""
+    expression = definitions.search_parameters()[kind][code].expression
+    found = compile_expression(expression, root=kind, elements=definitions.elements())
+    return all(extractor.kind == "code" for extractor in found)
+
+
+def _reference(found: Condition, value: str, scope: Scope) -> Sql:
+    if found.modifier == "identifier":
+        return _rows(TOK, found, scope, *_token_matches(value, found), suffix=":identifier")
+    text = unescaped(value).removeprefix(f"{scope.base}/") if scope.base else unescaped(value)
+    kind, _, logical_id = text.partition("/")
+    if not logical_id:
+        kind, logical_id = found.modifier, text
+    if kind and kind not in definitions.resource_types() | {""}:
+        return _rows(REF, found, scope, REF.c.target == values.key(text), REF.c.kind == "")
+    logical_id = logical_id.partition("/_history/")[0]
+    if found.modifier and kind != found.modifier:
+        return sa.false()
+    if kind:
+        return _rows(REF, found, scope, REF.c.target == values.key(logical_id), REF.c.kind == kind)
+    return _rows(REF, found, scope, REF.c.target == values.key(logical_id))
+
+
+def _string(found: Condition, value: str, scope: Scope) -> Sql:
+    text = unescaped(value)
+    if found.modifier == "exact":
+        exactly = (STR.c.folded == values.folded(text), STR.c.value == values.key(text))
+        return _rows(STR, found, scope, *exactly)
+    if found.modifier == "contains":
+        return _rows(STR, found, scope, STR.c.folded.contains(values.folded(text), autoescape=True))
+    return _starts_with(found, value, scope, suffix="")
+
+
+def _starts_with(found: Condition, value: str, scope: Scope, *, suffix: str) -> Sql:
+    start = values.folded(unescaped(value))
+    within = (STR.c.folded >= start, STR.c.folded < start + _LAST_CHARACTER)
+    return _rows(STR, found, scope, *within, suffix=suffix)
+
+
+def _uri(found: Condition, value: str, scope: Scope) -> Sql:
+    text = values.key(unescaped(value))
+    if found.modifier == "below":
+        return _rows(URI, found, scope, URI.c.value >= text, URI.c.value < text + _LAST_CHARACTER)
+    if found.modifier == "above":
+        above = [text[:end] for end in range(1, len(text) + 1) if end == len(text) or text[end] == "/"]
+        return _rows(URI, found, scope, URI.c.value.in_(above))
+    return _rows(URI, found, scope, URI.c.value == text)
+
+
+def _date(found: Condition, value: str, scope: Scope) -> Sql:
+    prefix, asked = _read_date(found, value, scope)
+    return _rows(DAT, found, scope, _interval_matches(prefix, asked, DAT.c.low, DAT.c.high))
+
+
+def _updated(found: Condition, scope: Scope) -> Sql:
+    readings = [_read_date(found, value, scope) for value in found.values]
+    # stored to the millisecond, so a moment fills its millisecond
+    return sa.or_(
+        sa.false(), *(_interval_matches(prefix, asked, RES.c.updated, RES.c.updated + 1000) for prefix, asked in readings)
+    )
+
+
+def _read_date(found: Condition, value: str, scope: Scope) -> tuple[str, Interval]:
+    prefix, rest = _split_prefix(value)
+    try:
+        asked = dates.parse(rest, scope.zone)
+    except ValueError as error:
+        raise _bad(found, "must be a date such as 2026-01-31 or 2026-01-31T10:00:00Z, with a prefix such as ge") from error
+    if prefix == "ap":
+        # R4 search.html#prefix: "10% of the gap between now and the date"
+        slack = abs(dates.from_datetime(scope.now) - asked.low) // 10
+        asked = Interval(max(asked.low - slack, dates.EARLIEST), min(asked.high + slack, dates.LATEST))
+    return prefix, asked
+
+
+def _split_prefix(value: str) -> tuple[str, str]:
+    """Comparison and operand; without a prefix the comparison is ``eq``."""
+    return (value[:2], value[2:]) if value[:2] in _PREFIXES else ("eq", value)
+
+
+def _interval_matches(prefix: str, asked: Interval, low: ColumnElement[int], high: ColumnElement[int]) -> Sql:
+    """R4 search.html#prefix, for a value that is itself an interval. The first term of ge and le is what an index can use."""
+    within = sa.and_(low >= asked.low, high <= asked.high)
+    comparisons: Mapping[str, Callable[[], Sql]] = {
+        "eq": lambda: sa.and_(within, low < asked.high),
+        "ne": lambda: sa.not_(within),
+        "gt": lambda: high > asked.high,
+        "lt": lambda: low < asked.low,
+        "ge": lambda: sa.and_(high > asked.low, sa.or_(high > asked.high, low >= asked.low)),
+        "le": lambda: sa.and_(low < asked.high, sa.or_(low < asked.low, high <= asked.high)),
+        "sa": lambda: low >= asked.high,
+        "eb": lambda: high <= asked.low,
+        "ap": lambda: sa.and_(low < asked.high, high > asked.low),
+    }
+    return comparisons[prefix]()
+
+
+def _quantity(found: Condition, value: str, scope: Scope) -> Sql:
+    """``[prefix]number``, ``number|system|code`` or ``number||unit`` (code or unit as written)."""
+    parts = split_bars(value)
+    prefix, number = _split_prefix(parts[0])
+    if len(parts) > 3 or not _NUMBER.fullmatch(number):
+        raise _bad(found, "must be a number, number|system|code or number||unit, with a prefix such as gt")
+    matches = [_number_matches(prefix, Decimal(number))]
+    system, unit = (*parts[1:], "", "")[:2]
+    if system:
+        matches.append(QTY.c.system == values.key(system))
+    if unit and system:
+        matches.append(QTY.c.code == values.key(unit))
+    elif unit:
+        matches.append(sa.or_(QTY.c.code == values.key(unit), QTY.c.unit == values.key(unit)))
+    return _rows(QTY, found, scope, *matches)
+
+
+def _number_matches(prefix: str, number: Decimal) -> Sql:
+    low, high = QTY.c.low, QTY.c.high
+    exactly = float(number)
+    comparisons: Mapping[str, Callable[[], Sql]] = {
+        "gt": lambda: high > exactly,
+        "lt": lambda: low < exactly,
+        "ge": lambda: high >= exactly,
+        "le": lambda: low <= exactly,
+        "sa": lambda: low > exactly,
+        "eb": lambda: high < exactly,
+        "ap": lambda: sa.and_(low <= exactly + abs(exactly) / 10, high >= exactly - abs(exactly) / 10),
+    }
+    if prefix in comparisons:
+        return comparisons[prefix]()
+    # R4 search.html#number: "100" means the range from 99.5 to 100.5 that it is the rounding of
+    half = Decimal(5).scaleb(int(number.as_tuple().exponent) - 1)
+    within = sa.and_(low >= float(number - half), high < float(number + half))
+    return sa.not_(within) if prefix == "ne" else within
+
+
+def _chain(found: Chain, scope: Scope) -> Sql:
+    param = scope.param_ids[found.type, found.code]
+    options = []
+    for target, inner in found.targets:
+        ids = _inner_resources(target, inner, scope, RES.c.id)
+        options.append(
+            RES.c.rid.in_(sa.select(REF.c.rid).where(REF.c.param == param, REF.c.kind == target, REF.c.target.in_(ids)))
+        )
+    return sa.or_(*options)
+
+
+def _has(found: Has, scope: Scope) -> Sql:
+    rids = _inner_resources(found.source, found.inner, scope, RES.c.rid)
+    param = scope.param_ids[found.source, found.code]
+    return RES.c.id.in_(sa.select(REF.c.target).where(REF.c.param == param, REF.c.kind == found.type, REF.c.rid.in_(rids)))
+
+
+def _inner_resources(kind: str, inner: Filter, scope: Scope, column: ColumnElement[Any]) -> sa.Select[Any]:
+    """A selection of resources of its own: correlated with nothing outside."""
+    return sa.select(column).where(RES.c.type == kind, sa.not_(RES.c.deleted), condition(inner, scope)).correlate(None)
+
+
+def _bad(found: Condition, reason: str) -> Rejected:
+    return Rejected(f"the value of '{found.code}' {reason}", status=400)
+
+
+_READERS: Mapping[str, Callable[[Condition, str, Scope], Sql]] = {
+    "token": _token,
+    "reference": _reference,
+    "string": _string,
+    "date": _date,
+    "quantity": _quantity,
+    "uri": _uri,
+}

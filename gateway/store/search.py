@@ -1,0 +1,257 @@
+"""Runs a :class:`~gateway.store.query.Query`: one page of matches, what is to be included with them, and the total.
+
+Pages are cut by key and not by offset: the next page starts behind the last row shown, whatever is written in between.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ColumnElement
+
+from gateway.errors import Rejected
+from gateway.r4.canonical import decode
+from gateway.store import dates
+from gateway.store.index import Indexer
+from gateway.store.predicates import Scope, condition
+from gateway.store.query import Include, Query, SortKey
+from gateway.store.tables import DAT, INDEX_TABLES, REF, RES
+from gateway.store.writer import decompress
+
+MAX_INCLUDED = 5000
+MAX_INCLUDE_ROUNDS = 4
+_CHUNK = 500
+
+Mode = Literal["match", "include"]
+SortValue = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of a resource as it was written."""
+
+    type: str
+    id: str
+    version: int
+    updated: int  #: microseconds since 1970, UTC
+    deleted: bool
+    body: bytes  #: JSON; empty when deleted
+
+    def resource(self) -> dict[str, Any]:
+        tree: dict[str, Any] = decode(self.body)
+        return tree
+
+    @property
+    def last_updated(self) -> str:
+        return dates.as_instant(self.updated)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    stored: Stored
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page. ``total`` counts all matches (``None`` when not asked for); ``next`` is the opaque start of the next page."""
+
+    entries: tuple[Entry, ...]
+    total: int | None
+    next: str | None
+    warnings: tuple[str, ...]
+    used: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bookmark:
+    """Where a page ended: the sort values and row of its last match."""
+
+    total: int | None
+    rid: int
+    keys: tuple[SortValue, ...]
+
+
+def run(connection: Connection, query: Query, scope: Scope, indexer: Indexer, start: str | None) -> Page:
+    """One page of the answer. Raises :class:`Rejected` (400) when ``start`` is no bookmark of such a search."""
+    where = [RES.c.type == query.type, sa.not_(RES.c.deleted), *(condition(found, scope) for found in query.filters)]
+    mark = _read_bookmark(start, len(query.sort)) if start else None
+    total = mark.total if mark else _total(connection, query, where)
+    warnings = [f"unknown search parameter '{name}' was ignored" for name in query.ignored]
+    if query.only_count:
+        return Page((), total, None, tuple(warnings), query.used)
+    rows = _matches(connection, query, scope, where, mark)
+    shown = rows[: query.count]
+    following = None
+    if len(rows) > len(shown) and shown:
+        following = _write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :])))
+    matches = [as_stored(row) for row in shown]
+    included = _included(connection, query, scope, indexer, matches, warnings)
+    entries = [Entry(stored, "match") for stored in matches] + [Entry(stored, "include") for stored in included]
+    return Page(tuple(entries), total, following, tuple(warnings), query.used)
+
+
+def as_stored(row: Any) -> Stored:
+    body = decompress(row.body) if row.body else b""
+    return Stored(row.type, row.id, row.version, row.updated, row.deleted, body)
+
+
+def _total(connection: Connection, query: Query, where: Sequence[ColumnElement[bool]]) -> int | None:
+    if query.total == "none" and not query.only_count:
+        return None
+    return connection.execute(sa.select(sa.func.count()).select_from(RES).where(*where)).scalar_one()
+
+
+def _matches(
+    connection: Connection, query: Query, scope: Scope, where: Sequence[ColumnElement[bool]], mark: _Bookmark | None
+) -> Sequence[Any]:
+    source: sa.FromClause = RES
+    keys: list[ColumnElement[Any]] = []
+    for key in query.sort:
+        column, joined = _sort_column(query.type, key, scope)
+        keys.append(column)
+        if joined is not None:
+            source = source.outerjoin(joined, joined.c.rid == RES.c.rid)
+    statement = sa.select(RES, *(column.label(f"key{number}") for number, column in enumerate(keys)))
+    statement = statement.select_from(source).where(*where)
+    if mark:
+        statement = statement.where(_behind(query.sort, keys, mark))
+    order = [column.desc() if key.descending else column.asc() for key, column in zip(query.sort, keys, strict=True)]
+    return connection.execute(statement.order_by(*order, RES.c.rid).limit(query.count + 1)).all()
+
+
+def _sort_column(kind: str, key: SortKey, scope: Scope) -> tuple[ColumnElement[Any], sa.Subquery | None]:
+    """The value to sort by; of several the lowest going up, the highest going down. What has none comes last."""
+    if key.code == "_id":
+        return RES.c.id, None
+    if key.code == "_lastUpdated":
+        return RES.c.updated, None
+    table = INDEX_TABLES[key.kind]
+    column = DAT.c.high if key.kind == "date" and key.descending else list(table.columns)[1]
+    pick = sa.func.max(column) if key.descending else sa.func.min(column)
+    chosen = (
+        sa.select(table.c.rid, pick.label("value"))
+        .where(table.c.param == scope.param_ids[kind, key.code])
+        .group_by(table.c.rid)
+        .subquery()
+    )
+    return sa.func.coalesce(chosen.c.value, _behind_all(key)), chosen
+
+
+def _behind_all(key: SortKey) -> SortValue:
+    if key.kind == "date":
+        return dates.EARLIEST - 1 if key.descending else dates.LATEST + 1
+    if key.kind == "quantity":
+        return -1e308 if key.descending else 1e308
+    return "" if key.descending else "\U0010ffff"
+
+
+def _behind(sort: Sequence[SortKey], keys: Sequence[ColumnElement[Any]], mark: _Bookmark) -> ColumnElement[bool]:
+    """Strictly after the bookmark, in an order whose directions may differ from key to key."""
+    after: ColumnElement[bool] = RES.c.rid > mark.rid
+    for key, column, value in reversed(list(zip(sort, keys, mark.keys, strict=True))):
+        beyond = column < value if key.descending else column > value
+        after = sa.or_(beyond, sa.and_(column == value, after))
+    return after
+
+
+def _write_bookmark(mark: _Bookmark) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(mark)).rstrip(b"=").decode()
+
+
+def _read_bookmark(text: str, keys: int) -> _Bookmark:
+    try:
+        mark = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Bookmark)
+    except (binascii.Error, ValueError, RecursionError) as error:
+        raise Rejected("_page is not one of this server's page links", status=400) from error
+    within = abs(mark.rid) <= dates.LATEST and all(not isinstance(k, int) or abs(k) <= 2 * dates.LATEST - 1 for k in mark.keys)
+    if len(mark.keys) != keys or not within:
+        raise Rejected("_page does not belong to this search", status=400)
+    return mark
+
+
+def _included(
+    connection: Connection, query: Query, scope: Scope, indexer: Indexer, matches: Sequence[Stored], warnings: list[str]
+) -> list[Stored]:
+    found: dict[tuple[str, str], Stored] = {}
+    seen = {(stored.type, stored.id) for stored in matches}
+    frontier = list(matches)
+    for round_number in range(MAX_INCLUDE_ROUNDS):
+        fresh: list[Stored] = []
+        for include in query.includes:
+            if round_number and not include.iterate:
+                continue
+            step = _referring if include.reverse else _referred
+            for stored in step(connection, include, scope, indexer, frontier, seen):
+                seen.add((stored.type, stored.id))
+                found[stored.type, stored.id] = stored
+                fresh.append(stored)
+                if len(found) >= MAX_INCLUDED:
+                    warnings.append(f"only the first {MAX_INCLUDED} included resources are shown")
+                    return list(found.values())
+        frontier = fresh
+        if not frontier:
+            break
+    return list(found.values())
+
+
+def _referred(
+    connection: Connection,
+    include: Include,
+    _scope: Scope,
+    indexer: Indexer,
+    frontier: Sequence[Stored],
+    seen: set[tuple[str, str]],
+) -> Iterable[Stored]:
+    """``_include``: what the resources point to."""
+    wanted: dict[str, set[str]] = {}
+    for stored in frontier:
+        if stored.type == include.source:
+            for kind, logical_id in indexer.references(stored.resource(), None if include.code == "*" else include.code):
+                if (kind, logical_id) not in seen and include.target in (None, kind):
+                    wanted.setdefault(kind, set()).add(logical_id)
+    for kind, ids in sorted(wanted.items()):
+        for part in _chunks(sorted(ids)):
+            yield from _select(connection, RES.c.type == kind, RES.c.id.in_(part))
+
+
+def _referring(
+    connection: Connection,
+    include: Include,
+    scope: Scope,
+    _indexer: Indexer,
+    frontier: Sequence[Stored],
+    seen: set[tuple[str, str]],
+) -> Iterable[Stored]:
+    """``_revinclude``: what points to the resources."""
+    targets: dict[str, list[str]] = {}
+    for stored in frontier:
+        if include.target in (None, stored.type):
+            targets.setdefault(stored.type, []).append(stored.id)
+    params = [
+        number
+        for (kind, code), number in scope.param_ids.items()
+        if include.source in ("*", kind) and include.code in ("*", code) and not code.endswith(":identifier")
+    ]
+    for kind, ids in targets.items():
+        for part in _chunks(ids):
+            rows = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.target.in_(part))
+            for stored in _select(connection, RES.c.rid.in_(rows)):
+                if (stored.type, stored.id) not in seen:
+                    yield stored
+
+
+def _select(connection: Connection, *where: ColumnElement[bool]) -> Iterable[Stored]:
+    statement = sa.select(RES).where(sa.not_(RES.c.deleted), *where).order_by(RES.c.rid).limit(MAX_INCLUDED)
+    return [as_stored(row) for row in connection.execute(statement)]
+
+
+def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))

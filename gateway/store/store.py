@@ -1,0 +1,178 @@
+"""The embedded FHIR R4 store as other rooms see it: write a transaction, read, look back, search."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from gateway.database import Database
+from gateway.model import JsonObject
+from gateway.r4 import definitions
+from gateway.r4.canonical import decode
+from gateway.store import dates, search, writer
+from gateway.store.bundle import ID, read_transaction
+from gateway.store.index import Indexer, ParamIds, fingerprint, wanted_parameters
+from gateway.store.predicates import Scope
+from gateway.store.query import parse
+from gateway.store.search import Page, Stored
+from gateway.store.tables import HIST, INDEX_TABLES, INDEXED, PARAM, RES
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+#: The parameter with the most rows, one per image: sites that search by study and series alone may leave it out.
+_INSTANCE = ("ImagingStudy", "instance")
+_REINDEX_BATCH = 500
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class FhirStore:
+    """FHIR R4 resources in one database. Safe to use from several threads and processes; each thread has its own connection.
+
+    ``timezone`` is how dates without a zone are read; ``index_instances`` keeps ImagingStudy searchable by SOP Instance UID.
+    Opening creates or migrates the tables. Raises :class:`~gateway.errors.Misconfigured` for a URL that cannot be used and
+    :class:`~gateway.errors.Retryable` when the database cannot be reached; so do all other methods for the latter.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timezone: str = "Europe/Brussels",
+        index_instances: bool = True,
+        clock: Callable[[], dt.datetime] = _utc_now,
+    ) -> None:
+        self._database = Database(url)
+        self._clock = clock
+        self._zone = ZoneInfo(timezone)
+        self._write_lock = threading.Lock()  # SQLite would make the threads of one process wait by polling
+        self._database.migrate(_MIGRATIONS)
+        left_out = () if index_instances else (_INSTANCE,)
+        with self._database.write() as connection:
+            writer.lock_writers(connection)
+            self._param_ids = _number_parameters(connection)
+            self._indexer = Indexer(self._param_ids, self._zone, left_out=left_out)
+            _reindex_if_needed(connection, self._indexer, fingerprint(self._zone, left_out))
+
+    def transact(self, bundle: Mapping[str, Any]) -> JsonObject:
+        """Do a transaction bundle of ``PUT Type/id`` and ``DELETE Type/id``: all of it, or nothing.
+
+        A PUT of what is already there makes no new version. Answers a Bundle of type transaction-response, its entries in
+        the order of the request. Raises :class:`~gateway.errors.Rejected` (status 400, or 412 for a version that is not
+        the current one).
+        """
+        prepared = writer.prepare(read_transaction(bundle), self._indexer)
+        with self._write_lock, self._database.write() as connection:
+            now = dates.from_datetime(self._clock())
+            outcomes = writer.write(connection, prepared, self._indexer, now)
+        return {
+            "resourceType": "Bundle",
+            "type": "transaction-response",
+            "entry": [{"response": _response(outcome)} for outcome in outcomes],
+        }
+
+    def read(self, kind: str, logical_id: str) -> Stored | None:
+        """The current version (``deleted`` may be set), or ``None`` when there never was one."""
+        if not ID.fullmatch(logical_id):
+            return None
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)).first()
+        return search.as_stored(row) if row else None
+
+    def vread(self, kind: str, logical_id: str, version: int) -> Stored | None:
+        """One version, current or earlier."""
+        return next((stored for stored in self.history(kind, logical_id) if stored.version == version), None)
+
+    def history(self, kind: str, logical_id: str) -> list[Stored]:
+        """Every version, the newest first; empty when there never was one."""
+        if not ID.fullmatch(logical_id):
+            return []
+        with self._database.read() as connection:
+            current = connection.execute(sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)).first()
+            if current is None:
+                return []
+            names = sa.literal(kind).label("type"), sa.literal(logical_id).label("id")
+            older = connection.execute(
+                sa.select(*names, HIST).where(HIST.c.rid == current.rid).order_by(HIST.c.version.desc())
+            ).all()
+        return [search.as_stored(row) for row in (current, *older)]
+
+    def search(self, kind: str, parameters: Sequence[tuple[str, str]], *, strict: bool = False, base: str = "") -> Page:
+        """One page of a search (R4 search.html); ``_page`` among the parameters continues an earlier one.
+
+        ``base`` is the address under which the client sees the store. Raises :class:`~gateway.errors.Rejected` (400) for a
+        value in the wrong form and, when ``strict``, for a parameter that is not known; else such a one is ignored with a
+        warning.
+        """
+        query = parse(kind, parameters, strict=strict)
+        start = next((value for name, value in parameters if name == "_page"), None)
+        scope = Scope(self._param_ids, self._zone, self._clock(), base)
+        with self._database.read() as connection:
+            return search.run(connection, query, scope, self._indexer, start)
+
+    def counts(self) -> dict[str, int]:
+        """Number of resources by type, without deleted ones."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(RES.c.type, sa.func.count()).where(sa.not_(RES.c.deleted)).group_by(RES.c.type))
+            return dict(sorted(rows.tuples()))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _response(outcome: writer.Outcome) -> JsonObject:
+    answer = {"status": outcome.status}
+    if outcome.version:
+        change = outcome.change
+        answer["location"] = f"{change.type}/{change.id}/_history/{outcome.version}"
+        answer["etag"] = f'W/"{outcome.version}"'
+        answer["lastModified"] = dates.as_instant(outcome.updated)
+    return answer
+
+
+def _number_parameters(connection: Connection) -> ParamIds:
+    """The parameter numbers of this database; new parameters get new numbers, old ones keep theirs."""
+    known = {(row.type, row.code): row.id for row in connection.execute(sa.select(PARAM))}
+    free = max(known.values(), default=0) + 1
+    missing = [pair for pair in wanted_parameters() if pair not in known]
+    fresh = {pair: number for number, pair in enumerate(missing, start=free)}
+    if fresh:
+        rows = [{"id": number, "type": kind, "code": code} for (kind, code), number in fresh.items()]
+        connection.execute(sa.insert(PARAM), rows)
+    return {**known, **fresh}
+
+
+def _reindex_if_needed(connection: Connection, indexer: Indexer, wanted: str) -> None:
+    """Make the index anew when it was made by other search definitions or for another zone."""
+    if connection.execute(sa.select(INDEXED.c.fingerprint)).scalar() == wanted:
+        return
+    for table in INDEX_TABLES.values():
+        connection.execute(sa.delete(table))
+    last = 0
+    while True:
+        rows = connection.execute(sa.select(RES).where(RES.c.rid > last).order_by(RES.c.rid).limit(_REINDEX_BATCH)).all()
+        if not rows:
+            break
+        last = rows[-1].rid
+        _index_rows(connection, indexer, rows)
+    connection.execute(sa.delete(INDEXED))
+    connection.execute(sa.insert(INDEXED).values(fingerprint=wanted))
+
+
+def _index_rows(connection: Connection, indexer: Indexer, rows: Sequence[Any]) -> None:
+    gathered: dict[str, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        if row.deleted or row.type not in definitions.resource_types():
+            continue
+        for table, entries in indexer.rows(decode(writer.decompress(row.body))).items():
+            gathered.setdefault(table, []).extend((*entry, row.rid) for entry in entries)
+    for table, entries_of_table in gathered.items():
+        writer.insert_rows(connection, table, entries_of_table)

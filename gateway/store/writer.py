@@ -1,0 +1,197 @@
+"""Writes a transaction: all of it or nothing, one writer at a time, and no new version for what has not changed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from gateway.errors import Rejected
+from gateway.model import JsonObject
+from gateway.r4.canonical import content_hash, decode, encode
+from gateway.store import dates
+from gateway.store.bundle import PRECONDITION_FAILED, Change
+from gateway.store.index import Indexer, Rows
+from gateway.store.tables import HIST, INDEX_TABLES, RES
+
+#: Hashes of what has no content: a deleted resource.
+_NOTHING = ""
+#: Bound parameters per statement; SQLite allows 32,766.
+_CHUNK = 500
+#: The advisory lock that makes writers of one PostgreSQL database queue, as SQLite's do by nature.
+_WRITER_LOCK = 0x150B71D6
+
+_BY_NAME = {table.name: table for table in INDEX_TABLES.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A change with all that can be computed before the write lock is held."""
+
+    change: Change
+    hash: str
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one change."""
+
+    change: Change
+    status: str
+    version: int
+    updated: int  #: microseconds since 1970, UTC
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows gathered over the whole transaction, written table by table."""
+
+    inserted: list[dict[str, Any]] = field(default_factory=list)
+    updated: list[dict[str, Any]] = field(default_factory=list)
+    retired: list[dict[str, Any]] = field(default_factory=list)
+    added_rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    removed_rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+
+
+def compress(body: bytes) -> bytes:
+    """Level 1: an ImagingStudy shrinks twentyfold in 0.1 ms; higher levels cost more than the disk they save."""
+    return zlib.compress(body, 1)
+
+
+def decompress(body: bytes) -> bytes:
+    return zlib.decompress(body)
+
+
+def prepare(changes: Iterable[Change], indexer: Indexer) -> list[Prepared]:
+    """Hash and index every resource. Raises :class:`Rejected` when one cannot be written as JSON."""
+    prepared = []
+    for change in changes:
+        if change.resource is None:
+            prepared.append(Prepared(change, _NOTHING, {}))
+            continue
+        try:
+            prepared.append(Prepared(change, content_hash(change.resource), indexer.rows(change.resource)))
+        except (TypeError, AttributeError, ValueError, KeyError) as error:
+            reason = f"{change.type} does not have the shape of a FHIR resource ({type(error).__name__})"
+            raise Rejected(reason, status=400) from error
+    return prepared
+
+
+def write(connection: Connection, prepared: Sequence[Prepared], indexer: Indexer, now: int) -> list[Outcome]:
+    """Do all changes in the open transaction. Raises :class:`Rejected` (412) when a version expected is not the current one."""
+    lock_writers(connection)
+    known = {(row.type, row.id): row for row in _existing(connection, [item.change for item in prepared])}
+    next_rid = (connection.execute(sa.select(sa.func.max(RES.c.rid))).scalar() or 0) + 1
+    batch = _Batch()
+    outcomes = []
+    for item in prepared:
+        current = known.get(item.change.identity)
+        _check_version(item.change, current)
+        if current is None and item.change.resource is None:
+            outcomes.append(Outcome(item.change, "204 No Content", 0, now))
+            continue
+        if current is not None and current.hash == item.hash:
+            outcomes.append(Outcome(item.change, _unchanged(item), current.version, current.updated))
+            continue
+        rid = next_rid if current is None else current.rid
+        next_rid += current is None
+        outcomes.append(_change(batch, item, current, rid, now, indexer))
+    _flush(connection, batch)
+    return outcomes
+
+
+def lock_writers(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
+
+
+def _existing(connection: Connection, changes: Sequence[Change]) -> Iterator[sa.Row[Any]]:
+    by_type: dict[str, list[str]] = {}
+    for change in changes:
+        by_type.setdefault(change.type, []).append(change.id)
+    for kind, ids in by_type.items():
+        for start in range(0, len(ids), _CHUNK):
+            yield from connection.execute(sa.select(RES).where(RES.c.type == kind, RES.c.id.in_(ids[start : start + _CHUNK])))
+
+
+def _check_version(change: Change, current: sa.Row[Any] | None) -> None:
+    if change.if_match is not None and (current is None or current.version != change.if_match):
+        raise Rejected(f"{change.type}: the version expected is not the current one", status=PRECONDITION_FAILED)
+
+
+def _unchanged(item: Prepared) -> str:
+    return "200 OK" if item.change.resource is not None else "204 No Content"
+
+
+def _change(batch: _Batch, item: Prepared, current: sa.Row[Any] | None, rid: int, now: int, indexer: Indexer) -> Outcome:
+    version = 1 if current is None else current.version + 1
+    body = b"" if item.change.resource is None else encode(stamped(item.change.resource, version, now))
+    row = {"version": version, "updated": now, "deleted": item.change.resource is None, "hash": item.hash}
+    row["body"] = compress(body) if body else b""
+    old_rows: Rows = {}
+    if current is None:
+        batch.inserted.append({"rid": rid, "type": item.change.type, "id": item.change.id, **row})
+    else:
+        batch.updated.append({"at": rid, **row})
+        batch.retired.append(
+            {"rid": rid, "version": current.version, "updated": current.updated, "deleted": current.deleted, "body": current.body}
+        )
+        old_rows = {} if current.deleted else indexer.rows(decode(decompress(current.body)))
+    # Only the difference is written: most updates of a study leave most of its index rows as they are.
+    for table in item.rows.keys() | old_rows.keys():
+        new, old = item.rows.get(table, set()), old_rows.get(table, set())
+        batch.added_rows.setdefault(table, []).extend((*values, rid) for values in sorted(new - old))
+        batch.removed_rows.setdefault(table, []).extend((*values, rid) for values in sorted(old - new))
+    if item.change.resource is None:
+        return Outcome(item.change, "204 No Content", version, now)
+    return Outcome(item.change, "201 Created" if current is None or current.deleted else "200 OK", version, now)
+
+
+def stamped(resource: JsonObject, version: int, now: int) -> JsonObject:
+    """The resource with the store's own version and time in its ``meta``, in the official order of elements."""
+    meta = {"versionId": str(version), "lastUpdated": dates.as_instant(now)}
+    meta |= {key: value for key, value in resource.get("meta", {}).items() if key not in meta}
+    head = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
+    return head | {key: value for key, value in resource.items() if key not in head}
+
+
+def _flush(connection: Connection, batch: _Batch) -> None:
+    if batch.retired:
+        connection.execute(sa.insert(HIST), batch.retired)
+    if batch.updated:
+        columns: dict[str, Any] = {name: sa.bindparam(name) for name in ("version", "updated", "deleted", "hash", "body")}
+        connection.execute(sa.update(RES).where(RES.c.rid == sa.bindparam("at")).values(columns), batch.updated)
+    if batch.inserted:
+        connection.execute(sa.insert(RES), batch.inserted)
+    for name, rows in batch.removed_rows.items():
+        _delete_rows(connection, name, rows)
+    for name, rows in batch.added_rows.items():
+        insert_rows(connection, name, rows)
+
+
+def _delete_rows(connection: Connection, name: str, rows: list[tuple[Any, ...]]) -> None:
+    if rows:
+        columns = [column.name for column in _BY_NAME[name].columns]
+        mark = "?" if connection.dialect.name == "sqlite" else "%s"
+        condition = " AND ".join(f"{column} = {mark}" for column in columns)
+        connection.exec_driver_sql(f"DELETE FROM {name} WHERE {condition}", rows)  # noqa: S608 names of our own tables
+
+
+def insert_rows(connection: Connection, name: str, rows: list[tuple[Any, ...]]) -> None:
+    """The bulk of all writing, so it goes past the statement builder: COPY on PostgreSQL, plain tuples on SQLite."""
+    if not rows:
+        return
+    columns = [column.name for column in _BY_NAME[name].columns]
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" for _ in columns)
+        connection.exec_driver_sql(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 names of our own tables
+        return
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
