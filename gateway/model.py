@@ -143,3 +143,66 @@ class Received:
     instance: Instance
     status: int  #: the DIMSE status that was answered, e.g. 0x0000
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One series of a gathered study, its instances in order."""
+
+    fields: JsonObject
+    device: JsonObject
+    instances: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """What is known of a study now. Its content depends only on which instances are there."""
+
+    uid: str
+    patient_key: str
+    fields: JsonObject
+    series: tuple[Series, ...]
+    mappings: tuple[str, ...]
+    mapping_versions: tuple[str, ...]
+    hold: dict[int, str] = field(default_factory=dict)  #: instances to hold back, with the reason
+    release: tuple[int, ...] = ()  #: instances held before that belong to the study after all
+    other_patients: frozenset[str] = frozenset()  #: patient keys of what is held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Administration:
+    """One tracer administration. ``key`` is its minted id; ``aliases`` are the names its sources know it by."""
+
+    key: str
+    aliases: tuple[str, ...]
+    fields: JsonObject
+    study_uids: tuple[str, ...]
+    series_uids: tuple[str, ...]
+    mapping: str
+    issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dossier:
+    """What is known of one patient across studies."""
+
+    patient_key: str
+    patient: JsonObject
+    administrations: tuple[Administration, ...]
+    minted: dict[str, str]  #: alias -> id, those that were not known before
+    mapping_versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A FHIR transaction ready to leave, and the hash of what it says."""
+
+    body: JsonObject
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a target says it holds after a delivery: ``Type/id`` -> versionId."""
+
+    versions: dict[str, str]

@@ -41,6 +41,11 @@ class Overview:
         with self._database.read() as connection:
             return [dict(row._mapping) for row in connection.execute(self._sql["deliveries_in_state"], _page(state, limit))]
 
+    def problems(self) -> list[JsonObject]:
+        """Studies and dossiers that cannot be published, with the reason. They are tried again by themselves."""
+        with self._database.read() as connection:
+            return [dict(row._mapping) for row in connection.execute(self._sql["subjects_with_problems"])]
+
     def find(self, wanted: str, *, limit: int = 20) -> list[JsonObject]:
         """Instances by the first digits of their digest, by SOP Instance UID or by Study Instance UID, with all that is known."""
         hexadecimal = wanted if len(wanted) >= 4 and all(c in "0123456789abcdef" for c in wanted) else ""

@@ -118,6 +118,12 @@ class Subjects:
             rows = connection.execute(self._sql["select_alias"], {"patient_key": patient_key})
             return {row.alias: row.administration_id for row in rows}
 
+    def note_problem(self, ticket: SubjectTicket, reason: str) -> None:
+        """This subject cannot be published, and why. It stays open and is tried again when the lease has run out."""
+        with self._database.write() as connection:
+            row = {"key": ticket.key, "token": ticket.token, "reason": reason}
+            connection.execute(self._sql[f"{ticket.kind}_problem"], row)
+
     def seal(self, ticket: SubjectTicket, sealed: Sealed, *, targets: Sequence[str], now: float) -> int | None:
         """Store what gathering came to, in one transaction: holds, minted facts, the new version, its deliveries.
 

@@ -322,6 +322,18 @@ def test_an_administration_is_minted_once(ledger: Ledger) -> None:
     assert ledger.subjects.aliases("sys|P1") == {"event|1.2": "m1"}
 
 
+def test_a_subject_that_cannot_be_published_is_shown_and_tried_again(ledger: Ledger) -> None:
+    take_in(ledger, 1)
+    ticket = due(ledger, NOW + 11)
+    ledger.subjects.note_problem(ticket, "no valid FHIR")
+    (problem,) = ledger.overview.problems()
+    assert (problem["kind"], problem["problem"]) == ("study", "no valid FHIR")
+    again = ledger.subjects.lease_due(now=NOW + 11 + 61, lease_secs=60)
+    assert again is not None
+    ledger.subjects.seal(again, sealed("a"), targets=[], now=NOW + 80)
+    assert ledger.overview.problems() == []
+
+
 def test_held_instances_are_read_back_as_held_and_can_be_released(ledger: Ledger) -> None:
     (ticket,) = take_in(ledger, 1)
     subject = due(ledger, NOW + 11)

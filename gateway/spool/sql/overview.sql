@@ -29,6 +29,11 @@ SELECT r.fields, r.issues, sh.body FROM record r JOIN shared sh ON sh.id = r.sha
 SELECT d.id, d.target, d.state, d.attempts, d.reason, d.next_attempt_at, v.kind, v.subject_key, v.version
 FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id WHERE d.state = :state ORDER BY d.id DESC LIMIT :limit
 
+-- name: subjects_with_problems
+SELECT 'study' AS kind, uid AS subject_key, problem FROM study WHERE problem IS NOT NULL
+UNION ALL
+SELECT 'dossier', patient_key, problem FROM dossier WHERE problem IS NOT NULL
+
 -- name: open_subjects
 SELECT (SELECT COUNT(*) FROM study WHERE next_quiet_at IS NOT NULL) + (SELECT COUNT(*) FROM dossier WHERE next_quiet_at IS NOT NULL) AS n
 

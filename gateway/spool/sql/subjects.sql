@@ -78,15 +78,21 @@ WHERE state IN ('pending', 'parked') AND subject_version_id IN (
 INSERT INTO delivery (target, subject_version_id, partition_key, state, created_at, next_attempt_at)
 VALUES (:target, :subject_version_id, :partition_key, 'pending', :now, :now)
 
+-- name: study_problem
+UPDATE study SET problem = :reason WHERE uid = :key AND lease_token = :token
+
+-- name: dossier_problem
+UPDATE dossier SET problem = :reason WHERE patient_key = :key AND lease_token = :token
+
 -- name: study_settle
 -- The timer is cleared only if nothing arrived since the subject was leased.
-UPDATE study SET patient_key = :patient_key, versions = versions + :grown, lease_until = NULL,
+UPDATE study SET patient_key = :patient_key, versions = versions + :grown, lease_until = NULL, problem = NULL,
   open_since = CASE WHEN next_quiet_at = :seen THEN NULL ELSE open_since END,
   next_quiet_at = CASE WHEN next_quiet_at = :seen THEN NULL ELSE next_quiet_at END
 WHERE uid = :key AND lease_token = :token
 
 -- name: dossier_settle
-UPDATE dossier SET versions = versions + :grown, lease_until = NULL,
+UPDATE dossier SET versions = versions + :grown, lease_until = NULL, problem = NULL,
   open_since = CASE WHEN next_quiet_at = :seen THEN NULL ELSE open_since END,
   next_quiet_at = CASE WHEN next_quiet_at = :seen THEN NULL ELSE next_quiet_at END
 WHERE patient_key = :key AND lease_token = :token

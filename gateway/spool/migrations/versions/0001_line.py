@@ -108,6 +108,7 @@ def _subjects() -> None:
             *([sa.Column("patient_key", sa.Text)] if table == "study" else []),
             sa.Column("next_quiet_at", _TIME),
             sa.Column("open_since", _TIME),
+            sa.Column("problem", sa.Text),
             sa.Column("versions", sa.Integer, nullable=False, server_default="0"),
             sa.Column("lease_token", sa.Integer, nullable=False, server_default="0"),
             sa.Column("lease_until", _TIME),

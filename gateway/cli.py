@@ -1,0 +1,320 @@
+"""The command ``isobridge``: verbs only. Each prints what other modules return; none decides anything.
+
+Exit codes: 0 done; 1 done, but something was set aside, refused or found wrong; 2 misuse or wrong settings. Problems go to stderr, one
+clear line each; results go to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway import __version__, config
+from gateway.config import Loaded
+from gateway.errors import GatewayError, Misconfigured
+
+DEFAULT_CONFIG = Path("config/gateway.yaml")
+
+Command = Callable[..., Any]
+
+
+class _Main(click.Group):
+    """Turns our errors into one line and an exit code, wherever they come from."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Misconfigured as error:
+            for line in error.complaints:
+                click.echo(line, err=True)
+            context.exit(2)
+        except GatewayError as error:
+            click.echo(error.reason, err=True)
+            context.exit(1)
+
+
+def with_settings(command: Command) -> Command:
+    """Adds ``--config`` and ``--set`` and hands the loaded settings in."""
+
+    @click.option(
+        "--config", "config_file", type=click.Path(path_type=Path), help=f"Settings file. Default: {DEFAULT_CONFIG}, if there."
+    )
+    @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated.")
+    @wraps(command)
+    def wrapped(config_file: Path | None, overrides: tuple[str, ...], **rest: Any) -> Any:
+        path = config_file or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+        loaded = config.load(path, environment=os.environ, overrides=overrides)
+        return command(loaded=loaded, arguments=_arguments(path, overrides), **rest)
+
+    return wrapped
+
+
+def _arguments(path: Path | None, overrides: tuple[str, ...]) -> list[str]:
+    """The same settings as arguments again, for child processes."""
+    named = ["--config", str(path)] if path else []
+    return named + [word for override in overrides for word in ("--set", override)]
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="isobridge")
+def main() -> None:
+    """Isobridge: a DICOM to FHIR gateway for nuclear medicine.
+
+    \b
+    First steps:
+      isobridge serve                                   start the gateway (DICOM 11112, HTTP 8080)
+      isobridge sample ./sample                         write an invented FDG PET/CT study
+      isobridge send ./sample --to ISOBRIDGE@127.0.0.1:11112
+      curl 'http://127.0.0.1:8080/fhir/ImagingStudy'    a minute later
+
+    Without a daemon: isobridge convert ./sample prints FHIR.
+    """
+
+
+@main.command()
+@with_settings
+def serve(loaded: Loaded, arguments: list[str]) -> None:
+    """Start the gateway: the DICOM receiver, the worker, the web pages and the FHIR endpoint.
+
+    Runs until Ctrl-C or SIGTERM, finishing what it has in hand. Where it listens stands in data/run.json.
+    """
+    from gateway import daemon
+
+    daemon.serve(loaded.settings, arguments)
+
+
+@main.command(hidden=True)
+@click.argument("name", type=click.Choice(["receive", "work", "web"]))
+@click.option("--life-line", type=int, required=True)
+@click.option("--listener", type=int)
+@click.option("--after-crash", is_flag=True)
+@with_settings
+def role(name: str, life_line: int, listener: int | None, after_crash: bool, loaded: Loaded, arguments: list[str]) -> None:
+    """One role of the daemon; started by its supervisor."""
+    from gateway import roles
+
+    if name == "work":
+        roles.work(loaded.settings, life_line, after_crash=after_crash)
+    elif listener is not None:
+        run = roles.receive if name == "receive" else roles.web
+        run(loaded.settings, socket.socket(fileno=listener), life_line)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--to", "to", required=True, metavar="AET@HOST:PORT", help="Where to send, e.g. ISOBRIDGE@127.0.0.1:11112.")
+@click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title.")
+@click.option("--associations", default=1, show_default=True, type=click.IntRange(1, 16), help="Send over so many at once.")
+def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> None:
+    """Send DICOM files or folders by C-STORE, as a scanner would.
+
+    Ends with 0 when the peer took every object, else with 1 and one line per failure.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from gateway.workbench import scu
+
+    target = scu.parse_address(to)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("sending", total=None)
+
+        def on_progress(done: int, total: int, _outcome: scu.FileOutcome) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        report = scu.send(paths, target, calling_ae=calling, associations=associations, on_progress=on_progress)
+    for skipped in report.skipped:
+        click.echo(f"{skipped.path}: skipped: {skipped.reason}", err=True)
+    for failure in report.failures:
+        click.echo(f"{failure.file.path}: {failure.meaning}", err=True)
+    rate = report.stored / report.duration_s if report.duration_s else 0
+    click.echo(
+        f"{report.stored} of {len(report.outcomes)} objects stored by {target} in {report.duration_s:.1f} s ({rate:.0f}/s)"
+    )
+    sys.exit(0 if report.ok else 1)
+
+
+@main.command()
+@click.argument("target", metavar="AET@HOST:PORT")
+@click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title.")
+def echo(target: str, calling: str) -> None:
+    """Test a DICOM connection step by step: network, association, C-ECHO."""
+    from gateway.workbench import scu
+
+    report = scu.echo(scu.parse_address(target), calling_ae=calling)
+    for step in report.steps:
+        click.echo(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.detail}", err=not step.ok)
+    sys.exit(0 if report.ok else 1)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def sample(directory: Path) -> None:
+    """Write realistic, obviously invented PET/CT studies into DIRECTORY, to try things with."""
+    from gateway.workbench.sample import generate_samples
+
+    for study in generate_samples(directory):
+        click.echo(f"{study.directory}: {len(study.files)} objects")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the bundles here instead of to stdout.")
+@click.option("--issues", type=click.Path(path_type=Path, dir_okay=False), help="Write the problems here as JSON as well.")
+@with_settings
+def convert(paths: tuple[Path, ...], out: Path | None, issues: Path | None, loaded: Loaded, arguments: list[str]) -> None:
+    """Turn DICOM files or folders into FHIR transaction bundles, without a daemon.
+
+    Prints one JSON array with one Bundle per study and per patient dossier; problems go to stderr, one line each. Ends with 0 when
+    everything was understood, with 1 when something was set aside.
+    """
+    import time
+
+    from gateway import roles
+    from gateway.pipeline import instant
+    from gateway.r4.canonical import encode
+    from gateway.workbench.convert import convert as convert_files
+
+    result = convert_files(paths, roles.understanding(loaded.settings), recorded=instant(time.time()))
+    body = b"[" + b",\n".join(encode(bundle) for bundle in result.bundles) + b"]\n"
+    if out:
+        out.write_bytes(body)
+    else:
+        sys.stdout.buffer.write(body)
+    for problem in result.problems:
+        what = f"{problem.field}: " if problem.field else ""
+        click.echo(f"{problem.path}: {problem.severity}: {what}{problem.reason}", err=True)
+    if issues:
+        issues.write_text(json.dumps([problem.as_json() for problem in result.problems], indent=2) + "\n")
+    sys.exit(0 if result.complete else 1)
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Verify what came out and end, instead of keeping the gateway running.")
+def demo(once: bool) -> None:
+    """Show the whole line: start a gateway, push invented studies by C-STORE, query the FHIR that comes out."""
+    from gateway.workbench.demo import run_demo
+
+    sys.exit(run_demo(once=once))
+
+
+@main.group()
+def mappings() -> None:
+    """Check and test the mapping files: the YAML that says how DICOM becomes FHIR."""
+
+
+@mappings.command("lint")
+@with_settings
+def mappings_lint(loaded: Loaded, arguments: list[str]) -> None:
+    """Read every mapping file and print all complaints at once, with file and line."""
+    from gateway.mapping.language import lint
+
+    complaints = lint(loaded.settings.mappings.directory)
+    for complaint in complaints:
+        click.echo(str(complaint), err=True)
+    click.echo(f"{len(complaints)} complaints")
+    sys.exit(2 if complaints else 0)
+
+
+@mappings.command("test")
+@with_settings
+def mappings_test(loaded: Loaded, arguments: list[str]) -> None:
+    """Run the tests that stand inside the mapping files."""
+    from gateway import roles
+    from gateway.workbench.selftest import run_tests
+
+    results = run_tests(roles.load_mappings(loaded.settings))
+    for result in results:
+        click.echo(f"{'ok  ' if result.ok else 'FAIL'}  {result.mapping}: {result.name}", err=not result.ok)
+        for reason in result.reasons:
+            click.echo(f"        {reason}", err=True)
+    failed = sum(not result.ok for result in results)
+    click.echo(f"{len(results) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+@main.group("config")
+def config_group() -> None:
+    """Check the settings."""
+
+
+@config_group.command("check")
+@with_settings
+def config_check(loaded: Loaded, arguments: list[str]) -> None:
+    """Print every setting with its value and where it came from; complain about all mistakes at once."""
+    for name, origin in loaded.origins.items():
+        section, _, option = name.partition(".")
+        value = getattr(getattr(loaded.settings, section), option)
+        click.echo(f"{name} = {'-' if value is None else value}    ({origin})")
+
+
+@main.group()
+def spool() -> None:
+    """Look at what was received and what became of it; try again what was set aside."""
+
+
+@spool.command("list")
+@click.option(
+    "--state",
+    type=click.Choice(["received", "normalised", "quarantined", "conflict", "parked", "problems"]),
+    help="Show these items.",
+)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@with_settings
+def spool_list(state: str | None, limit: int, loaded: Loaded, arguments: list[str]) -> None:
+    """Count everything by state, or list the items in one state with their reasons."""
+    from gateway.workbench.inspect import list_lines
+
+    for line in list_lines(_overview(loaded), state, limit):
+        click.echo(line)
+
+
+@spool.command("show")
+@click.argument("what", metavar="DIGEST|UID")
+@with_settings
+def spool_show(what: str, loaded: Loaded, arguments: list[str]) -> None:
+    """Show all that is known of objects: by the first digits of the digest, by SOP Instance UID or Study Instance UID."""
+    found = _overview(loaded).find(what)
+    if not found:
+        click.echo("nothing is known of that", err=True)
+        sys.exit(1)
+    click.echo(json.dumps(found, indent=2, default=str))
+
+
+@spool.command("retry")
+@click.argument("what", metavar="quarantined|parked", type=click.Choice(["quarantined", "parked"]))
+@click.option("--id", "ids", type=int, multiple=True, help="Only these items (ids as 'spool list' shows them). Default: all.")
+@with_settings
+def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list[str]) -> None:
+    """Try again: objects in quarantine, or deliveries that were parked. The running gateway takes them up at once."""
+    import time
+
+    from gateway import roles
+
+    ledger = roles.open_ledger(loaded.settings)
+    listed = (
+        ledger.overview.instances(what, limit=10_000) if what == "quarantined" else ledger.overview.deliveries(what, limit=10_000)
+    )
+    wanted = [item["id"] for item in listed if not ids or item["id"] in ids]
+    count = ledger.stages.requeue(wanted) if what == "quarantined" else ledger.deliveries.unpark(wanted, now=time.time())
+    click.echo(f"{count} of {len(wanted)} items will be tried again")
+
+
+def _overview(loaded: Loaded) -> Any:
+    from gateway import roles
+
+    ledger = roles.open_ledger(loaded.settings)
+    ledger.migrate()
+    return ledger.overview
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The composition root: builds the parts from the settings, starts the three roles, keeps them alive, stops them in order.
+
+``serve`` is a supervisor with three child processes: *receive* (the DICOM loop), *work* (pydicom, rendering, delivery) and *web*. They
+meet only in the ledger. The supervisor binds the listening sockets and hands them down, so that a role that dies and comes back keeps
+its port and its queue of callers. Each role also holds the reading end of a pipe, the life line: when the supervisor is gone, it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import structlog
+
+from gateway import __version__, roles
+from gateway.config import Settings, address
+from gateway.errors import Misconfigured
+from gateway.fhir.identity import load_or_create_key
+from gateway.telemetry import configure
+
+log = structlog.get_logger()
+
+#: Stopping follows the flow: nothing new comes in, what is in hand is finished, then the pages go.
+ROLES = ("receive", "work", "web")
+
+DRAIN_SECS = 35.0
+BIND_PATIENCE_SECS = 10.0
+LONGEST_RESTART_WAIT_SECS = 30.0
+
+
+@dataclass
+class _Role:
+    """One child process and its history."""
+
+    name: str
+    listener: socket.socket | None
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    start_at: float = 0.0
+    started_at: float = field(default=0.0)
+
+
+class Supervisor:
+    """Runs the three roles until it is told to stop."""
+
+    def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
+        self._settings = settings
+        self._arguments = list(arguments)
+        self._stopping = False
+        self._life_read, self._life_write = os.pipe()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+
+    def run(self) -> None:
+        """Start everything, wait, stop everything. Raises :class:`Misconfigured` when it cannot start."""
+        directory = self._settings.data.directory
+        directory.mkdir(parents=True, exist_ok=True)
+        with _only_one(directory), _listeners(self._settings) as (dicom, http):
+            _prepare(self._settings)
+            self._children = [_Role("receive", dicom), _Role("work", None), _Role("web", http)]
+            self._install_signals()
+            run_file = _write_run_file(self._settings, dicom, http)
+            try:
+                self._supervise()
+            finally:
+                self._stop_all()
+                run_file.unlink(missing_ok=True)
+
+    def _install_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGCHLD, lambda _signal, _frame: self._wake())
+
+    def _on_stop(self, number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full: it will wake anyway
+            os.write(self._wake_write, b"x")
+
+    def _supervise(self) -> None:
+        log.info("started", version=__version__, pid=os.getpid())
+        while not self._stopping:
+            for role in self._children:
+                self._keep_alive(role)
+            select.select([self._wake_read], [], [], 1.0)
+            with contextlib.suppress(BlockingIOError):
+                os.set_blocking(self._wake_read, False)
+                os.read(self._wake_read, 4096)
+
+    def _keep_alive(self, role: _Role) -> None:
+        if role.process is not None and role.process.poll() is not None:
+            code = role.process.returncode
+            lived = time.monotonic() - role.started_at
+            role.starts = 0 if lived > 60 else role.starts
+            wait = min(LONGEST_RESTART_WAIT_SECS, 0.2 * 2**role.starts) if role.starts else 0.0
+            role.process, role.start_at = None, time.monotonic() + wait
+            log.error("role_ended", kind=role.name, code=code, restarts=role.starts)
+        if role.process is None and time.monotonic() >= role.start_at:
+            self._start(role)
+
+    def _start(self, role: _Role) -> None:
+        handed = [self._life_read] + ([role.listener.fileno()] if role.listener else [])
+        command = [sys.executable, "-m", "gateway.cli", "role", role.name, "--life-line", str(self._life_read)]
+        if role.listener:
+            command += ["--listener", str(role.listener.fileno())]
+        if role.starts or role.started_at:
+            command += ["--after-crash"]
+        role.process = subprocess.Popen(command + self._arguments, pass_fds=handed, start_new_session=False)
+        role.starts += 1
+        role.started_at = time.monotonic()
+
+    def _stop_all(self) -> None:
+        """In flow order, each given the time to finish what it has in hand."""
+        deadline = time.monotonic() + DRAIN_SECS
+        for role in self._children:
+            if role.process is None or role.process.poll() is not None:
+                continue
+            role.process.terminate()
+            try:
+                role.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error("role_killed", kind=role.name)
+                role.process.kill()
+                role.process.wait()
+        log.info("stopped")
+
+
+def serve(settings: Settings, arguments: Sequence[str]) -> None:
+    """Run the daemon until SIGTERM or SIGINT. ``arguments`` are the settings options to hand to the roles."""
+    configure(level=settings.log.level, style=settings.log.format, role="supervisor")
+    Supervisor(settings, arguments).run()
+
+
+def _prepare(settings: Settings) -> None:
+    """Everything that must be right before anybody is let in: schema, key, mappings. All of it once, before the roles start."""
+    load_or_create_key(settings.key_file)
+    roles.migrate(settings)
+    roles.load_mappings(settings)
+
+
+@contextlib.contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Two daemons on one data directory would fight over leases and files."""
+    with (directory / "lock").open("a+") as lock:
+        _take_lock(lock, directory)
+        yield
+
+
+def _take_lock(lock: IO[str], directory: Path) -> None:
+    deadline = time.monotonic() + BIND_PATIENCE_SECS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise Misconfigured(f"another isobridge runs on {directory}") from error
+            time.sleep(0.2)
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        dicom = stack.enter_context(contextlib.closing(_bind("receive.bind", settings.receive.bind, backlog=128)))
+        http = stack.enter_context(contextlib.closing(_bind("web.bind", settings.web.bind, backlog=128)))
+        yield dicom, http
+
+
+def _bind(option: str, bind: str, *, backlog: int) -> socket.socket:
+    """A listening socket. A predecessor may need some seconds to let go of the port."""
+    host, port = address(bind)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline = time.monotonic() + BIND_PATIENCE_SECS
+    while True:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise Misconfigured(f"{option}: cannot listen on {bind} ({error.strerror})") from error
+            time.sleep(0.2)
+        else:
+            listener.listen(backlog)
+            listener.set_inheritable(True)
+            return listener
+
+
+def _write_run_file(settings: Settings, dicom: socket.socket, http: socket.socket) -> Path:
+    """Where we listen, for people and scripts: with port 0 nobody could know otherwise."""
+    dicom_host, dicom_port = dicom.getsockname()[:2]
+    http_host, http_port = http.getsockname()[:2]
+    shown = f"[{http_host}]" if ":" in http_host else http_host
+    content = {
+        "pid": os.getpid(),
+        "dicom": {"host": dicom_host, "port": dicom_port, "ae_title": settings.receive.ae_title},
+        "http": {"host": http_host, "port": http_port, "url": f"http://{shown}:{http_port}"},
+    }
+    path = settings.data.directory / "run.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,36 @@
+"""Provenance: which gateway made these resources, from which DICOM objects, by which mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway import __version__
+from gateway.model import JsonObject
+
+#: Names the mapping file and the version of its content; outside the content hash, so a comment edit re-publishes nothing.
+MAPPING_EXTENSION = "urn:isobridge:fhir:StructureDefinition:mapping"
+
+_LIFECYCLE = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
+_PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+
+def provenance(
+    identifier: str, *, targets: Sequence[str], entities: Sequence[JsonObject], mappings: Sequence[str], recorded: str
+) -> JsonObject:
+    """One Provenance per subject. ``entities`` are FHIR identifiers of the sources; ``recorded`` is an instant."""
+    resource: JsonObject = {
+        "resourceType": "Provenance",
+        "id": identifier,
+        "extension": [{"url": MAPPING_EXTENSION, "valueString": name} for name in mappings],
+        "target": [{"reference": reference} for reference in targets],
+        "recorded": recorded,
+        "activity": {"coding": [{"system": _LIFECYCLE, "code": "transform"}]},
+        "agent": [
+            {
+                "type": {"coding": [{"system": _PARTICIPANT, "code": "assembler"}]},
+                "who": {"display": f"Isobridge {__version__}"},
+            }
+        ],
+        "entity": [{"role": "source", "what": {"identifier": entity}} for entity in entities],
+    }
+    return {name: value for name, value in resource.items() if value != []}

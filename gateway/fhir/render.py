@@ -1,0 +1,152 @@
+"""From a gathered subject to a FHIR transaction bundle, through the templates of the mappings.
+
+The bundle's entries are ``PUT Type/id`` with ids of our own, so that sending it again changes nothing. Nothing here reads a
+clock: ``recorded`` is handed in. The same subject gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gateway.errors import Quarantined
+from gateway.fhir.identity import Identity
+from gateway.fhir.provenance import provenance
+from gateway.mapping.language import Mappings
+from gateway.mapping.template import ResourceTemplate
+from gateway.model import Administration, Bundle, Dossier, Json, JsonObject, Study
+from gateway.r4.bundles import bundle_hash, transaction
+from gateway.r4.validate import validate
+
+
+class Renderer:
+    """Renders subjects with one set of mappings under one identity."""
+
+    def __init__(self, mappings: Mappings, identity: Identity) -> None:
+        self._mappings = mappings
+        self._identity = identity
+
+    def mint(self, alias: str) -> str:
+        """A new administration's id, from the name its first source knows it by."""
+        return self._identity.resource_id("administration", alias)
+
+    def study(self, study: Study, patient: JsonObject, *, recorded: str) -> Bundle:
+        """Patient, devices, ImagingStudy and Provenance of one study."""
+        templates = self._templates(study.mappings)
+        resources = _Resources(self._identity)
+        scope: JsonObject = {"patient": patient, "study": study.fields}
+        refs = resources.put_all(templates, "patient", scope, {})
+        scope["series"] = [
+            {
+                **item.fields,
+                "instances": list(item.instances),
+                "refs": resources.put_all(templates, "device", {"device": _device(item.device)}, refs),
+            }
+            for item in study.series
+        ]
+        study_refs = resources.put_all(templates, "study", scope, refs)
+        entity = {"system": "urn:dicom:uid", "value": f"urn:oid:{study.uid}"}
+        return self._finish(resources, f"study|{study.uid}", study_refs, [entity], study.mapping_versions, recorded)
+
+    def dossier(self, dossier: Dossier, *, recorded: str) -> Bundle:
+        """Patient, administrations with their medications and observations, and Provenance of one dossier."""
+        resources = _Resources(self._identity)
+        names = tuple(sorted({item.mapping for item in dossier.administrations}))
+        patient_templates = self._templates(names or self._mappings.names)
+        patient_refs = resources.put_all(patient_templates, "patient", {"patient": dossier.patient}, {})
+        series_uids: set[str] = set()
+        for item in dossier.administrations:
+            scope = self._administration_scope(item, dossier)
+            resources.put_all(self._templates((item.mapping,)), "administration", scope, patient_refs)
+            series_uids.update(item.series_uids)
+        entities = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"} for uid in sorted(series_uids)]
+        key = f"dossier|{dossier.patient_key}"
+        return self._finish(resources, key, patient_refs, entities, dossier.mapping_versions, recorded)
+
+    def _administration_scope(self, item: Administration, dossier: Dossier) -> JsonObject:
+        studies = [
+            {"reference": f"ImagingStudy/{self._identity.resource_id('ImagingStudy', uid)}", "uid": uid}
+            for uid in item.study_uids
+        ]
+        return {
+            "administration": {"key": item.key, **item.fields},
+            "patient": dossier.patient,
+            "studies": studies,
+        }
+
+    def _templates(self, names: Iterable[str]) -> list[ResourceTemplate]:
+        """The resource templates of these mappings; one inherited by several counts once."""
+        found: dict[str, ResourceTemplate] = {}
+        for name in names:
+            for template in self._mappings.by_name(name).resources:
+                found.setdefault(template.name, template)
+        return list(found.values())
+
+    def _finish(
+        self,
+        resources: _Resources,
+        subject: str,
+        refs: JsonObject,
+        entities: Sequence[JsonObject],
+        mapping_versions: Sequence[str],
+        recorded: str,
+    ) -> Bundle:
+        targets = resources.references()
+        if targets:
+            identifier = self._identity.resource_id("Provenance", subject)
+            resources.put(
+                provenance(identifier, targets=targets, entities=entities, mappings=mapping_versions, recorded=recorded)
+            )
+        _check(resources.all)
+        return Bundle(body=transaction(resources.all), content_hash=bundle_hash(resources.all))
+
+
+class _Resources:
+    """The resources of one bundle: each id once, in the order in which references need them."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._by_id: dict[tuple[str, str], JsonObject] = {}
+
+    @property
+    def all(self) -> list[JsonObject]:
+        return list(self._by_id.values())
+
+    def references(self) -> list[str]:
+        return [f"{kind}/{identifier}" for kind, identifier in self._by_id]
+
+    def put(self, resource: JsonObject) -> None:
+        self._by_id.setdefault((resource["resourceType"], resource["id"]), resource)
+
+    def put_all(self, templates: Sequence[ResourceTemplate], per: str, scope: JsonObject, refs: JsonObject) -> JsonObject:
+        """Render every template of this level. Returns ``refs`` with the new resources' names added."""
+        known = dict(refs)
+        wanted = [template for template in templates if template.per == per]
+        identities = {template.name: self._identify(template, scope) for template in wanted}
+        known.update({name: reference for name, reference in identities.items() if reference})
+        for template in wanted:
+            reference = identities[template.name]
+            body = template.body.render({**scope, "refs": known}) if reference else None
+            if reference and isinstance(body, dict):
+                self.put({"resourceType": template.resource_type, "id": reference.partition("/")[2], **body})
+        return known
+
+    def _identify(self, template: ResourceTemplate, scope: JsonObject) -> str | None:
+        """``Type/id``, or None when a part of the business identifier is absent: then there is nothing to publish."""
+        parts: list[Json] = [part.render(scope) for part in template.identity]
+        if any(part is None or part == "" for part in parts):
+            return None
+        key = "|".join(str(part) for part in parts)
+        return f"{template.resource_type}/{self._identity.resource_id(template.resource_type, key)}"
+
+
+def _device(fields: JsonObject) -> JsonObject:
+    """A device as configured: its key holds everything we say of it, so an upgrade is a new device, not a rewritten one."""
+    words = [f"{name}={value}" for name, value in sorted(fields.items()) if value]
+    return {**fields, "key": "|".join(words)} if words else {}
+
+
+def _check(resources: Iterable[JsonObject]) -> None:
+    """Nothing invalid leaves the house. Raises :class:`Quarantined` with the first complaints."""
+    complaints = [f"{resource['resourceType']}: {text}" for resource in resources for text in validate(resource)]
+    if complaints:
+        raise Quarantined("The mappings gave FHIR that is not valid: " + "; ".join(complaints[:3]))

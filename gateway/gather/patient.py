@@ -1,0 +1,57 @@
+"""Who a record is about: the patient key, and one set of demographics from many headers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from gateway.model import JsonObject, SharedFields
+
+#: The system of patients without an id: they are known by their study alone and never meet another study's facts.
+UNIDENTIFIED = "unidentified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientKeys:
+    """Turns a header's patient id and issuer into the key of a dossier: ``system|id``.
+
+    PatientID (0010,0020) is unique only together with its issuer (0010,0021), PS3.3 C.2.2. Else the site's own system holds.
+    """
+
+    system: str
+
+    def of(self, shared: SharedFields) -> str:
+        identifier = str(shared.patient.get("id") or "")
+        if not identifier:
+            return f"{UNIDENTIFIED}|{shared.study.get('uid', '')}"
+        return f"{self._system_of(shared)}|{identifier}"
+
+    def _system_of(self, shared: SharedFields) -> str:
+        issuer = str(shared.patient.get("id_system") or "")
+        if not issuer:
+            return self.system
+        if issuer.startswith(("urn:", "http://", "https://")):
+            return issuer
+        separator = ":" if self.system.startswith("urn:") else "/"
+        return f"{self.system}{separator}{quote(issuer, safe='')}"
+
+
+def identifier_of(patient_key: str) -> tuple[str, str] | None:
+    """``(system, value)`` of a patient key, or None for a patient without an id."""
+    system, _, value = patient_key.partition("|")
+    return None if system == UNIDENTIFIED else (system, value)
+
+
+def demographics(patient_key: str, records: Iterable[SharedFields]) -> JsonObject:
+    """One patient from many headers: each field from the latest study that gives it."""
+    ordered = sorted(records, key=lambda shared: (str(shared.study.get("started") or ""), shared.key))
+    merged: JsonObject = {}
+    for shared in ordered:
+        merged.update(shared.patient)
+    merged.pop("id", None)
+    merged.pop("id_system", None)
+    identifier = identifier_of(patient_key)
+    if identifier is not None:
+        merged["id_system"], merged["id"] = identifier
+    return {"key": patient_key, **merged}

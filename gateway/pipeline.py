@@ -1,0 +1,138 @@
+"""The story in one file: what happens to one instance, to one quiet subject, to one delivery. READ FIRST.
+
+Every function takes one named noun and gives the next; the ledger is the only thing that remembers between them. ``workers.py``
+calls these in loops and catches what they raise; ``workbench`` calls them for people.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.dicom.reading import Header, read_header
+from gateway.fhir.render import Renderer
+from gateway.gather.dossier import gather_dossier
+from gateway.gather.patient import PatientKeys, demographics
+from gateway.gather.study import Member, gather_study
+from gateway.mapping.language import Mappings
+from gateway.model import Bundle, Dossier, Record, SharedFields, Study
+from gateway.normalise.record import SiteContext, normalise
+from gateway.publish.delivery import Outcome, deliver
+from gateway.publish.target import Target
+from gateway.spool.deliveries import DeliveryTicket
+from gateway.spool.files import SpoolFiles
+from gateway.spool.ledger import Ledger
+from gateway.spool.stages import Normalised, Ticket
+from gateway.spool.subjects import Sealed, SubjectKind, SubjectTicket
+
+__all__ = ["Line", "Outcome", "Understanding", "instant", "process", "publish", "seal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Understanding:
+    """How this site reads DICOM and writes FHIR: everything pure, shared by the daemon and the workbench."""
+
+    mappings: Mappings
+    site: SiteContext
+    patients: PatientKeys
+    renderer: Renderer
+
+    def read(self, path: Path) -> Record:
+        """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""
+        return self.understand(read_header(path))
+
+    def understand(self, header: Header) -> Record:
+        return normalise(header, self.mappings.for_dataset(header.dataset), self.site)
+
+    def study_bundle(self, study: Study, patient_records: Sequence[SharedFields], *, recorded: str) -> Bundle:
+        return self.renderer.study(study, demographics(study.patient_key, patient_records), recorded=recorded)
+
+    def dossier(self, patient_key: str, records: Sequence[SharedFields], known: Mapping[str, str]) -> Dossier:
+        return gather_dossier(patient_key, records, known=known, mint=self.renderer.mint)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The parts of a running gateway that the stages need."""
+
+    understanding: Understanding
+    files: SpoolFiles
+    ledger: Ledger
+    targets: Sequence[Target]
+
+
+def process(ticket: Ticket, line: Line) -> Normalised:
+    """One instance: the file as the scanner sent it -> the record. Raises :class:`~gateway.errors.Quarantined`."""
+    record = line.understanding.read(line.files.locate(ticket.day, ticket.digest))
+    return Normalised(ticket=ticket, record=record, patient_key=line.understanding.patients.of(record.shared))
+
+
+def seal(ticket: SubjectTicket, line: Line, *, now: float) -> int | None:
+    """One quiet subject: its records -> a version, rendered and validated, with a delivery for every target.
+
+    Returns the new version, or None when nothing changed. Raises :class:`~gateway.errors.Quarantined` when the FHIR is not valid.
+    """
+    gathered = _SEALERS[ticket.kind](ticket.key, line, instant(now))
+    return line.ledger.subjects.seal(ticket, gathered, targets=[target.name for target in line.targets], now=now)
+
+
+def _seal_study(uid: str, line: Line, recorded: str) -> Sealed:
+    subjects, patients = line.ledger.subjects, line.understanding.patients
+    members = [
+        Member(
+            member_id=record.instance_id,
+            patient_key=patients.of(record.shared.fields),
+            shared=record.shared.fields,
+            instance=record.instance,
+            held=record.held,
+        )
+        for record in subjects.study_records(uid)
+    ]
+    study = gather_study(uid, members)
+    shared = {member.shared.key: member.shared for member in members if member.patient_key == study.patient_key}
+    shared.update({stored.fields.key: stored.fields for stored in subjects.dossier_shared(study.patient_key)})
+    bundle = line.understanding.study_bundle(study, list(shared.values()), recorded=recorded)
+    moved = bool(study.hold or study.release)
+    return Sealed(
+        patient_key=study.patient_key,
+        content_hash=bundle.content_hash,
+        bundle=bundle.body,
+        hold=study.hold,
+        release=study.release,
+        dossiers=study.other_patients | {study.patient_key} if moved else frozenset(),
+        aliases={},
+    )
+
+
+def _seal_dossier(patient_key: str, line: Line, recorded: str) -> Sealed:
+    subjects = line.ledger.subjects
+    records = [stored.fields for stored in subjects.dossier_shared(patient_key)]
+    dossier = line.understanding.dossier(patient_key, records, subjects.aliases(patient_key))
+    bundle = line.understanding.renderer.dossier(dossier, recorded=recorded) if dossier.administrations else None
+    return Sealed(
+        patient_key=patient_key,
+        content_hash=bundle.content_hash if bundle else "",
+        bundle=bundle.body if bundle else None,
+        hold={},
+        release=(),
+        dossiers=frozenset(),
+        aliases=dossier.minted,
+    )
+
+
+_SEALERS: dict[SubjectKind, Callable[[str, Line, str], Sealed]] = {
+    SubjectKind.STUDY: _seal_study,
+    SubjectKind.DOSSIER: _seal_dossier,
+}
+
+
+def publish(ticket: DeliveryTicket, target: Target, line: Line, *, now: float) -> Outcome:
+    """One delivery: what the target does not hold yet is sent, asked back and remembered."""
+    return deliver(ticket, target, line.ledger.deliveries, now=now)
+
+
+def instant(now: float) -> str:
+    """Seconds since 1970 as a FHIR instant (UTC, milliseconds)."""
+    return dt.datetime.fromtimestamp(now, dt.UTC).isoformat(timespec="milliseconds")

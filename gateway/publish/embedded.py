@@ -1,0 +1,44 @@
+"""The embedded FHIR store as a target: the same contract as a server elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.errors import Misconfigured, Quarantined, Rejected, Retryable
+from gateway.model import JsonObject, Receipt
+from gateway.publish.target import Verdict
+from gateway.r4.bundles import resource_hash
+from gateway.store.store import FhirStore
+
+
+class EmbeddedTarget:
+    """Publishes into the store that this gateway's own ``/fhir`` serves."""
+
+    def __init__(self, store: FhirStore) -> None:
+        self._store = store
+
+    @property
+    def name(self) -> str:
+        return "embedded"
+
+    def send(self, bundle: JsonObject) -> Receipt:
+        answer = self._store.transact(bundle)
+        versions: dict[str, str] = {}
+        for entry in answer["entry"]:
+            kind, identifier, _history, version = entry["response"]["location"].split("/")[-4:]
+            versions[f"{kind}/{identifier}"] = version
+        return Receipt(versions=versions)
+
+    def verify(self, resources: Sequence[JsonObject], receipt: Receipt) -> bool:
+        for resource in resources:
+            held = self._store.read(resource["resourceType"], resource["id"])
+            if held is None or resource_hash(held) != resource_hash(resource):
+                return False
+        return len(receipt.versions) == len(resources)
+
+    def classify(self, error: Exception) -> Verdict | None:
+        if isinstance(error, Retryable):
+            return Verdict.RETRY
+        if isinstance(error, Quarantined | Rejected | Misconfigured):
+            return Verdict.PARK
+        return None

@@ -1,0 +1,154 @@
+"""The three roles as processes: what each builds from the settings and runs until its life line breaks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from types import FrameType
+
+import structlog
+
+from gateway.config import Settings
+from gateway.fhir.identity import Identity, load_or_create_key
+from gateway.fhir.render import Renderer
+from gateway.gather.patient import PatientKeys
+from gateway.mapping.language import Mappings, load
+from gateway.normalise.record import SiteContext
+from gateway.pipeline import Line, Understanding
+from gateway.publish.embedded import EmbeddedTarget
+from gateway.receive.loop import run as run_receiver
+from gateway.receive.settings import ReceiveSettings
+from gateway.spool.files import SpoolFiles
+from gateway.spool.ledger import Ledger
+from gateway.spool.timers import QuietPolicy
+from gateway.store.store import FhirStore
+from gateway.telemetry import configure
+from gateway.web.app import run_web
+from gateway.workers import Marker, Worker, WorkSettings, limit_memory
+
+log = structlog.get_logger()
+
+_MEGABYTE = 1024 * 1024
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    quiet = QuietPolicy(quiet_secs=settings.gather.quiet_secs, cap_secs=settings.gather.quiet_cap_secs)
+    return Ledger(settings.ledger_url, quiet)
+
+
+def open_store(settings: Settings) -> FhirStore:
+    return FhirStore(settings.store_url, timezone=settings.site.timezone)
+
+
+def open_files(settings: Settings) -> SpoolFiles:
+    return SpoolFiles(settings.spool_directory, reserve_bytes=settings.spool.reserve_megabytes * _MEGABYTE)
+
+
+def load_mappings(settings: Settings) -> Mappings:
+    """Raises :class:`~gateway.errors.Misconfigured` with every complaint of every file."""
+    return load(settings.mappings.directory)
+
+
+def migrate(settings: Settings) -> None:
+    """Bring every database up to date, before any role touches it."""
+    ledger = open_ledger(settings)
+    ledger.migrate()
+    ledger.close()
+    store = open_store(settings)
+    store.migrate()
+    store.close()
+
+
+def understanding(settings: Settings, key: bytes | None = None) -> Understanding:
+    """How this site reads and writes; ``key`` overrides the installation key (for previews that publish nothing)."""
+    mappings = load_mappings(settings)
+    identity = Identity(key or load_or_create_key(settings.key_file))
+    return Understanding(
+        mappings=mappings,
+        site=SiteContext(timezone=settings.site.zone),
+        patients=PatientKeys(system=settings.site.patient_id_system),
+        renderer=Renderer(mappings, identity),
+    )
+
+
+def receive(settings: Settings, listener: socket.socket, life_line: int) -> None:
+    """The DICOM loop. Before the first caller is answered, files without a row are adopted."""
+    configure(level=settings.log.level, style=settings.log.format, role="receive")
+    section = settings.receive
+    run_receiver(
+        [listener],
+        ReceiveSettings(
+            ae_title=section.ae_title,
+            calling_aes=section.calling_aes,
+            check_called_ae=section.check_called_ae,
+            max_associations=section.max_associations,
+            max_pdu_bytes=section.max_pdu_kilobytes * 1024,
+            request_timeout_secs=section.request_timeout_secs,
+            pdu_timeout_secs=section.pdu_timeout_secs,
+            idle_timeout_secs=section.idle_timeout_secs,
+            accept_raw_data=section.accept_raw_data,
+            max_object_bytes=section.max_object_megabytes * _MEGABYTE,
+            acknowledge_after=settings.spool.acknowledge_after,
+            reserve_bytes=settings.spool.reserve_megabytes * _MEGABYTE,
+        ),
+        open_files(settings),
+        open_ledger(settings).intake,
+        lifeline_fd=life_line,
+    )
+
+
+def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
+    """Normalise, gather, render and deliver until told to stop."""
+    configure(level=settings.log.level, style=settings.log.format, role="work")
+    limit_memory()
+    stop = _stop_event(life_line)
+    ledger = open_ledger(settings)
+    marker = Marker(settings.data.directory / "work.current")
+    suspect = marker.read()
+    if after_crash and suspect is not None:
+        ledger.stages.count_crash(suspect)
+        log.warning("reader_ended", stage="normalise", reason="the last reader ended while it read an object")
+    line = Line(
+        understanding=understanding(settings),
+        files=open_files(settings),
+        ledger=ledger,
+        targets=[EmbeddedTarget(open_store(settings))],
+    )
+    section = settings.work
+    Worker(
+        line,
+        WorkSettings(
+            lease_secs=section.lease_secs,
+            batch_instances=section.batch_instances,
+            poll_secs=section.poll_millisecs / 1000,
+            retry_budget_secs=settings.publish.retry_for_hours * 3600,
+        ),
+        marker,
+        stop,
+    ).run()
+
+
+def web(settings: Settings, listener: socket.socket, life_line: int) -> None:
+    """Every HTTP route."""
+    configure(level=settings.log.level, style=settings.log.format, role="web")
+    stop = _stop_event(life_line)
+    run_web(settings, listener, open_ledger(settings), open_store(settings), stop)
+
+
+def _stop_event(life_line: int) -> threading.Event:
+    """Set by SIGTERM, or when the supervisor is gone: the pipe's only writer."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    def watch() -> None:
+        os.read(life_line, 1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    threading.Thread(target=watch, name="life-line", daemon=True).start()
+    return stop

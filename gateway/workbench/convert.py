@@ -1,0 +1,138 @@
+"""Files and folders straight to FHIR transaction bundles: the pipeline without a daemon, a spool or a store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import Quarantined, Rejected
+from gateway.gather.study import Member, gather_study
+from gateway.model import Issue, JsonObject, Record, Severity, SharedFields
+from gateway.pipeline import Understanding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something a person should know about one file. ``set_aside`` means that nothing of it was converted."""
+
+    path: Path
+    reason: str
+    field: str = ""
+    severity: Severity = Severity.ERROR
+    set_aside: bool = False
+
+    def as_json(self) -> JsonObject:
+        words = {"path": str(self.path), "severity": str(self.severity), "field": self.field, "reason": self.reason}
+        return {name: value for name, value in words.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What came of it: one bundle per subject, and the problems in the order of the files."""
+
+    bundles: tuple[JsonObject, ...]
+    problems: tuple[Problem, ...]
+    files: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file was understood."""
+        return not any(problem.set_aside for problem in self.problems)
+
+
+def convert(
+    paths: Iterable[Path], understanding: Understanding, *, recorded: str, on_file: Callable[[Path], None] | None = None
+) -> Conversion:
+    """Convert files. ``recorded`` is the instant written into Provenance; the installation key decides the ids."""
+    problems: list[Problem] = []
+    records: dict[str, tuple[Path, Record]] = {}
+    count = 0
+    for path in files_in(paths):
+        count += 1
+        if on_file:
+            on_file(path)
+        record = _read(path, understanding, problems)
+        if record is not None:
+            _keep(path, record, records, problems)
+    problems += _issues(records.values())
+    kept, places = [record for _, record in records.values()], [path for path, _ in records.values()]
+    bundles = tuple(_bundles(kept, places, understanding, recorded, problems))
+    return Conversion(bundles=bundles, problems=tuple(problems), files=count)
+
+
+def files_in(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files named, and those below the folders named, in a fixed order; hidden ones and DICOMDIR are passed over."""
+    for path in paths:
+        if path.is_dir():
+            found = sorted(item for item in path.rglob("*") if item.is_file())
+            yield from (item for item in found if item.name != "DICOMDIR" and not item.name.startswith("."))
+        else:
+            yield path
+
+
+def _read(path: Path, understanding: Understanding, problems: list[Problem]) -> Record | None:
+    try:
+        return understanding.read(path)
+    except (Quarantined, Rejected) as error:
+        problems.append(Problem(path=path, reason=error.reason, set_aside=True))
+    except OSError as error:
+        problems.append(Problem(path=path, reason=f"The file cannot be read: {error.strerror}.", set_aside=True))
+    return None
+
+
+def _keep(path: Path, record: Record, records: dict[str, tuple[Path, Record]], problems: list[Problem]) -> None:
+    """One record per SOP Instance UID; the same again is no news, another content is a conflict for a human."""
+    uid = str(record.instance.get("uid", ""))
+    if uid not in records:
+        records[uid] = (path, record)
+    elif records[uid][1] != record:
+        reason = "Another file has the same SOP Instance UID with other content; the first one was taken."
+        problems.append(Problem(path=path, reason=reason, set_aside=True))
+
+
+def _issues(found: Iterable[tuple[Path, Record]]) -> Iterator[Problem]:
+    """Every issue once: what a whole series shares is told for its first file."""
+    told: set[tuple[str, Issue]] = set()
+    for path, record in found:
+        for issue in (*record.shared.issues, *record.issues):
+            mark = (str(record.shared.series.get("uid")), issue)
+            if mark not in told:
+                told.add(mark)
+                yield Problem(path=path, reason=issue.reason, field=issue.field, severity=issue.severity)
+
+
+def _bundles(
+    records: Sequence[Record],
+    paths: Sequence[Path],
+    understanding: Understanding,
+    recorded: str,
+    problems: list[Problem],
+) -> Iterator[JsonObject]:
+    studies = [gather_study(uid, group) for uid, group in sorted(_by_study(records, understanding).items())]
+    held = {number: reason for study in studies for number, reason in study.hold.items()}
+    problems += [Problem(path=paths[number], reason=reason, set_aside=True) for number, reason in held.items()]
+    dossiers: dict[str, dict[str, SharedFields]] = defaultdict(dict)
+    for number, record in enumerate(records):
+        if number not in held:
+            dossiers[understanding.patients.of(record.shared)][record.shared.key] = record.shared
+    for study in studies:
+        yield understanding.study_bundle(study, list(dossiers[study.patient_key].values()), recorded=recorded).body
+    for patient, shared in sorted(dossiers.items()):
+        dossier = understanding.dossier(patient, [shared[key] for key in sorted(shared)], {})
+        if dossier.administrations:
+            yield understanding.renderer.dossier(dossier, recorded=recorded).body
+
+
+def _by_study(records: Sequence[Record], understanding: Understanding) -> dict[str, list[Member]]:
+    grouped: dict[str, list[Member]] = defaultdict(list)
+    for number, record in enumerate(records):
+        member = Member(
+            member_id=number,
+            patient_key=understanding.patients.of(record.shared),
+            shared=record.shared,
+            instance=record.instance,
+        )
+        grouped[str(record.shared.study.get("uid", ""))].append(member)
+    return grouped

@@ -1,0 +1,222 @@
+"""The demonstration: a gateway on embedded defaults, invented studies over a real C-STORE, and what a researcher finds afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from gateway.errors import Misconfigured
+from gateway.model import JsonObject
+from gateway.workbench.sample import SampleStudy, generate_samples
+from gateway.workbench.scu import AEAddress, FileOutcome, send
+
+START_SECS = 30
+PATIENCE_SECS = 120
+
+#: The quiet time is short here, so that nobody waits a minute to see the first result.
+QUIET_SECS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the demonstration's gateway listens."""
+
+    dicom: AEAddress
+    url: str
+
+
+def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080)) -> int:
+    """Run it. With ``once`` everything lives in a temporary folder, on free ports, and 0 means that all expected facts were found."""
+    console = Console()
+    with contextlib.ExitStack() as stack:
+        if once:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isobridge-demo-")))
+            ports = (0, 0)
+        else:
+            directory = Path("data/demo")
+        place, daemon = stack.enter_context(_gateway(directory / "data", ports))
+        studies = _sample(directory / "sample", console)
+        _push(studies, place, console)
+        facts = _wait(studies, place, console)
+        _print(facts, place, console)
+        wrong = list(_check(studies, facts))
+        for line in wrong:
+            console.print(f"[red]missing or wrong:[/red] {line}")
+        if not once and not wrong:
+            _stay(daemon, place, console)
+        return 1 if wrong else 0
+
+
+@contextlib.contextmanager
+def _gateway(data: Path, ports: tuple[int, int]) -> Iterator[tuple[_Place, subprocess.Popen[bytes]]]:
+    """A gateway as ``isobridge serve`` starts it, on loopback."""
+    data.mkdir(parents=True, exist_ok=True)
+    run_file = data / "run.json"
+    run_file.unlink(missing_ok=True)
+    options = {
+        "data.directory": data,
+        "receive.bind": f"127.0.0.1:{ports[0]}",
+        "web.bind": f"127.0.0.1:{ports[1]}",
+        "gather.quiet_secs": QUIET_SECS,
+        "log.level": "warning",
+    }
+    command = [sys.executable, "-m", "gateway.cli", "serve"]
+    command += [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+    daemon = subprocess.Popen(command)
+    try:
+        yield _listening(run_file, daemon), daemon
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        with contextlib.suppress(KeyboardInterrupt):
+            daemon.wait()
+
+
+def _listening(run_file: Path, daemon: subprocess.Popen[bytes]) -> _Place:
+    deadline = time.monotonic() + START_SECS
+    while time.monotonic() < deadline and daemon.poll() is None:
+        if run_file.exists():
+            content = json.loads(run_file.read_text())
+            dicom = content["dicom"]
+            url = str(content["http"]["url"])
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(f"{url}/readyz", timeout=5).ok:
+                    return _Place(AEAddress(ae_title=dicom["ae_title"], host=dicom["host"], port=dicom["port"]), url)
+        time.sleep(0.1)
+    raise Misconfigured("the gateway did not start; its complaints stand above")
+
+
+def _sample(directory: Path, console: Console) -> tuple[SampleStudy, ...]:
+    with console.status("Inventing two PET/CT studies ..."):
+        studies = generate_samples(directory)
+    count = sum(len(study.files) for study in studies)
+    console.print(f"Invented {len(studies)} PET/CT studies with {count} objects. No patient ever had them.")
+    return studies
+
+
+def _push(studies: Sequence[SampleStudy], place: _Place, console: Console) -> None:
+    files = [file for study in studies for file in study.files]
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("C-STORE", total=len(files))
+
+        def on_progress(done: int, total: int, _outcome: FileOutcome) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        report = send(files, place.dicom, calling_ae="DEMO-SCANNER", on_progress=on_progress)
+    if not report.ok:
+        raise Misconfigured([f"{failure.file.path.name}: {failure.meaning}" for failure in report.failures])
+    rate = report.stored / report.duration_s
+    console.print(
+        f"Pushed {report.stored} objects to {place.dicom} in {report.duration_s:.1f} s ({rate:.0f}/s), all acknowledged."
+    )
+
+
+def _wait(studies: Sequence[SampleStudy], place: _Place, console: Console) -> list[JsonObject]:
+    """Ask as a researcher would, until every study and its administration can be found."""
+    deadline = time.monotonic() + PATIENCE_SECS
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
+        progress.add_task(f"Waiting until the studies are quiet for {QUIET_SECS} s and published ...", total=None)
+        while True:
+            facts = [_facts(study, place.url) for study in studies]
+            if all(fact["study"] and fact["administrations"] for fact in facts) or time.monotonic() > deadline:
+                return facts
+            time.sleep(0.5)
+
+
+def _facts(sample: SampleStudy, url: str) -> JsonObject:
+    study = _first(f"{url}/fhir/ImagingStudy", {"identifier": f"urn:dicom:uid|urn:oid:{sample.study_instance_uid}"})
+    if study is None:
+        return {"study": None, "administrations": []}
+    reference = study["subject"]["reference"]
+    patient = _get(f"{url}/fhir/{reference}", {})
+    found = _get(
+        f"{url}/fhir/MedicationAdministration", {"patient": reference, "_include": "MedicationAdministration:medication"}
+    )
+    resources = [entry["resource"] for entry in found.get("entry", ())]
+    return {
+        "study": study,
+        "patient": patient,
+        "administrations": [item for item in resources if item["resourceType"] == "MedicationAdministration"],
+        "medications": {f"Medication/{item['id']}": item for item in resources if item["resourceType"] == "Medication"},
+    }
+
+
+def _first(url: str, parameters: dict[str, str]) -> JsonObject | None:
+    entries = _get(url, parameters).get("entry", ())
+    return entries[0]["resource"] if entries else None
+
+
+def _get(url: str, parameters: dict[str, str]) -> Any:
+    answer = requests.get(url, params=parameters, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _print(facts: Sequence[JsonObject], place: _Place, console: Console) -> None:
+    table = Table(title="What a researcher finds", title_justify="left")
+    for name in ("Patient", "Study", "Series", "Objects", "Tracer", "Activity", "Injected"):
+        table.add_column(name)
+    for fact in facts:
+        if fact["study"]:
+            table.add_row(*_row(fact))
+    console.print(table)
+    for fact in facts:
+        if fact["study"]:
+            console.print(f"  {place.url}/fhir/ImagingStudy/{fact['study']['id']}", soft_wrap=True)
+        for item in fact["administrations"]:
+            console.print(f"  {place.url}/fhir/MedicationAdministration/{item['id']}", soft_wrap=True)
+    console.print(f"  {place.url}/", soft_wrap=True)
+
+
+def _row(fact: JsonObject) -> list[str]:
+    study, patient = fact["study"], fact["patient"]
+    name = patient.get("name", [{}])[0]
+    shown = name.get("text") or " ".join([*name.get("given", []), name.get("family", "")]).strip()
+    administration = fact["administrations"][0] if fact["administrations"] else {}
+    dose = administration.get("dosage", {}).get("dose", {})
+    return [
+        shown,
+        f"{study.get('description', '')}\n{study.get('started', '')[:16]}",
+        "+".join(coding["code"] for coding in study.get("modality", [])),
+        str(study.get("numberOfInstances", "")),
+        _tracer(administration, fact.get("medications", {})),
+        f"{dose['value']} {dose['unit']}" if dose else "-",
+        str(administration.get("effectiveDateTime") or administration.get("effectivePeriod", {}).get("start", "-")),
+    ]
+
+
+def _tracer(administration: JsonObject, medications: JsonObject) -> str:
+    reference = administration.get("medicationReference", {}).get("reference", "")
+    return str(medications.get(reference, {}).get("code", {}).get("text", "-"))
+
+
+def _check(studies: Sequence[SampleStudy], facts: Sequence[JsonObject]) -> Iterator[str]:
+    """What must come out: every object in its study, one administration with the activity that was injected."""
+    for sample, fact in zip(studies, facts, strict=True):
+        if fact["study"] is None:
+            yield f"study of {sample.radiopharmaceutical}"
+            continue
+        if fact["study"]["numberOfInstances"] != len(sample.files):
+            yield f"{fact['study']['numberOfInstances']} of {len(sample.files)} objects in the study of {sample.radiopharmaceutical}"
+        doses = [item.get("dosage", {}).get("dose", {}) for item in fact["administrations"]]
+        if [(str(dose.get("value")), dose.get("unit")) for dose in doses] != [(str(sample.activity_mbq), "MBq")]:
+            yield f"one administration of {sample.activity_mbq} MBq {sample.radiopharmaceutical}; found {doses}"
+
+
+def _stay(daemon: subprocess.Popen[bytes], place: _Place, console: Console) -> None:
+    console.print(f"\nThe gateway goes on. Send it more: isobridge send FOLDER --to {place.dicom}. Ctrl-C ends it.")
+    with contextlib.suppress(KeyboardInterrupt):
+        daemon.wait()

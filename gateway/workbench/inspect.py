@@ -1,0 +1,41 @@
+"""The ledger as lines that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.model import JsonObject
+from gateway.spool.overview import Overview
+
+
+def list_lines(overview: Overview, state: str | None, limit: int) -> Iterator[str]:
+    """Counts of everything, or the items in one state."""
+    if state is None:
+        yield from _counts(overview.counts(), len(overview.problems()))
+    elif state == "parked":
+        yield from map(_delivery, overview.deliveries("parked", limit=limit))
+    elif state == "problems":
+        yield from (f"{item['kind']}  {item['subject_key']}  {item['problem']}" for item in overview.problems()[:limit])
+    else:
+        yield from map(_instance, overview.instances(state, limit=limit))
+
+
+def _counts(counts: JsonObject, problems: int) -> Iterator[str]:
+    yield f"arrivals      {counts['arrivals']:>8}"
+    for state, number in counts["instances"].items():
+        yield f"{state:<13} {number:>8}"
+    yield f"open subjects {counts['open_subjects']:>8}"
+    yield f"problems      {problems:>8}"
+    for target, states in counts["deliveries"].items():
+        for state, number in sorted(states.items()):
+            yield f"to {target}: {state:<11} {number:>6}"
+
+
+def _instance(item: JsonObject) -> str:
+    reason = f"  {item['reason']}" if item["reason"] else ""
+    return f"{item['id']:>6}  {item['digest'][:12]}  {item['sop_instance_uid'] or '(no SOP Instance UID)'}{reason}"
+
+
+def _delivery(item: JsonObject) -> str:
+    what = f"{item['kind']} version {item['version']}"
+    return f"{item['id']:>6}  to {item['target']}  {what}  after {item['attempts']} attempts  {item['reason'] or ''}"
