@@ -5,6 +5,7 @@ Every reason is a sentence for the person at the keyboard. pynetdicom does the p
 
 from __future__ import annotations
 
+import itertools
 import re
 import socket
 import threading
@@ -133,7 +134,9 @@ class EchoReport:
         return all(step.ok for step in self.steps)
 
 
-Progress = Callable[[FileOutcome], None]
+#: Told after each file: how many are done, of how many, and what became of this one.
+Progress = Callable[[int, int, FileOutcome], None]
+_Report = Callable[[FileOutcome], None]
 
 
 def status_meaning(status: int) -> str:
@@ -185,10 +188,12 @@ def send(
     files, skipped = find_files(paths)
     lock = threading.Lock()
 
+    done = itertools.count(1)
+
     def report(outcome: FileOutcome) -> None:
         if on_progress is not None:
             with lock:
-                on_progress(outcome)
+                on_progress(next(done), len(files), outcome)
 
     lanes = by_association(files, associations)
     with ThreadPoolExecutor(max_workers=max(1, associations), thread_name_prefix="send") as pool:
@@ -197,7 +202,7 @@ def send(
     return SendReport(target=target, outcomes=outcomes, skipped=tuple(skipped), duration_s=time.monotonic() - started)
 
 
-def _send_lane(files: Sequence[DicomFile], target: AEAddress, calling_ae: str, report: Progress) -> list[FileOutcome]:
+def _send_lane(files: Sequence[DicomFile], target: AEAddress, calling_ae: str, report: _Report) -> list[FileOutcome]:
     """Send files over one association, opening it again while it makes progress."""
     waiting = list(files)
     attempts: dict[Path, int] = {}

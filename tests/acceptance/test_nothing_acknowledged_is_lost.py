@@ -1,0 +1,79 @@
+"""Promises 1 and 2: whatever is killed, whenever, nothing acknowledged is lost and nothing is published twice.
+
+The daemon is sent the same studies three times in random order, and more often while blows remain, and is killed with SIGKILL at
+random moments meanwhile, the whole tree or one role. Then the account must balance, and the store must hold exactly what a fresh
+installation
+with the same key holds after receiving everything once, undisturbed.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.workbench.sample import generate_samples
+from tests import builders
+from tests.harness import snapshot
+from tests.harness.account import settle, settle_account
+from tests.harness.chaos import Installation, Killer
+from tests.harness.witness import Witness, address_in, read_log
+
+SENDS = 3
+KILLS_PER_SEND = 7
+SLICES = 24
+
+
+def _files(directory: Path) -> list[Path]:
+    """Two PET/CT studies with their dose reports, and a bone scan."""
+    files = [path for study in generate_samples(directory / "samples", slices=SLICES) for path in study.files]
+    files.append(builders.write(builders.nm(), directory / "nm.dcm"))
+    return files
+
+
+@pytest.mark.timeout(900)
+def test_nothing_acknowledged_is_lost_and_nothing_is_published_twice(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    files = _files(tmp_path)
+    beaten = Installation(tmp_path / "beaten")
+    log = tmp_path / "witness.jsonl"
+    with beaten:
+        for send in range(SENDS):
+            _send_under_fire(beaten, files, log, seed=seed + send)
+        assert settle(beaten.data) == []
+        under_fire = snapshot.fetch(beaten.fhir_url)
+    account = settle_account(log, beaten.data, under_fire)
+    print(account.table())
+    assert account.balanced, account.table()
+    assert account.acknowledged == len(files)
+    assert account.published + account.parked == len(files)
+
+    once = _sent_once(tmp_path / "once", files, key_file=beaten.key_file)
+    assert snapshot.differences(under_fire, once) == []
+
+
+def _send_under_fire(installation: Installation, files: list[Path], log: Path, *, seed: int) -> None:
+    """Send everything, again and again while the killer is at work; at the end each file has had its success."""
+    witness = Witness(log, address_in(installation.run_file), associations=4, timeout_secs=10)
+    with Killer(installation, blows=KILLS_PER_SEND, seed=seed) as killer:
+        rounds = 0
+        while killer.running or rounds == 0:
+            assert witness.send(files, seed=seed + rounds) == []
+            rounds += 1
+    assert len(killer.dealt) == KILLS_PER_SEND
+    refused = [answer for answer in read_log(log) if answer.status not in (0x0000, 0xA700)]
+    assert refused == []
+    print(f"{rounds} rounds, {witness.connections} connections, {witness.unanswered} objects without an answer")
+
+
+def _sent_once(directory: Path, files: list[Path], *, key_file: Path) -> snapshot.Snapshot:
+    """The same studies to a fresh installation with the same key, once and in peace."""
+    directory.mkdir()
+    key = shutil.copy(key_file, directory / "installation.key")
+    with Installation(directory, key_file=Path(key)) as peaceful:
+        assert Witness(directory / "witness.jsonl", address_in(peaceful.run_file), associations=1).send(files) == []
+        assert settle(peaceful.data) == []
+        return snapshot.fetch(peaceful.fhir_url)
