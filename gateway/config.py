@@ -171,7 +171,7 @@ def load(path: Path | None, *, environment: Mapping[str, str] | None = None, ove
     given: dict[tuple[str, str], _Given] = {}
     if path is not None:
         given.update(_from_file(yamlfile.read(path), complaints))
-    given.update(_from_environment(environment or {}, complaints))
+    given.update(_from_environment(environment or {}))
     given.update(_from_overrides(overrides, complaints))
     settings, origins = _build(given, complaints)
     if not complaints:
@@ -213,13 +213,13 @@ def _from_file(document: yamlfile.Document, complaints: list[str]) -> dict[tuple
     return given
 
 
-def _from_environment(environment: Mapping[str, str], complaints: list[str]) -> dict[tuple[str, str], _Given]:
+def _from_environment(environment: Mapping[str, str]) -> dict[tuple[str, str], _Given]:
     given: dict[tuple[str, str], _Given] = {}
     for name, text in sorted(environment.items()):
         if not name.startswith(ENVIRONMENT_PREFIX) or "__" not in name:
             continue
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-        given[section, key] = _Given(_parse_text(text, name, complaints), f"environment {name}")
+        given[section, key] = _Given(_parse_text(text), f"environment {name}")
     return given
 
 
@@ -230,16 +230,16 @@ def _from_overrides(overrides: Iterable[str], complaints: list[str]) -> dict[tup
         if match is None:
             complaints.append(f"--set {override}: expected section.key=value")
             continue
-        given[match[1], match[2]] = _Given(_parse_text(match[3], f"--set {match[1]}.{match[2]}", complaints), "--set")
+        given[match[1], match[2]] = _Given(_parse_text(match[3]), "--set")
     return given
 
 
-def _parse_text(text: str, origin: str, complaints: list[str]) -> Any:
+def _parse_text(text: str) -> Any:
+    """A value as the file would give it; what is no YAML (``[::1]:0``) is the text itself."""
     try:
-        return yamlfile.parse(text, name=origin).data if text else ""
-    except Misconfigured as error:
-        complaints.extend(error.complaints)
-        return ""
+        return yamlfile.parse(text, name="value").data if text else ""
+    except Misconfigured:
+        return text
 
 
 def _build(given: Mapping[tuple[str, str], _Given], complaints: list[str]) -> tuple[Settings, dict[str, str]]:

@@ -135,7 +135,7 @@ class Supervisor:
             try:
                 role.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.error("role_killed", kind=role.name)
+                log.warning("role_killed", kind=role.name)
                 role.process.kill()
                 role.process.wait()
         log.info("stopped")

@@ -44,7 +44,7 @@ class Understanding:
         return self.understand(read_header(path))
 
     def understand(self, header: Header) -> Record:
-        return normalise(header, self.mappings.for_dataset(header.dataset), self.site)
+        return normalise(header, self.mappings.for_header(header), self.site)
 
     def study_bundle(self, study: Study, patient_records: Sequence[SharedFields], *, recorded: str) -> Bundle:
         return self.renderer.study(study, demographics(study.patient_key, patient_records), recorded=recorded)

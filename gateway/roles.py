@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from gateway.receive.loop import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
+from gateway.spool.recovery import recover
 from gateway.spool.timers import QuietPolicy
 from gateway.store.store import FhirStore
 from gateway.telemetry import configure
@@ -56,9 +58,7 @@ def migrate(settings: Settings) -> None:
     ledger = open_ledger(settings)
     ledger.migrate()
     ledger.close()
-    store = open_store(settings)
-    store.migrate()
-    store.close()
+    open_store(settings).close()  # opening it migrates it
 
 
 def understanding(settings: Settings, key: bytes | None = None) -> Understanding:
@@ -77,6 +77,10 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
     """The DICOM loop. Before the first caller is answered, files without a row are adopted."""
     configure(level=settings.log.level, style=settings.log.format, role="receive")
     section = settings.receive
+    files, ledger = open_files(settings), open_ledger(settings)
+    found = recover(files, ledger.intake, today=dt.datetime.now(dt.UTC).date().isoformat())
+    if found.adopted or found.cleared:
+        log.warning("recovered", stage="receive", adopted=found.adopted, cleared=found.cleared)
     run_receiver(
         [listener],
         ReceiveSettings(
@@ -93,8 +97,8 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
             acknowledge_after=settings.spool.acknowledge_after,
             reserve_bytes=settings.spool.reserve_megabytes * _MEGABYTE,
         ),
-        open_files(settings),
-        open_ledger(settings).intake,
+        files,
+        ledger.intake,
         lifeline_fd=life_line,
     )
 

@@ -24,7 +24,7 @@ ALLOWED_KEYS = frozenset(
         "event", "level", "timestamp", "logger", "exception", "exc_info", "stack_info", "role", "stage", "action", "reason", "status",
         "count", "kind", "state", "target", "attempt", "seconds", "bytes", "host", "port", "url", "path", "pid", "signal", "version", "item",
         "subject", "peer", "calling_ae", "called_ae", "day", "problem", "field", "mapping", "method", "route", "error", "error_id", "size_bytes",
-        "digest", "restarts", "associations", "instances", "series", "issues", "result", "code", "door", "adopted", "missing", "mode", "option",
+        "digest", "restarts", "associations", "instances", "series", "issues", "result", "code", "door", "adopted", "missing", "cleared", "mode", "option",
     }
 )  # fmt: skip
 

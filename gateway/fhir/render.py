@@ -13,7 +13,7 @@ from gateway.fhir.identity import Identity
 from gateway.fhir.provenance import provenance
 from gateway.mapping.language import Mappings
 from gateway.mapping.template import ResourceTemplate
-from gateway.model import Administration, Bundle, Dossier, Json, JsonObject, Study
+from gateway.model import Administration, Bundle, Dossier, JsonObject, Study
 from gateway.r4.bundles import bundle_hash, transaction
 from gateway.r4.validate import validate
 
@@ -50,9 +50,8 @@ class Renderer:
     def dossier(self, dossier: Dossier, *, recorded: str) -> Bundle:
         """Patient, administrations with their medications and observations, and Provenance of one dossier."""
         resources = _Resources(self._identity)
-        names = tuple(sorted({item.mapping for item in dossier.administrations}))
-        patient_templates = self._templates(names or self._mappings.names)
-        patient_refs = resources.put_all(patient_templates, "patient", {"patient": dossier.patient}, {})
+        templates = self._templates(sorted({item.mapping for item in dossier.administrations}))
+        patient_refs = resources.put_all(templates, "patient", {"patient": dossier.patient}, {})
         series_uids: set[str] = set()
         for item in dossier.administrations:
             scope = self._administration_scope(item, dossier)
@@ -77,7 +76,7 @@ class Renderer:
         """The resource templates of these mappings; one inherited by several counts once."""
         found: dict[str, ResourceTemplate] = {}
         for name in names:
-            for template in self._mappings.by_name(name).resources:
+            for template in self._mappings.named(name).resources:
                 found.setdefault(template.name, template)
         return list(found.values())
 
@@ -131,12 +130,11 @@ class _Resources:
         return known
 
     def _identify(self, template: ResourceTemplate, scope: JsonObject) -> str | None:
-        """``Type/id``, or None when a part of the business identifier is absent: then there is nothing to publish."""
-        parts: list[Json] = [part.render(scope) for part in template.identity]
-        if any(part is None or part == "" for part in parts):
+        """``Type/id``, or None when the business identifier is absent: then there is nothing to publish."""
+        parts = template.identify(scope)
+        if parts is None:
             return None
-        key = "|".join(str(part) for part in parts)
-        return f"{template.resource_type}/{self._identity.resource_id(template.resource_type, key)}"
+        return f"{template.resource_type}/{self._identity.resource_id(template.resource_type, '|'.join(parts))}"
 
 
 def _device(fields: JsonObject) -> JsonObject:

@@ -32,7 +32,7 @@ class EmbeddedTarget:
     def verify(self, resources: Sequence[JsonObject], receipt: Receipt) -> bool:
         for resource in resources:
             held = self._store.read(resource["resourceType"], resource["id"])
-            if held is None or resource_hash(held) != resource_hash(resource):
+            if held is None or held.deleted or resource_hash(held.resource()) != resource_hash(resource):
                 return False
         return len(receipt.versions) == len(resources)
 

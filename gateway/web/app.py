@@ -6,7 +6,6 @@ import socket
 import threading
 
 import uvicorn
-from gateway.web.fhir import fhir_routes
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -15,6 +14,7 @@ from starlette.routing import Mount, Route
 from gateway.config import Settings
 from gateway.spool.ledger import Ledger
 from gateway.store.store import FhirStore
+from gateway.web.fhir import fhir_routes
 from gateway.web.front import Front
 from gateway.web.health import Health
 
@@ -29,7 +29,7 @@ def build(settings: Settings, ledger: Ledger, store: FhirStore) -> Starlette:
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
-            Mount("/fhir", routes=fhir_routes(store, settings.site.timezone)),
+            Mount("/fhir", routes=fhir_routes(store, settings)),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", "testserver"])],
     )

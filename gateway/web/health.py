@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -47,7 +47,11 @@ class Health:
             checks["ledger"] = "ok"
         except Retryable as error:
             checks["ledger"] = error.reason
-        checks["store"] = "ok" if self._store.is_readable() else "the FHIR store cannot be read"
+        try:
+            self._store.read("Patient", "readiness")
+            checks["store"] = "ok"
+        except Retryable as error:
+            checks["store"] = error.reason
         return checks
 
     async def metrics(self, _request: Request) -> Response:
@@ -83,7 +87,7 @@ class _Numbers(Collector):
         yield _gauge("isobridge_build_info", "Release", [((__version__,), 1)], ("version",))
 
 
-def _gauge(name: str, text: str, rows: list[tuple[tuple[str, ...], int]], labels: tuple[str, ...] = ()) -> Metric:
+def _gauge(name: str, text: str, rows: Sequence[tuple[tuple[str, ...], int]], labels: tuple[str, ...] = ()) -> Metric:
     metric = GaugeMetricFamily(name, text, labels=labels)
     for values, number in rows:
         metric.add_metric(values, number)

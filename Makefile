@@ -1,0 +1,81 @@
+# Everything a newcomer needs: `make demo` and `make test`. Both set up what they need; Python 3.11+, git and make are enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(shell cat requirements-dev.lock pyproject.toml | cksum | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-peers check format try bench soak golden peers apt lock clean
+
+help:            ## show this list
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(READY)  ## make the virtual environment from the hashed lock
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Isobridge needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.ready-*; touch $@
+
+demo: setup      ## start a gateway, push invented studies, show the FHIR; ONCE=1 verifies and ends
+	$(BIN)/isobridge demo $(if $(ONCE),--once)
+
+test: setup      ## all tests that need nothing but Python (and the sample data, where it is)
+	$(BIN)/python -m pytest --only plain -q $(PYTEST_ARGS)
+
+test-peers: setup apt peers  ## the tests against real peers: DCMTK, Orthanc, PostgreSQL, other clients
+	$(BIN)/python -m pytest --only peers -q $(PYTEST_ARGS)
+
+check: setup     ## formatting, lint, types, layers, mappings, settings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_architecture.py
+	$(BIN)/isobridge mappings lint
+	$(BIN)/isobridge mappings test | tail -n 1
+	$(BIN)/isobridge config check > /dev/null
+
+format: setup    ## rewrite the code in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# `make try FILE=x.dcm` or `make try x.dcm`
+try: setup       ## one file through the pipeline: issues first, then its FHIR
+	@$(BIN)/isobridge try "$(or $(FILE),$(filter-out try,$(MAKECMDGOALS)))"
+
+# `make bench receive convert` or `make bench`
+BENCHES := receive convert
+bench: setup apt peers  ## ratios against peers in one run: make bench receive convert
+	$(BIN)/python -m tests.benchmarks $(or $(filter $(BENCHES),$(MAKECMDGOALS)),$(BENCHES))
+
+soak: setup apt  ## 200 random kills while sending; by hand, it takes long
+	ISOBRIDGE_KILLS=200 $(BIN)/python -m pytest -q -s tests/acceptance/test_nothing_acknowledged_is_lost.py --timeout 7200
+
+golden: setup    ## write the golden files anew; read the diff before you commit it
+	$(BIN)/python -m pytest -q tests/unit/test_golden.py --update-golden
+
+peers: setup     ## virtual environments of other people's clients, for tests and benches
+	@tests/peers.sh
+
+apt:
+	@tests/apt.sh
+
+lock:            ## resolve the dependencies anew (needs uv on the PATH)
+	uv pip compile -q --generate-hashes --python-version 3.11 --universal --no-emit-index-url --no-emit-find-links --no-header \
+	  pyproject.toml -o requirements.lock
+	uv pip compile -q --generate-hashes --python-version 3.11 --universal --no-emit-index-url --no-emit-find-links --no-header \
+	  --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:           ## remove what make made, never data/
+	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache
+
+# Words after `make try` and `make bench` are arguments, not targets.
+ifneq ($(filter try bench,$(firstword $(MAKECMDGOALS))),)
+$(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS)):
+	@:
+.PHONY: $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+endif

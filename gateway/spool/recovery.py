@@ -1,0 +1,40 @@
+"""The start-up sweep: files and rows brought together before the first caller is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.spool.files import SpoolFiles
+from gateway.spool.intake import Intake
+from gateway.spool.sweep import Found, adopt, clear_incoming, sweep
+
+_GROUP = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What a sweep found."""
+
+    adopted: int  #: durable files that had no row
+    cleared: int  #: half-received files that nobody was told of
+
+
+def recover(files: SpoolFiles, intake: Intake, *, today: str) -> Recovered:
+    """Adopt every durable file without a row; close the days that are over, so that the next sweep passes them by.
+
+    Needs that no receiver of this machine is running. Raises :class:`~gateway.errors.Retryable` when the ledger cannot be written.
+    """
+    cleared = clear_incoming(files, older_than_secs=0)
+    by_digest: dict[str, Found] = {}
+    days: set[str] = set()
+    for found in sweep(files, closed_days=intake.closed_days()):
+        by_digest[found.digest] = found
+        if not found.quarantined:
+            days.add(found.day)
+    orphans = sorted(intake.unknown(by_digest))
+    for start in range(0, len(orphans), _GROUP):
+        intake.record_arrivals([adopt(files, by_digest[digest]) for digest in orphans[start : start + _GROUP]])
+    for day in sorted(days):
+        if day < today:
+            intake.close_day(day)
+    return Recovered(adopted=len(orphans), cleared=cleared)

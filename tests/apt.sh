@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs the peers that tests talk to, when we may. Never starts a system service.
+set -eu
+missing=""
+command -v dcmsend >/dev/null || missing="$missing dcmtk"
+command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
+[ -x /usr/sbin/Orthanc ] || missing="$missing orthanc"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "not installed:$missing (their tests are skipped by name)" >&2
+  exit 0
+fi
+# policy-rc.d with 101 keeps packages from starting their services while they are installed.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod +x $policy
+  trap 'rm -f $policy' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing >/dev/null

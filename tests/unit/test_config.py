@@ -1,0 +1,121 @@
+"""Settings: strict, complete, complaining all at once; nobody gets in by default."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from gateway import config, yamlfile
+from gateway.config import Settings
+from gateway.errors import Misconfigured
+
+SHIPPED = Path(__file__).resolve().parents[2] / "config" / "gateway.yaml"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(text)
+    return path
+
+
+def complaints(path: Path | None, **sources: object) -> list[str]:
+    with pytest.raises(Misconfigured) as caught:
+        config.load(path, **sources)  # type: ignore[arg-type]
+    return caught.value.complaints
+
+
+def test_the_shipped_file_lists_every_option_with_its_default() -> None:
+    document = yamlfile.read(SHIPPED)
+    listed = {(section, key) for section, keys in document.data.items() for key in keys}
+    declared = {
+        (section.name, option.name)
+        for section in dataclasses.fields(Settings)
+        for option in dataclasses.fields(getattr(Settings(), section.name))
+    }
+    assert listed == declared
+    assert config.load(SHIPPED).settings == Settings()
+
+
+def test_later_sources_win_and_each_value_knows_where_it_came_from(tmp_path: Path) -> None:
+    path = write(tmp_path, "receive: {ae_title: FILE, max_associations: 7}\ngather: {quiet_secs: 5}\n")
+    loaded = config.load(
+        path, environment={"ISOBRIDGE_RECEIVE__AE_TITLE": "ENV", "OTHER": "x"}, overrides=["gather.quiet_secs=9"]
+    )
+    assert loaded.settings.receive.ae_title == "ENV"
+    assert loaded.settings.receive.max_associations == 7
+    assert loaded.settings.gather.quiet_secs == 9
+    assert loaded.origins["receive.ae_title"] == "environment ISOBRIDGE_RECEIVE__AE_TITLE"
+    assert loaded.origins["receive.max_associations"].endswith("gateway.yaml:1:27")
+    assert loaded.origins["gather.quiet_secs"] == "--set"
+    assert loaded.origins["web.bind"] == "default"
+
+
+def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "recieve:\n  bind: x\ngather:\n  quiet_sec: 5\n  quiet_cap_secs: soon\n")
+    told = complaints(path, overrides=["web.port=1"])
+    assert any("gateway.yaml:2:3: unknown section 'recieve'; did you mean 'receive'?" in line for line in told)
+    assert any("gateway.yaml:4:3: unknown option 'quiet_sec'; did you mean 'quiet_secs'?" in line for line in told)
+    assert any("gateway.yaml:5:3: gather.quiet_cap_secs must be a whole number, 0 or more" in line for line in told)
+    assert any("--set: unknown option 'port'" in line for line in told)
+    assert len(told) == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("receive.bind=11112", "is not host:port"),
+        ("receive.bind=127.0.0.1:99999", "is not host:port"),
+        ("site.timezone=Europe/Atlantis", "not a known time zone"),
+        ("receive.ae_title='A TITLE THAT IS TOO LONG'", "1 to 16 printable characters"),
+        ("spool.acknowledge_after=never", "must be one of file, row"),
+        ("receive.check_called_ae=2", "must be true or false"),
+        ("receive.max_associations=-1", "must be a whole number, 0 or more"),
+        ("nonsense", "expected section.key=value"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_reason(override: str, complaint: str) -> None:
+    assert any(complaint in line for line in complaints(None, overrides=[override]))
+
+
+def test_a_dicom_port_beyond_loopback_needs_a_tls_proxy_and_named_callers() -> None:
+    for overrides in (
+        ["receive.bind=0.0.0.0:11112"],
+        ["receive.bind=0.0.0.0:11112", "receive.behind_tls_proxy=true"],
+        ["receive.bind=[::]:11112", "receive.calling_aes=PET1"],
+        ["receive.bind=pacs.example:11112"],
+    ):
+        assert any("lets anybody in" in line for line in complaints(None, overrides=overrides))
+    opened = config.load(
+        None, overrides=["receive.bind=0.0.0.0:11112", "receive.behind_tls_proxy=true", "receive.calling_aes=PET1,PET2"]
+    )
+    assert opened.settings.receive.calling_aes == ("PET1", "PET2")
+
+
+def test_the_web_port_stays_on_loopback() -> None:
+    assert any("loopback" in line for line in complaints(None, overrides=["web.bind=0.0.0.0:8080"]))
+    assert config.load(None, overrides=["web.bind=[::1]:0"]).settings.web.bind == "[::1]:0"
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
+    assert complaints(tmp_path / "no.yaml") == [f"{tmp_path / 'no.yaml'}: cannot be read (No such file or directory)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: &x 1\nb: *x\n", "anchors and aliases are not allowed"),
+        ("site: {name: a, name: b}\n", "'name' is given twice"),
+        ("site: [1\n", "not valid YAML"),
+        ("x: " + "[" * 50 + "]" * 50, "nested deeper"),
+        ("# " + "x" * (1024 * 1024), "larger than 1024 KiB"),
+    ],
+)
+def test_yaml_that_could_hurt_or_mislead_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    assert any(complaint in line for line in complaints(write(tmp_path, text)))
+
+
+def test_yaml_keeps_what_was_written_where_yaml_1_1_would_guess() -> None:
+    document = yamlfile.parse("[010, 12:30, 2024-05-01, yes, 1.50, 7, true]", name="t")
+    assert [str(value) for value in document.data] == ["010", "12:30", "2024-05-01", "yes", "1.50", "7", "True"]
