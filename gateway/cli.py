@@ -178,12 +178,12 @@ def convert(paths: tuple[Path, ...], out: Path | None, issues: Path | None, load
     """
     import time
 
-    from gateway import roles
-    from gateway.pipeline import instant
+    from gateway.fhir.provenance import instant
     from gateway.r4.canonical import encode
+    from gateway.understanding import understanding
     from gateway.workbench.convert import convert as convert_files
 
-    result = convert_files(paths, roles.understanding(loaded.settings), recorded=instant(time.time()))
+    result = convert_files(paths, understanding(loaded.settings), recorded=instant(time.time()))
     body = b"[" + b",\n".join(encode(bundle) for bundle in result.bundles) + b"]\n"
     if out:
         out.write_bytes(body)
@@ -228,10 +228,10 @@ def mappings_lint(loaded: Loaded, arguments: list[str]) -> None:
 @with_settings
 def mappings_test(loaded: Loaded, arguments: list[str]) -> None:
     """Run the tests that stand inside the mapping files."""
-    from gateway import roles
+    from gateway.mapping.language import load
     from gateway.workbench.selftest import run_tests
 
-    results = run_tests(roles.load_mappings(loaded.settings))
+    results = run_tests(load(loaded.settings.mappings.directory))
     for result in results:
         click.echo(f"{'ok  ' if result.ok else 'FAIL'}  {result.mapping}: {result.name}", err=not result.ok)
         for reason in result.reasons:

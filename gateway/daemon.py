@@ -29,8 +29,8 @@ import structlog
 from gateway import __version__, roles
 from gateway.config import Settings, address
 from gateway.errors import Misconfigured
-from gateway.fhir.identity import load_or_create_key
 from gateway.telemetry import configure
+from gateway.understanding import understanding
 
 log = structlog.get_logger()
 
@@ -149,9 +149,8 @@ def serve(settings: Settings, arguments: Sequence[str]) -> None:
 
 def _prepare(settings: Settings) -> None:
     """Everything that must be right before anybody is let in: schema, key, mappings. All of it once, before the roles start."""
-    load_or_create_key(settings.key_file)
+    understanding(settings)
     roles.migrate(settings)
-    roles.load_mappings(settings)
 
 
 @contextlib.contextmanager

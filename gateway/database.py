@@ -15,10 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.errors import Misconfigured, Retryable
@@ -68,6 +64,11 @@ class Database:
 
     def migrate(self, scripts: Path) -> None:
         """Bring the schema up to date. A schema newer than this release is refused, never touched."""
+        from alembic import command  # takes half a second to import, and only a start needs it
+        from alembic.config import Config
+        from alembic.runtime.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+
         config = Config()
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         known = ScriptDirectory.from_config(config)

@@ -6,19 +6,11 @@ calls these in loops and catches what they raise; ``workbench`` calls them for p
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from gateway.dicom.reading import Header, read_header
-from gateway.fhir.render import Renderer
-from gateway.gather.dossier import gather_dossier
-from gateway.gather.patient import PatientKeys, demographics
+from gateway.fhir.provenance import instant
 from gateway.gather.study import Member, gather_study
-from gateway.mapping.language import Mappings
-from gateway.model import Bundle, Dossier, Record, SharedFields, Study
-from gateway.normalise.record import SiteContext, normalise
 from gateway.publish.delivery import Outcome, deliver
 from gateway.publish.target import Target
 from gateway.spool.deliveries import DeliveryTicket
@@ -26,31 +18,9 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Normalised, Ticket
 from gateway.spool.subjects import Sealed, SubjectKind, SubjectTicket
+from gateway.understanding import Understanding
 
-__all__ = ["Line", "Outcome", "Understanding", "instant", "process", "publish", "seal"]
-
-
-@dataclass(frozen=True, slots=True)
-class Understanding:
-    """How this site reads DICOM and writes FHIR: everything pure, shared by the daemon and the workbench."""
-
-    mappings: Mappings
-    site: SiteContext
-    patients: PatientKeys
-    renderer: Renderer
-
-    def read(self, path: Path) -> Record:
-        """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""
-        return self.understand(read_header(path))
-
-    def understand(self, header: Header) -> Record:
-        return normalise(header, self.mappings.for_header(header), self.site)
-
-    def study_bundle(self, study: Study, patient_records: Sequence[SharedFields], *, recorded: str) -> Bundle:
-        return self.renderer.study(study, demographics(study.patient_key, patient_records), recorded=recorded)
-
-    def dossier(self, patient_key: str, records: Sequence[SharedFields], known: Mapping[str, str]) -> Dossier:
-        return gather_dossier(patient_key, records, known=known, mint=self.renderer.mint)
+__all__ = ["Line", "Outcome", "process", "publish", "seal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +101,3 @@ _SEALERS: dict[SubjectKind, Callable[[str, Line, str], Sealed]] = {
 def publish(ticket: DeliveryTicket, target: Target, line: Line, *, now: float) -> Outcome:
     """One delivery: what the target does not hold yet is sent, asked back and remembered."""
     return deliver(ticket, target, line.ledger.deliveries, now=now)
-
-
-def instant(now: float) -> str:
-    """Seconds since 1970 as a FHIR instant (UTC, milliseconds)."""
-    return dt.datetime.fromtimestamp(now, dt.UTC).isoformat(timespec="milliseconds")

@@ -12,12 +12,7 @@ from types import FrameType
 import structlog
 
 from gateway.config import Settings
-from gateway.fhir.identity import Identity, load_or_create_key
-from gateway.fhir.render import Renderer
-from gateway.gather.patient import PatientKeys
-from gateway.mapping.language import Mappings, load
-from gateway.normalise.record import SiteContext
-from gateway.pipeline import Line, Understanding
+from gateway.pipeline import Line
 from gateway.publish.embedded import EmbeddedTarget
 from gateway.receive.loop import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
@@ -27,6 +22,7 @@ from gateway.spool.recovery import recover
 from gateway.spool.timers import QuietPolicy
 from gateway.store.store import FhirStore
 from gateway.telemetry import configure
+from gateway.understanding import understanding
 from gateway.web.app import run_web
 from gateway.workers import Marker, Worker, WorkSettings, limit_memory
 
@@ -48,29 +44,12 @@ def open_files(settings: Settings) -> SpoolFiles:
     return SpoolFiles(settings.spool_directory, reserve_bytes=settings.spool.reserve_megabytes * _MEGABYTE)
 
 
-def load_mappings(settings: Settings) -> Mappings:
-    """Raises :class:`~gateway.errors.Misconfigured` with every complaint of every file."""
-    return load(settings.mappings.directory)
-
-
 def migrate(settings: Settings) -> None:
     """Bring every database up to date, before any role touches it."""
     ledger = open_ledger(settings)
     ledger.migrate()
     ledger.close()
     open_store(settings).close()  # opening it migrates it
-
-
-def understanding(settings: Settings, key: bytes | None = None) -> Understanding:
-    """How this site reads and writes; ``key`` overrides the installation key (for previews that publish nothing)."""
-    mappings = load_mappings(settings)
-    identity = Identity(key or load_or_create_key(settings.key_file))
-    return Understanding(
-        mappings=mappings,
-        site=SiteContext(timezone=settings.site.zone),
-        patients=PatientKeys(system=settings.site.patient_id_system),
-        renderer=Renderer(mappings, identity),
-    )
 
 
 def receive(settings: Settings, listener: socket.socket, life_line: int) -> None:

@@ -15,6 +15,9 @@ import yaml
 
 from gateway.errors import Misconfigured
 
+#: libyaml where the wheel has it: mapping folders are read at every start, and it is ten times faster.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 
@@ -54,7 +57,7 @@ def parse(content: bytes | str, *, name: str) -> Document:
         raise Misconfigured(f"{name}: larger than {MAX_BYTES // 1024} KiB")
     try:
         _refuse_aliases(content, name)
-        node = yaml.compose(content, Loader=yaml.SafeLoader)
+        node = yaml.compose(content, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
@@ -65,7 +68,7 @@ def parse(content: bytes | str, *, name: str) -> Document:
 
 
 def _refuse_aliases(content: bytes | str, name: str) -> None:
-    for event in yaml.parse(content, Loader=yaml.SafeLoader):
+    for event in yaml.parse(content, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise Misconfigured(f"{name}:{line}: anchors and aliases are not allowed; write the value out")

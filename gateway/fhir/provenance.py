@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 from gateway import __version__
@@ -34,3 +35,8 @@ def provenance(
         "entity": [{"role": "source", "what": {"identifier": entity}} for entity in entities],
     }
     return {name: value for name, value in resource.items() if value != []}
+
+
+def instant(now: float) -> str:
+    """Seconds since 1970 as a FHIR instant (UTC, milliseconds)."""
+    return dt.datetime.fromtimestamp(now, dt.UTC).isoformat(timespec="milliseconds")

@@ -15,15 +15,17 @@ from gateway.mapping.language import Mappings
 from gateway.mapping.template import ResourceTemplate
 from gateway.model import Administration, Bundle, Dossier, JsonObject, Study
 from gateway.r4.bundles import bundle_hash, transaction
+from gateway.r4.identifiers import system_of
 from gateway.r4.validate import validate
 
 
 class Renderer:
     """Renders subjects with one set of mappings under one identity."""
 
-    def __init__(self, mappings: Mappings, identity: Identity) -> None:
+    def __init__(self, mappings: Mappings, identity: Identity, *, accession_system: str) -> None:
         self._mappings = mappings
         self._identity = identity
+        self._accession_system = accession_system
 
     def mint(self, alias: str) -> str:
         """A new administration's id, from the name its first source knows it by."""
@@ -33,7 +35,7 @@ class Renderer:
         """Patient, devices, ImagingStudy and Provenance of one study."""
         templates = self._templates(study.mappings)
         resources = _Resources(self._identity)
-        scope: JsonObject = {"patient": patient, "study": study.fields}
+        scope: JsonObject = {"patient": patient, "study": self._with_issuer(study.fields)}
         refs = resources.put_all(templates, "patient", scope, {})
         scope["series"] = [
             {
@@ -46,6 +48,13 @@ class Renderer:
         study_refs = resources.put_all(templates, "study", scope, refs)
         entity = {"system": "urn:dicom:uid", "value": f"urn:oid:{study.uid}"}
         return self._finish(resources, f"study|{study.uid}", study_refs, [entity], study.mapping_versions, recorded)
+
+    def _with_issuer(self, fields: JsonObject) -> JsonObject:
+        """An accession number is unique only within its issuer (0008,0051); without one it is the site's own."""
+        issuer = str(fields.get("accession_issuer") or "")
+        if not fields.get("accession"):
+            return fields
+        return {**fields, "accession_issuer": system_of(issuer, self._accession_system)}
 
     def dossier(self, dossier: Dossier, *, recorded: str) -> Bundle:
         """Patient, administrations with their medications and observations, and Provenance of one dossier."""
@@ -76,7 +85,7 @@ class Renderer:
         """The resource templates of these mappings; one inherited by several counts once."""
         found: dict[str, ResourceTemplate] = {}
         for name in names:
-            for template in self._mappings.named(name).resources:
+            for template in self._mappings.named(name).resources.values():
                 found.setdefault(template.name, template)
         return list(found.values())
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from gateway.model import JsonObject, SharedFields
+from gateway.r4.identifiers import system_of
 
 #: The system of patients without an id: they are known by their study alone and never meet another study's facts.
 UNIDENTIFIED = "unidentified"
@@ -25,16 +25,8 @@ class PatientKeys:
         identifier = str(shared.patient.get("id") or "")
         if not identifier:
             return f"{UNIDENTIFIED}|{shared.study.get('uid', '')}"
-        return f"{self._system_of(shared)}|{identifier}"
-
-    def _system_of(self, shared: SharedFields) -> str:
         issuer = str(shared.patient.get("id_system") or "")
-        if not issuer:
-            return self.system
-        if issuer.startswith(("urn:", "http://", "https://")):
-            return issuer
-        separator = ":" if self.system.startswith("urn:") else "/"
-        return f"{self.system}{separator}{quote(issuer, safe='')}"
+        return f"{system_of(issuer, self.system)}|{identifier}"
 
 
 def identifier_of(patient_key: str) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.errors import Quarantined, Rejected
 from gateway.gather.study import Member, gather_study
 from gateway.model import Issue, JsonObject, Record, Severity, SharedFields
-from gateway.pipeline import Understanding
+from gateway.understanding import Understanding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

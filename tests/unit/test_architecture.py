@@ -17,6 +17,7 @@ LAYERS = [
     ["nuclear"],
     ["mapping", "spool", "store"],
     ["receive", "normalise", "gather", "fhir", "publish"],
+    ["understanding"],
     ["pipeline"],
     ["workbench"],
     ["workers", "web"],
