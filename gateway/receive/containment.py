@@ -8,7 +8,7 @@ can be decided.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -16,10 +16,20 @@ from gateway.errors import Retryable
 from gateway.model import Received
 from gateway.receive import status
 from gateway.receive.association import Job
-from gateway.receive.door import Door
+from gateway.receive.door import Door, Prepared
 
 _log = structlog.get_logger()
 _T = TypeVar("_T")
+
+
+class Refusal(NamedTuple):
+    """A status other than success, and why."""
+
+    code: int
+    reason: str
+
+
+INTERNAL_FAULT = Refusal(status.PROCESSING_FAILURE, "An internal fault; it has been logged.")
 
 
 def contained(what: str, action: Callable[[], _T]) -> _T | None:
@@ -31,16 +41,29 @@ def contained(what: str, action: Callable[[], _T]) -> _T | None:
         return None
 
 
-def finish(door: Door, job: Job) -> Received | tuple[int, str]:
-    """Make one object durable. Never raises: else the status to answer, with its reason."""
-    received = contained("object_finished", lambda: _finish(door, job))
-    return received or (status.PROCESSING_FAILURE, "An internal fault; it has been logged.")
-
-
-def _finish(door: Door, job: Job) -> Received | tuple[int, str]:
-    try:
-        return door.finish(job.incoming, job.arrival, job.expected)
-    except Retryable as error:
-        return status.OUT_OF_RESOURCES, error.reason
-    finally:
+def prepare(door: Door, job: Job) -> Prepared | Refusal:
+    """Judge one object. Never raises."""
+    prepared = contained("object_judged", lambda: door.prepare(job.incoming, job.arrival, job.expected))
+    if prepared is None:
         job.incoming.discard()
+    return prepared or INTERNAL_FAULT
+
+
+def commit(door: Door, prepared: Prepared) -> Received | Refusal:
+    """Make one judged object durable. Never raises."""
+    return contained("object_committed", lambda: _commit(door, prepared)) or INTERNAL_FAULT
+
+
+def finish(door: Door, job: Job) -> Received | Refusal:
+    """Judge one object and make it durable. Never raises."""
+    prepared = prepare(door, job)
+    return commit(door, prepared) if isinstance(prepared, Prepared) else prepared
+
+
+def _commit(door: Door, prepared: Prepared) -> Received | Refusal:
+    try:
+        return door.commit(prepared)
+    except Retryable as error:
+        return Refusal(status.OUT_OF_RESOURCES, error.reason)
+    finally:
+        prepared.incoming.discard()

@@ -44,6 +44,14 @@ class Expected:
     abstract_syntax_uid: str = ""  #: of the presentation context
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A judged object and what will be true of it once it is durable. Not to be answered yet."""
+
+    incoming: Incoming
+    received: Received
+
+
 class Door:
     """Takes objects into the spool. Safe to use from several threads."""
 
@@ -61,16 +69,24 @@ class Door:
 
         Raises :class:`~gateway.errors.Retryable` when the disk fails; then nothing is kept.
         """
+        return self.commit(self.prepare(incoming, arrival, expected))
+
+    def prepare(self, incoming: Incoming, arrival: Arrival, expected: Expected) -> Prepared:
+        """The first half of ``finish``: all that needs no disk, when the object is small."""
         try:
             walked = incoming.walk(self._limits)
         except Rejected as error:
-            kept = incoming.quarantine(error.reason)
-            return Received(arrival=arrival, instance=kept, status=error.status, reason=error.reason)
+            kept = incoming.stage(None, error.reason)
+            return Prepared(incoming, Received(arrival=arrival, instance=kept, status=error.status, reason=error.reason))
         reason = complaint(walked, expected)
-        if reason is not None:
-            kept = incoming.quarantine(reason, walked)
-            return Received(arrival=arrival, instance=kept, status=status.DOES_NOT_MATCH, reason=reason)
-        return Received(arrival=arrival, instance=incoming.seal(walked), status=status.SUCCESS)
+        code = status.SUCCESS if reason is None else status.DOES_NOT_MATCH
+        kept = incoming.stage(walked, reason)
+        return Prepared(incoming, Received(arrival=arrival, instance=kept, status=code, reason=reason))
+
+    def commit(self, prepared: Prepared) -> Received:
+        """The second half: make it durable. Raises :class:`~gateway.errors.Retryable`."""
+        prepared.incoming.commit()
+        return prepared.received
 
     def store(self, pieces: Iterable[bytes | memoryview], meta: FileMetaInputs, arrival: Arrival, expected: Expected) -> Received:
         """Take a whole data set from a stream. Raises :class:`Rejected` (A700) when it is larger than allowed."""

@@ -1,8 +1,9 @@
 """The DICOM receiver: one event-driven loop for all associations, in a process of its own.
 
-A single peer is served without any hand-over between threads: its object is checked and made durable in the loop itself.
-With several peers, or large objects, a few threads do that (hashing and fsync release the interpreter), so that no peer
-waits for another's disk, and objects that finish together share directory syncs. Rows are written by one more thread.
+A single peer is served without any hand-over between threads: its object is judged and made durable in the loop itself.
+With several peers, or large objects, a few threads wait for the disk, so that no peer waits for another's, and objects
+that finish together share directory syncs. Those threads hardly compute: one that did would slow the loop down many times
+over (the interpreter's switch interval). Rows are written by one more thread.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gateway.model import Received
 from gateway.receive import guard, status
 from gateway.receive.association import Job, OnEvent, State
 from gateway.receive.connection import Connection
-from gateway.receive.containment import finish
+from gateway.receive.containment import Refusal, commit, finish, prepare
 from gateway.receive.door import Door
 from gateway.receive.rows import Rows, RowWriter
 from gateway.receive.settings import ReceiveSettings
@@ -35,7 +36,7 @@ _log = structlog.get_logger()
 _READ_BYTES = 256 << 10
 _FINISHERS = 4
 #: Larger objects never hold up the loop, even for a single peer.
-_INLINE_MOST_BYTES = 1 << 20
+_SMALL_MOST_BYTES = 1 << 20
 #: Connections that have not asked for an association yet; the oldest gives way to a new one.
 _WAITING_MOST = 100
 _TICK_SECS = 1.0
@@ -252,20 +253,28 @@ class Receiver:
 
     def _finish(self, connection: Connection, job: Job) -> bool:
         """Have the object made durable; True when the answer is out already."""
-        if self._open == 1 and job.incoming.size_bytes <= _INLINE_MOST_BYTES:
-            return self._finished(connection, finish(self.door, job))
-        future = self._pool.submit(finish, self.door, job)
+        if job.incoming.size_bytes > _SMALL_MOST_BYTES:
+            return self._hand_over(connection, lambda: finish(self.door, job))
+        prepared = prepare(self.door, job)
+        if isinstance(prepared, Refusal):
+            return self._finished(connection, prepared)
+        if self._open == 1:
+            return self._finished(connection, commit(self.door, prepared))
+        return self._hand_over(connection, lambda: commit(self.door, prepared))
+
+    def _hand_over(self, connection: Connection, work: Callable[[], Received | Refusal]) -> bool:
+        future = self._pool.submit(work)
         future.add_done_callback(lambda done: self._from_thread(lambda: self._resume_finished(connection, done)))
         return False
 
-    def _resume_finished(self, connection: Connection, done: Future[Received | tuple[int, str]]) -> None:
+    def _resume_finished(self, connection: Connection, done: Future[Received | Refusal]) -> None:
         if self._finished(connection, done.result()):
             self._resume(connection)
 
-    def _finished(self, connection: Connection, outcome: Received | tuple[int, str]) -> bool:
+    def _finished(self, connection: Connection, outcome: Received | Refusal) -> bool:
         """Record and answer what has become durable; False when the answer must wait for the row."""
-        if isinstance(outcome, tuple):
-            self._answer(connection, outcome[0], outcome[1])
+        if isinstance(outcome, Refusal):
+            self._answer(connection, outcome.code, outcome.reason)
             return True
         self.on_event("object_received", status=outcome.status, size_bytes=outcome.instance.size_bytes)
         if self.settings.acknowledge_after == "file":

@@ -20,6 +20,7 @@ import mmap
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ INCOMING, QUARANTINE = "incoming", "quarantine"
 #: Up to here an object waits in memory: it then costs one write. Beyond, it streams to its file piece by piece.
 _IN_MEMORY_BYTES = 1 << 20
 _DEFAULT_RESERVE_BYTES = 64 << 20
+#: How long "there is room" is believed. Much less than it takes to fill a reserve.
+_SPACE_KNOWN_SECS = 0.1
 
 
 def utc_now() -> dt.datetime:
@@ -64,9 +67,11 @@ class SpoolFiles:
     ) -> None:
         self.directory = directory
         self.now = now
+        self._incoming = str(directory / INCOMING) + os.sep
         self._reserve_bytes = reserve_bytes
+        self._space_known_until = 0.0
         self._lock = threading.Lock()
-        self._syncs: dict[Path, GroupSync] = {}
+        self._syncs: dict[str, GroupSync] = {}
         for part in (directory / INCOMING, directory / QUARANTINE):
             make_directory(part)
 
@@ -77,12 +82,16 @@ class SpoolFiles:
 
     def check_space(self) -> None:
         """Refuse early, before a disk is so full that even the ledger cannot write. Raises :class:`Retryable`."""
+        now = time.monotonic()
+        if now < self._space_known_until:
+            return
         try:
             disk = os.statvfs(self.directory)
         except OSError as error:
             raise unwritable(error) from error
         if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
             raise Retryable("The spool's disk is nearly full.")
+        self._space_known_until = now + _SPACE_KNOWN_SECS
 
     def path(self, instance: Instance, *, quarantined: bool = False) -> Path:
         """Where the instance's file stands."""
@@ -110,14 +119,15 @@ class SpoolFiles:
         """Delete a spare copy, or an original that retention lets go. A file that is gone already is no error."""
         self.locate(day, digest).unlink(missing_ok=True)
 
-    def publish(self, temporary: Path, final: Path) -> None:
-        """Give a synced file its name, durably. Raises :class:`OSError`."""
-        with self._lock:
-            group = self._syncs.get(final.parent)
-            if group is None:
-                make_directory(final.parent)
-                group = self._syncs[final.parent] = GroupSync(final.parent)
-        temporary.rename(final)
+    def publish(self, temporary: str, final: str) -> None:
+        """Give a synced file its name, durably. Raises :class:`OSError`. Plain strings: this runs for every object."""
+        directory = os.path.dirname(final)  # noqa: PTH120
+        group = self._syncs.get(directory)
+        if group is None:
+            with self._lock:
+                make_directory(Path(directory))
+                group = self._syncs.setdefault(directory, GroupSync(Path(directory)))
+        os.rename(temporary, final)  # noqa: PTH104
         group.sync()
 
     def write_note(self, file: Path, note: QuarantineNote) -> None:
@@ -131,7 +141,7 @@ class SpoolFiles:
         finally:
             os.close(descriptor)
         make_directory(file.parent)
-        temporary.rename(file.with_suffix(".json"))
+        Path(temporary).rename(file.with_suffix(".json"))
 
     def read_note(self, day: str, digest: str) -> QuarantineNote | None:
         """The sidecar of a quarantined file, if it has a readable one."""
@@ -140,18 +150,20 @@ class SpoolFiles:
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
-    def temporary(self) -> Path:
-        return self.directory / INCOMING / f"{secrets.token_hex(12)}.part"
+    def temporary(self) -> str:
+        return f"{self._incoming}{secrets.token_hex(12)}.part"
 
 
 class Incoming:
-    """One object on its way in: ``write`` its data set, ``walk`` it, then ``seal``, ``quarantine`` or ``discard`` it.
+    """One object on its way in: ``write`` its data set, ``walk`` it, then ``stage`` and ``commit``, or ``discard`` it.
 
     Used by one thread at a time. Every method that touches the disk raises :class:`Retryable` when that fails; the
-    object is then discarded already. Small objects touch the disk only in ``seal``.
+    object is then discarded already. Small objects touch the disk only in ``commit``.
     """
 
-    __slots__ = ("_descriptor", "_digest", "_files", "_hash", "_header", "_memory", "_temporary", "meta", "size_bytes")
+    __slots__ = (
+        "_descriptor", "_digest", "_files", "_final", "_hash", "_header", "_memory", "_note", "_temporary", "meta", "size_bytes",
+    )  # fmt: skip
 
     def __init__(self, files: SpoolFiles, meta: FileMetaInputs) -> None:
         self.meta = meta
@@ -162,7 +174,9 @@ class Incoming:
         self._hash = hashlib.sha256(meta.transfer_syntax_uid.encode("ascii", "replace"))
         self._digest = ""
         self._descriptor = -1
-        self._temporary: Path | None = None
+        self._temporary: str | None = None
+        self._final: Path | None = None
+        self._note: QuarantineNote | None = None
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Append a piece of the data set."""
@@ -179,23 +193,32 @@ class Incoming:
         mapped = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
         return walk(mapped, self.meta.transfer_syntax_uid, limits=limits, start=len(self._header))
 
+    def stage(self, walked: Walk | None, reason: str | None = None) -> Instance:
+        """Decide, without touching the disk, what the object is: an instance, or with a ``reason`` one for quarantine."""
+        if not self._digest:
+            self._hash.update(self._memory)
+            self._digest = self._hash.hexdigest()
+        now = self._files.now().astimezone(dt.UTC)
+        instance = instance_of(walked, self._digest, now.date().isoformat(), self.size_bytes, self.meta.transfer_syntax_uid)
+        if reason is not None:
+            self._note = QuarantineNote(reason=reason, sender=self.meta.calling_ae, received_at=now.isoformat())
+        self._final = self._files.path(instance, quarantined=reason is not None)
+        return instance
+
+    def commit(self) -> None:
+        """Make the staged object durable: fsync, rename, fsync of the directory. Only then may the sender be answered."""
+        self._guarded(self._commit)
+
     def seal(self, walked: Walk) -> Instance:
-        """Make the object durable under its digest: fsync, rename, fsync of the directory. Only then answer the sender."""
-        instance = self._instance(walked)
-        self._guarded(lambda: self._settle(self._files.path(instance)))
+        """``stage`` and ``commit`` an instance."""
+        instance = self.stage(walked)
+        self.commit()
         return instance
 
     def quarantine(self, reason: str, walked: Walk | None = None) -> Instance:
-        """The same for an object that must not be used: into quarantine, with the reason beside it."""
-        instance = self._instance(walked)
-        note = QuarantineNote(reason=reason, sender=self.meta.calling_ae, received_at=self._files.now().isoformat())
-        final = self._files.path(instance, quarantined=True)
-
-        def settle() -> None:
-            self._files.write_note(final, note)
-            self._settle(final)
-
-        self._guarded(settle)
+        """``stage`` and ``commit`` an object that must not be used: into quarantine, with the reason beside it."""
+        instance = self.stage(walked, reason)
+        self.commit()
         return instance
 
     def discard(self) -> None:
@@ -203,7 +226,7 @@ class Incoming:
         self._close()
         self._memory = bytearray()
         if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
+            Path(self._temporary).unlink(missing_ok=True)
             self._temporary = None
 
     def _guarded(self, action: Callable[[], None]) -> None:
@@ -232,26 +255,23 @@ class Incoming:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
-    def _settle(self, final: Path) -> None:
+    def _commit(self) -> None:
+        final = self._final
+        if final is None:
+            raise ValueError("an object must be staged before it is committed")
+        if self._note is not None:
+            self._files.write_note(final, self._note)
         self._flush()
         os.fsync(self._descriptor)
         self._close()
-        temporary = self._temporary
-        if temporary is not None:
-            self._files.publish(temporary, final)
+        if self._temporary is not None:
+            self._files.publish(self._temporary, str(final))
             self._temporary = None
 
     def _close(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
-
-    def _instance(self, walked: Walk | None) -> Instance:
-        if not self._digest:
-            self._hash.update(self._memory)
-            self._digest = self._hash.hexdigest()
-        day = self._files.now().astimezone(dt.UTC).date().isoformat()
-        return instance_of(walked, self._digest, day, self.size_bytes, self.meta.transfer_syntax_uid)
 
 
 def instance_of(walked: Walk | None, digest: str, day: str, size_bytes: int, transfer_syntax_uid: str) -> Instance:

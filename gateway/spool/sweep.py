@@ -105,5 +105,5 @@ def _prove(content: Buffer, found: Found) -> tuple[Header | None, Instance, str 
 def _move_to_quarantine(files: SpoolFiles, path: Path, found: Found, note: QuarantineNote) -> None:
     final = files.locate(found.day, found.digest, quarantined=True)
     files.write_note(final, note)
-    files.publish(path, final)
+    files.publish(str(path), str(final))
     sync_directory(path.parent)
