@@ -1,0 +1,216 @@
+"""The general converters: text, numbers, dates, names, codes. Those of nuclear medicine stand in ``tracer.py`` and ``times.py``.
+
+To add one: write a function with a docstring, add it to ``GENERAL``, test it in ``tests/unit/test_mapping_converters.py``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+
+from gateway.dicom import values
+from gateway.dicom.paths import Element, Item, parse_path
+from gateway.dicom.values import Invalid, Moment
+from gateway.mapping.codes import Coded
+from gateway.mapping.conversion import (
+    ABSENT,
+    Converter,
+    Note,
+    Options,
+    Outcome,
+    Part,
+    Parts,
+    first_clean,
+    withheld,
+)
+from gateway.model import Json, Severity
+from gateway.nuclear.units import convert as convert_unit
+from gateway.nuclear.units import plain
+
+_CODE_VALUES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValue")))
+_SCHEME, _MEANING = parse_path("CodingSchemeDesignator"), parse_path("CodeMeaning")
+_GENDERS = {"M": "male", "F": "female", "O": "other"}
+
+
+def simple(name: str, convert: Callable[[Element], Json], doc: str) -> Converter:
+    """A converter that needs nothing but one element."""
+
+    def run(parts: Parts, options: Options) -> Outcome:
+        return first_clean(parts, lambda element: Outcome(value=convert(element), source=element.path))
+
+    run.__doc__ = doc
+    return Converter(name=name, convert=run, result="name" if name == "person_name" else "value")
+
+
+def one_value(element: Element) -> str:
+    """The only value of an element. Raises :class:`Invalid` when there are several."""
+    filled = [text for text in element.texts if text]
+    if len(filled) != 1:
+        raise Invalid("has several values where one is wanted" if filled else "is a sequence, not a value")
+    return filled[0]
+
+
+def code(element: Element) -> str:
+    """A Code String as it stands: one word, or words with single spaces (FHIR ``code``)."""
+    value = values.text(one_value(element))
+    if "  " in value or "\n" in value:
+        raise Invalid("is not a code")
+    return value
+
+
+def gender(element: Element) -> str:
+    """PatientSex (PS3.3 C.7.1.1): M male, F female, O other. Anything else is told, not guessed."""
+    try:
+        return _GENDERS[one_value(element)]
+    except KeyError as error:
+        raise Invalid("is none of M, F, O") from error
+
+
+def texts(element: Element) -> list[str]:
+    """All filled values, as a list."""
+    return [values.text(text) for text in element.texts if text]
+
+
+def datetime(parts: Parts, options: Options) -> Outcome:
+    """A DT as FHIR dateTime: its own offset, else TimezoneOffsetFromUTC, else the zone of the site; partial stays partial."""
+    return first_clean(parts, lambda element: told(values.moment(one_value(element), parts.zone()), element.path))
+
+
+def datetime_of(parts: Parts, options: Options) -> Outcome:
+    """A DA and a TM as one FHIR dateTime. Without a usable time the day alone; without a day nothing."""
+    day, time = parts.first("date"), parts.first("time")
+    if day is None:
+        return ABSENT
+    whole = values.date(one_value(day))
+    if time is None or len(whole) < 10:
+        return Outcome(value=whole, source=day.path)
+    source = f"{day.path} + {time.path}"
+    try:
+        moment = values.at(dt.date.fromisoformat(whole), values.time_of_day(one_value(time)), parts.zone())
+    except Invalid as error:
+        note = Note(f"{error} in {time.path}: only the day is kept", Severity.WARNING)
+        return Outcome(value=whole, source=day.path, notes=(note,))
+    return told(moment, source)
+
+
+def told(moment: Moment, source: str) -> Outcome:
+    """A moment, with its warning if it has one."""
+    notes = (Note(moment.warning, Severity.WARNING),) if moment.warning else ()
+    return Outcome(value=moment.text, source=source, notes=notes)
+
+
+def quantity(parts: Parts, options: Options) -> Outcome:
+    """A number with a unit: read in ``unit.in``, published in ``unit.out`` (UCUM), exactly converted."""
+    return first_clean(parts, lambda element: _quantity(element, options))
+
+
+def quantity_unless_zero(parts: Parts, options: Options) -> Outcome:
+    """As ``quantity``, for numbers that cannot be zero: senders write 0 for "not filled in", which counts as absent."""
+
+    def convert(element: Element) -> Outcome:
+        number = values.decimal(one_value(element))
+        if number < 0:
+            raise Invalid("is below zero")
+        return _quantity(element, options) if number else ABSENT
+
+    return first_clean(parts, convert)
+
+
+def _quantity(element: Element, options: Options) -> Outcome:
+    return Outcome(value=quantity_json(values.decimal(one_value(element)), options), source=element.path)
+
+
+def quantity_json(number: Decimal, options: Options) -> Json:
+    """A number in the mapping's incoming unit as JSON in its outgoing one."""
+    assert options.unit_in is not None  # noqa: S101  lint guarantees it
+    assert options.unit_out is not None  # noqa: S101
+    return {"value": convert_unit(number, options.unit_in, options.unit_out), "unit": options.unit_out}
+
+
+def concept(parts: Parts, options: Options) -> Outcome:
+    """A coded value: a code sequence item or words, understood through ``codes``; what is unknown passes as text, and is told."""
+    return first_clean(parts, lambda element: concept_of(element, options))
+
+
+def known_concept(parts: Parts, options: Options) -> Outcome:
+    """As ``concept``, but only what the table knows; anything else counts as absent, in silence."""
+    outcome = concept(parts, options)
+    known = outcome.value is not None and not outcome.notes
+    return outcome if known else ABSENT
+
+
+def concept_of(element: Element, options: Options, *, nuclide: str | None = None) -> Outcome:
+    """Understand one code sequence item or text. ``nuclide`` tells agents of one name apart."""
+    if not element.items:
+        return _worded(values.text(element.text), element.path, options, nuclide)
+    coded = read_coded(element.items[0])
+    if not coded.value:
+        if not coded.meaning:
+            return withheld("is a code sequence without code and meaning", element.path)
+        return _worded(values.text(coded.meaning), element.path, options, nuclide)
+    codes, table = options.codes, options.table
+    entry = table and (codes.by_code(table, coded) or codes.by_text(table, coded.meaning, nuclide=nuclide))
+    if entry:
+        return Outcome(value=codes.concept(entry).as_json(), source=element.path)
+    scheme, value = codes.schemes.current(coded)
+    system = codes.schemes.systems.get(scheme)
+    text = coded.meaning or coded.value
+    if system is None:
+        severity = Severity.WARNING if table else Severity.INFORMATION
+        note = Note("is a code of an unknown coding scheme: only its text is kept", severity)
+        return Outcome(value={"text": text}, notes=(note,), source=element.path)
+    note = Note(f"is a code that codes/{table}.yaml does not know: it passes as it is", Severity.WARNING)
+    concept = {"system": system, "code": value, "text": text}
+    return Outcome(value=concept, notes=(note,) if table else (), source=element.path)
+
+
+def _worded(text: str, source: str, options: Options, nuclide: str | None) -> Outcome:
+    if options.table is None:
+        return Outcome(value={"text": text}, source=source)
+    entry = options.codes.by_text(options.table, text, nuclide=nuclide)
+    if entry:
+        return Outcome(value=options.codes.concept(entry).as_json(), source=source)
+    note = Note(f"is not known in codes/{options.table}.yaml: only its text is kept", Severity.WARNING)
+    return Outcome(value={"text": text}, notes=(note,), source=source)
+
+
+def read_coded(item: Item) -> Coded:
+    """The code of a code sequence item (PS3.3 section 8.8)."""
+
+    def text_at(*paths: object) -> str:
+        for path in paths:
+            found = item.find(path)  # type: ignore[arg-type]
+            if found:
+                return found.text
+        return ""
+
+    return Coded(scheme=text_at(_SCHEME), value=text_at(*_CODE_VALUES), meaning=text_at(_MEANING))
+
+
+def _number(element: Element) -> Decimal:
+    return plain(values.decimal(one_value(element)))
+
+
+GENERAL: tuple[Converter, ...] = (
+    simple("text", lambda element: values.text(element.text), "Text as it stands, several values kept with their backslash."),
+    simple("uid", lambda element: values.uid(one_value(element)), "A UID: digits and points, at most 64."),
+    simple("integer", lambda element: values.integer(one_value(element)), "A whole number."),
+    simple("decimal", _number, "A number without unit, exact."),
+    simple("code", code, code.__doc__ or ""),
+    simple("list", texts, texts.__doc__ or ""),
+    simple("joined", lambda element: "; ".join(texts(element)), "All filled values as one text, with semicolons."),
+    simple("date", lambda element: values.date(one_value(element)), "A DA as FHIR date; partial stays partial."),
+    simple("gender", gender, gender.__doc__ or ""),
+    simple(
+        "person_name",
+        lambda element: values.person_name(one_value(element)),
+        "A PN: family, given, prefix, suffix, text; ideographic and phonetic groups beside it.",
+    ),
+    Converter(name="datetime", convert=datetime),
+    Converter(name="datetime_of", convert=datetime_of, parts={"date": Part(), "time": Part(required=False)}),
+    Converter(name="quantity", convert=quantity, takes_unit=True, result="quantity"),
+    Converter(name="quantity_unless_zero", convert=quantity_unless_zero, takes_unit=True, result="quantity"),
+    Converter(name="concept", convert=concept, takes_codes=None, result="concept"),
+    Converter(name="known_concept", convert=known_concept, takes_codes=True, result="concept"),
+)

@@ -1,0 +1,156 @@
+"""Converters for the tracer: agent, nuclide, half-life, activity. What each may conclude from another is written here only."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from gateway.dicom import values
+from gateway.dicom.paths import Element
+from gateway.dicom.values import Invalid
+from gateway.mapping.codes import NUCLIDES_TABLE, Codes, Entry
+from gateway.mapping.conversion import (
+    ABSENT,
+    Converter,
+    Kind,
+    Note,
+    Options,
+    Outcome,
+    Part,
+    Parts,
+    first_clean,
+    withheld,
+)
+from gateway.mapping.converters import concept_of, one_value
+from gateway.model import Json, JsonObject, Severity
+from gateway.nuclear.activity import Withheld, read_activity
+from gateway.nuclear.nuclide import Nuclide, half_life_fits
+from gateway.nuclear.units import convert, plain
+
+AGENTS_TABLE = "radiopharmaceuticals"
+
+
+def radiopharmaceutical(parts: Parts, options: Options) -> Outcome:
+    """The agent, by code or words; the stated nuclide tells agents of one name apart (DOTATATE: Ga-68 or Lu-177)."""
+    nuclide = _stated_nuclide(parts, options.codes)
+    return first_clean(parts, lambda element: concept_of(element, options, nuclide=nuclide), "agent")
+
+
+def radionuclide(parts: Parts, options: Options) -> Outcome:
+    """The nuclide as stated; if none is stated, the one that the agent implies. A contradiction is told."""
+    stated = first_clean(parts, lambda element: concept_of(element, options), "nuclide")
+    implied = _implied_nuclide(parts.fields("agent"), options.codes)
+    if implied is None:
+        return stated
+    if stated.value is None:
+        entry = options.codes.by_text(NUCLIDES_TABLE, implied)
+        if entry is None:
+            return stated
+        note = Note("was not stated; the agent implies it", Severity.INFORMATION)
+        concept = options.codes.concept(entry).as_json()
+        return Outcome(value=concept, notes=(*stated.notes, note), source=f"codes/{AGENTS_TABLE}.yaml")
+    if nuclide_of(stated.value, options.codes) and stated.value["text"] != implied:
+        note = Note(f"contradicts the agent, which implies {implied}", Severity.WARNING)
+        return Outcome(value=stated.value, notes=(*stated.notes, note), source=stated.source)
+    return stated
+
+
+def half_life(parts: Parts, options: Options) -> Outcome:
+    """The half-life in seconds: as stated when it is the nuclide's within 1 %, else the physical one, told; never another nuclide's."""
+    nuclide = nuclide_of(parts.fields("nuclide"), options.codes)
+    physical = nuclide.half_life_s if nuclide else None
+    element = parts.first("value")
+    if element is None:
+        if nuclide is None or physical is None:
+            return ABSENT
+        note = Note(f"was not stated; the physical half-life of {nuclide.name} was taken", Severity.INFORMATION)
+        return Outcome(value=_seconds(physical), notes=(note,), source=f"codes/{NUCLIDES_TABLE}.yaml")
+    stated = convert(values.decimal(one_value(element)), options.unit_in or "s", "s")
+    if stated <= 0:
+        raise Invalid("is not above zero")
+    if nuclide is None or physical is None or half_life_fits(stated, nuclide):
+        return Outcome(value=_seconds(stated), source=element.path)
+    others = [other.name for other in options.codes.nuclides.known if half_life_fits(stated, other)]
+    if others:
+        return withheld(f"is that of {' or '.join(others)}, but the nuclide is {nuclide.name}", element.path)
+    note = Note(f"differs by more than 1 % from that of {nuclide.name}, which was taken instead", Severity.WARNING)
+    return Outcome(value=_seconds(physical), notes=(note,), source=f"codes/{NUCLIDES_TABLE}.yaml", repaired=True)
+
+
+def activity(parts: Parts, options: Options) -> Outcome:
+    """The administered activity: as declared when plausible for the nuclide; repaired when exactly one other unit is; else withheld."""
+    nuclide = nuclide_of(parts.fields("nuclide"), options.codes)
+    unit_in, unit_out = options.unit_in or "Bq", options.unit_out or "MBq"
+
+    def read(element: Element) -> Outcome:
+        reading = read_activity(values.decimal(one_value(element)), unit_in, nuclide)
+        if isinstance(reading, Withheld):
+            return withheld(reading.reason, element.path)
+        value = {"value": convert(reading.mbq, "MBq", unit_out), "unit": unit_out}
+        if not reading.repaired:
+            return Outcome(value=value, source=element.path)
+        name = nuclide.name if nuclide else "this nuclide"
+        reason = f"stands in {reading.unit} where {unit_in} belongs: no other unit is plausible for {name}; it was repaired"
+        return Outcome(value=value, notes=(Note(reason, Severity.WARNING),), source=element.path, repaired=True)
+
+    element = parts.first("value")
+    return read(element) if element else ABSENT
+
+
+def nuclide_of(concept: Json, codes: Codes) -> Nuclide | None:
+    """The nuclide behind a published concept."""
+    return codes.nuclides.named(concept["text"]) if isinstance(concept, dict) and "text" in concept else None
+
+
+def _stated_nuclide(parts: Parts, codes: Codes) -> str | None:
+    options = Options(codes=codes, table=NUCLIDES_TABLE)
+    stated = first_clean(parts, lambda element: concept_of(element, options), "nuclide")
+    nuclide = nuclide_of(stated.value, codes)
+    return nuclide.name if nuclide else None
+
+
+def _implied_nuclide(agent: JsonObject | None, codes: Codes) -> str | None:
+    if not agent:
+        return None
+    entry: Entry | None = codes.entry_of(AGENTS_TABLE, agent) if AGENTS_TABLE in codes.tables else None
+    return entry.nuclide if entry else codes.nuclides.recognise(agent["text"])
+
+
+def _seconds(value: Decimal) -> JsonObject:
+    return {"value": plain(value), "unit": "s"}
+
+
+_NUCLIDE = Part(kind=Kind.FIELD, required=False)
+TRACER: tuple[Converter, ...] = (
+    Converter(
+        name="radiopharmaceutical",
+        convert=radiopharmaceutical,
+        parts={"agent": Part(), "nuclide": Part(required=False)},
+        takes_codes=True,
+        reads_tables=(AGENTS_TABLE, NUCLIDES_TABLE),
+        result="concept",
+    ),
+    Converter(
+        name="radionuclide",
+        convert=radionuclide,
+        parts={"nuclide": Part(), "agent": Part(kind=Kind.FIELD, required=False)},
+        takes_codes=True,
+        reads_tables=(AGENTS_TABLE, NUCLIDES_TABLE),
+        result="concept",
+    ),
+    Converter(
+        name="half_life",
+        convert=half_life,
+        parts={"value": Part(), "nuclide": _NUCLIDE},
+        takes_unit=True,
+        reads_tables=(NUCLIDES_TABLE,),
+        result="quantity",
+    ),
+    Converter(
+        name="activity",
+        convert=activity,
+        parts={"value": Part(), "nuclide": _NUCLIDE},
+        takes_unit=True,
+        reads_tables=(NUCLIDES_TABLE,),
+        result="quantity",
+    ),
+)

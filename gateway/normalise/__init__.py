@@ -1,0 +1,1 @@
+"""One object and its mapping -> a Record. Pure: no files, no clock, no network."""
