@@ -86,7 +86,7 @@ def run(connection: Connection, query: Query, scope: Scope, indexer: Indexer, st
     total = mark.total if mark else _total(connection, query, where)
     warnings = [f"unknown search parameter '{name}' was ignored" for name in query.ignored]
     if query.only_count:
-        return Page((), total, None, tuple(warnings), query.used)
+        return Page((), total, None, (), query.used)  # a count has no entries, so no room for warnings
     rows = _matches(connection, query, scope, where, mark)
     shown = rows[: query.count]
     following = None

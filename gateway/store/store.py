@@ -69,15 +69,16 @@ class FhirStore:
         the order of the request. Raises :class:`~gateway.errors.Rejected` (status 400, or 412 for a version that is not
         the current one).
         """
-        prepared = writer.prepare(read_transaction(bundle), self._indexer)
+        prepared = writer.hashed(read_transaction(bundle))
+        with self._database.read() as connection:
+            known = writer.unchanged(connection, prepared)
+        if len(known) == len(prepared):  # a repeated delivery costs no lock and no write
+            return _transaction_response([known[item.change.identity] for item in prepared])
+        prepared = [item if item.change.identity in known else writer.indexed(item, self._indexer) for item in prepared]
         with self._write_lock, self._database.write() as connection:
             now = dates.from_datetime(self._clock())
             outcomes = writer.write(connection, prepared, self._indexer, now)
-        return {
-            "resourceType": "Bundle",
-            "type": "transaction-response",
-            "entry": [{"response": _response(outcome)} for outcome in outcomes],
-        }
+        return _transaction_response(outcomes)
 
     def read(self, kind: str, logical_id: str) -> Stored | None:
         """The current version (``deleted`` may be set), or ``None`` when there never was one."""
@@ -126,6 +127,13 @@ class FhirStore:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _transaction_response(outcomes: Sequence[writer.Outcome]) -> JsonObject:
+    answer: JsonObject = {"resourceType": "Bundle", "type": "transaction-response"}
+    if outcomes:
+        answer["entry"] = [{"response": _response(outcome)} for outcome in outcomes]
+    return answer
 
 
 def _response(outcome: writer.Outcome) -> JsonObject:

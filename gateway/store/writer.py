@@ -30,11 +30,11 @@ _BY_NAME = {table.name: table for table in INDEX_TABLES.values()}
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A change with all that can be computed before the write lock is held."""
+    """A change with what can be computed before the write lock is held. ``rows`` is ``None`` when nothing seemed to change."""
 
     change: Change
     hash: str
-    rows: Rows
+    rows: Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +67,39 @@ def decompress(body: bytes) -> bytes:
     return zlib.decompress(body)
 
 
-def prepare(changes: Iterable[Change], indexer: Indexer) -> list[Prepared]:
-    """Hash and index every resource. Raises :class:`Rejected` when one cannot be written as JSON."""
-    prepared = []
-    for change in changes:
-        if change.resource is None:
-            prepared.append(Prepared(change, _NOTHING, {}))
-            continue
-        try:
-            prepared.append(Prepared(change, content_hash(change.resource), indexer.rows(change.resource)))
-        except (TypeError, AttributeError, ValueError, KeyError) as error:
-            reason = f"{change.type} does not have the shape of a FHIR resource ({type(error).__name__})"
-            raise Rejected(reason, status=400) from error
-    return prepared
+def hashed(changes: Iterable[Change]) -> list[Prepared]:
+    """Each change with the hash of its content. Raises :class:`Rejected` (400) when a resource cannot be written as JSON."""
+    return [Prepared(change, _NOTHING if change.resource is None else _hash(change)) for change in changes]
+
+
+def _hash(change: Change) -> str:
+    try:
+        return content_hash(change.resource or {})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Rejected(f"{change.type} cannot be written as JSON ({type(error).__name__})", status=400) from error
+
+
+def indexed(item: Prepared, indexer: Indexer) -> Prepared:
+    """The change with its index rows. Raises :class:`Rejected` (400) when the resource has not the shape of FHIR."""
+    if item.change.resource is None:
+        return Prepared(item.change, item.hash, {})
+    try:
+        return Prepared(item.change, item.hash, indexer.rows(item.change.resource))
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
+        reason = f"{item.change.type} does not have the shape of a FHIR resource ({type(error).__name__})"
+        raise Rejected(reason, status=400) from error
+
+
+def unchanged(connection: Connection, prepared: Sequence[Prepared]) -> dict[tuple[str, str], Outcome]:
+    """The changes that change nothing, by identity: what they would write is there already."""
+    known = {(row.type, row.id): row for row in _existing(connection, [item.change for item in prepared])}
+    found = {}
+    for item in prepared:
+        current = known.get(item.change.identity)
+        _check_version(item.change, current)
+        if current is not None and current.hash == item.hash:
+            found[item.change.identity] = _as_it_was(item, current)
+    return found
 
 
 def write(connection: Connection, prepared: Sequence[Prepared], indexer: Indexer, now: int) -> list[Outcome]:
@@ -96,11 +116,13 @@ def write(connection: Connection, prepared: Sequence[Prepared], indexer: Indexer
             outcomes.append(Outcome(item.change, "204 No Content", 0, now))
             continue
         if current is not None and current.hash == item.hash:
-            outcomes.append(Outcome(item.change, _unchanged(item), current.version, current.updated))
+            outcomes.append(_as_it_was(item, current))
             continue
         rid = next_rid if current is None else current.rid
         next_rid += current is None
-        outcomes.append(_change(batch, item, current, rid, now, indexer))
+        # Rows are missing only when another writer changed the resource since we looked.
+        ready = item if item.rows is not None else indexed(item, indexer)
+        outcomes.append(_change(batch, ready, current, rid, now, indexer))
     _flush(connection, batch)
     return outcomes
 
@@ -124,8 +146,9 @@ def _check_version(change: Change, current: sa.Row[Any] | None) -> None:
         raise Rejected(f"{change.type}: the version expected is not the current one", status=PRECONDITION_FAILED)
 
 
-def _unchanged(item: Prepared) -> str:
-    return "200 OK" if item.change.resource is not None else "204 No Content"
+def _as_it_was(item: Prepared, current: sa.Row[Any]) -> Outcome:
+    status = "200 OK" if item.change.resource is not None else "204 No Content"
+    return Outcome(item.change, status, current.version, current.updated)
 
 
 def _change(batch: _Batch, item: Prepared, current: sa.Row[Any] | None, rid: int, now: int, indexer: Indexer) -> Outcome:
@@ -143,8 +166,9 @@ def _change(batch: _Batch, item: Prepared, current: sa.Row[Any] | None, rid: int
         )
         old_rows = {} if current.deleted else indexer.rows(decode(decompress(current.body)))
     # Only the difference is written: most updates of a study leave most of its index rows as they are.
-    for table in item.rows.keys() | old_rows.keys():
-        new, old = item.rows.get(table, set()), old_rows.get(table, set())
+    new_rows = item.rows or {}
+    for table in new_rows.keys() | old_rows.keys():
+        new, old = new_rows.get(table, set()), old_rows.get(table, set())
         batch.added_rows.setdefault(table, []).extend((*values, rid) for values in sorted(new - old))
         batch.removed_rows.setdefault(table, []).extend((*values, rid) for values in sorted(old - new))
     if item.change.resource is None:

@@ -1,0 +1,61 @@
+"""The CapabilityStatement: what this endpoint really does, derived from the definitions it works with."""
+
+from __future__ import annotations
+
+from gateway import __version__
+from gateway.model import JsonObject
+from gateway.r4 import definitions
+
+_INTERACTIONS = ("read", "vread", "history-instance", "search-type")
+_PARAMETER_URL = "http://hl7.org/fhir/SearchParameter/"
+
+
+def capability_statement(*, base: str, site: str, since: str) -> JsonObject:
+    """``since``: when this server was started, as an instant."""
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": since,
+        "kind": "instance",
+        "software": {"name": "Isobridge", "version": __version__},
+        "implementation": {"description": f"Isobridge FHIR endpoint, site {site}", "url": base},
+        "fhirVersion": "4.0.1",
+        "format": ["json", "application/fhir+json"],
+        "rest": [
+            {
+                "mode": "server",
+                "documentation": "Read-only for clients. JSON only; XML is not offered yet. Composite search parameters are not "
+                "supported yet. Reverse chaining (_has) and chains of up to three links are.",
+                "resource": [_resource(kind) for kind in sorted(definitions.resource_types())],
+            }
+        ],
+    }
+
+
+def _resource(kind: str) -> JsonObject:
+    parameters = [item for item in definitions.search_parameters()[kind].values() if item.type != "composite"]
+    references = [item.code for item in parameters if item.type == "reference"]
+    statement: JsonObject = {
+        "type": kind,
+        "interaction": [{"code": code} for code in _INTERACTIONS],
+        "versioning": "versioned",
+        "readHistory": True,
+        "updateCreate": False,
+        "conditionalRead": "not-match",
+        "referencePolicy": ["literal", "logical"],
+    }
+    if references:
+        statement["searchInclude"] = ["*", *(f"{kind}:{code}" for code in references)]
+    if incoming := _incoming(kind):
+        statement["searchRevInclude"] = ["*", *incoming]
+    statement["searchParam"] = [{"name": item.code, "type": item.type} for item in parameters]
+    return statement
+
+
+def _incoming(kind: str) -> list[str]:
+    return [
+        f"{source}:{item.code}"
+        for source in sorted(definitions.resource_types())
+        for item in definitions.search_parameters()[source].values()
+        if item.type == "reference" and kind in item.targets
+    ]
