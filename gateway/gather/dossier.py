@@ -28,10 +28,6 @@ class _Reading:
     event: str | None
     fact: str
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.event, self.fact) if self.event else (self.fact,)
-
 
 def gather_dossier(
     patient_key: str, records: Sequence[SharedFields], *, known: Mapping[str, str], mint: Callable[[str], str]
@@ -41,7 +37,8 @@ def gather_dossier(
     ``known`` maps aliases to ids minted before; ``mint`` makes an id from an alias (a pure function of it).
     """
     clusters = _cluster([reading for shared in records for reading in _readings(shared)])
-    administrations = tuple(sorted((_one(cluster, known, mint) for cluster in clusters), key=_order))
+    keys = _assign_keys(list(clusters), known, mint)
+    administrations = tuple(sorted((_one(keys[item[0]], item) for item in clusters.items()), key=_order))
     return Dossier(
         patient_key=patient_key,
         patient=demographics(patient_key, records),
@@ -55,10 +52,10 @@ def _readings(shared: SharedFields) -> Iterable[_Reading]:
     repeats: Counter[str] = Counter()
     for fields in shared.administrations:
         fact = _fact_name(fields, shared)
-        repeats[fact] += 1
+        event = f"event|{fields['event_uid']}" if fields.get("event_uid") else None
+        repeats[fact] += event is None
         if repeats[fact] > 1:  # two equal items in one header are two administrations, not one told twice
             fact = f"{fact}|{repeats[fact]}"
-        event = f"event|{fields['event_uid']}" if fields.get("event_uid") else None
         yield _Reading(fields=fields, shared=shared, event=event, fact=fact)
 
 
@@ -77,34 +74,55 @@ def _fact_name(fields: JsonObject, shared: SharedFields) -> str:
     return "fact|" + "|".join(str(word) if word else "-" for word in words)
 
 
-def _cluster(readings: Sequence[_Reading]) -> list[list[_Reading]]:
-    """Group readings over the whole set: by event UID; those without one join the only cluster that tells the same fact."""
+#: The names of one administration, those that are surest first.
+_Names = tuple[str, ...]
+
+
+def _cluster(readings: Sequence[_Reading]) -> dict[_Names, list[_Reading]]:
+    """Group readings over the whole set: by event UID; those without one join the only cluster that tells the same fact.
+
+    A fact that several events tell names none of them: it would lead a later reading to the wrong one.
+    """
     by_event: dict[str, list[_Reading]] = defaultdict(list)
     by_fact: dict[str, list[_Reading]] = defaultdict(list)
     for reading in readings:
         (by_event[reading.event] if reading.event else by_fact[reading.fact]).append(reading)
-    clusters = {event: list(group) for event, group in sorted(by_event.items())}
-    for fact, group in sorted(by_fact.items()):
-        hosts = [event for event, others in by_event.items() if any(other.fact == fact for other in others)]
-        if len(hosts) == 1:
-            clusters[hosts[0]].extend(group)
-        else:
-            clusters[fact] = group
-    return list(clusters.values())
+    tellers: dict[str, set[str]] = defaultdict(set)
+    for event, group in by_event.items():
+        for reading in group:
+            tellers[reading.fact].add(event)
+    clusters: dict[_Names, list[_Reading]] = {}
+    for event, group in sorted(by_event.items()):
+        sure = sorted(fact for fact in {reading.fact for reading in group} if len(tellers[fact]) == 1)
+        joining = [reading for fact in sure for reading in by_fact.pop(fact, ())]
+        clusters[(event, *sure)] = [*group, *joining]
+    clusters.update({(fact,): group for fact, group in sorted(by_fact.items())})
+    return clusters
 
 
-def _one(cluster: Sequence[_Reading], known: Mapping[str, str], mint: Callable[[str], str]) -> Administration:
-    aliases = tuple(sorted({name for reading in cluster for name in reading.names}))
-    minted = sorted({known[alias] for alias in aliases if alias in known})
-    mapping = min(Counter(reading.shared.mapping for reading in cluster).items(), key=lambda item: (-item[1], item[0]))[0]
+def _assign_keys(clusters: Sequence[_Names], known: Mapping[str, str], mint: Callable[[str], str]) -> dict[_Names, str]:
+    """An id for each cluster: one minted before, if a name of it has one. No id serves two."""
+    taken: set[str] = set()
+    keys: dict[_Names, str] = {}
+    for names in clusters:
+        candidates = [known[name] for name in names if name in known]
+        candidates += [mint(names[0]), mint(f"{names[0]}|apart")]
+        keys[names] = next(key for key in candidates if key not in taken)
+        taken.add(keys[names])
+    return keys
+
+
+def _one(key: str, cluster: tuple[_Names, Sequence[_Reading]]) -> Administration:
+    aliases, readings = cluster
+    mapping = min(Counter(reading.shared.mapping for reading in readings).items(), key=lambda item: (-item[1], item[0]))[0]
     return Administration(
-        key=minted[0] if minted else mint(aliases[0]),
+        key=key,
         aliases=aliases,
-        fields=by_majority((dict(reading.fields), 1) for reading in cluster),
-        study_uids=tuple(sorted({str(reading.shared.study.get("uid")) for reading in cluster})),
-        series_uids=tuple(sorted({str(reading.shared.series.get("uid")) for reading in cluster})),
+        fields=by_majority((dict(reading.fields), 1) for reading in readings),
+        study_uids=tuple(sorted({str(reading.shared.study.get("uid")) for reading in readings})),
+        series_uids=tuple(sorted({str(reading.shared.series.get("uid")) for reading in readings})),
         mapping=mapping,
-        issues=tuple(_disagreements(cluster)),
+        issues=tuple(_disagreements(readings)),
     )
 
 

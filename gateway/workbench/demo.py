@@ -41,7 +41,7 @@ class _Place:
 
 def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080)) -> int:
     """Run it. With ``once`` everything lives in a temporary folder, on free ports, and 0 means that all expected facts were found."""
-    console = Console()
+    console = Console(width=max(110, Console().width))
     with contextlib.ExitStack() as stack:
         if once:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isobridge-demo-")))
