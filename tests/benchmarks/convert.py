@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks.measure import Sample, machine, ratio, table
 from tests.benchmarks.slices import make_slices
+from tests.harness.chaos import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 DICOM2FHIR_PYTHON = ROOT / ".peers" / "dicom2fhir" / "bin" / "python"
@@ -30,7 +31,13 @@ class Converter:
         """Seconds of the whole process. Raises ``CalledProcessError``, ``AssertionError`` when nothing was written."""
         target.unlink(missing_ok=True)
         started = time.monotonic()
-        subprocess.run([*self.command, str(folder), *self.out, str(target)], check=True, capture_output=True, cwd=ROOT)
+        subprocess.run(
+            [*self.command, str(folder), *self.out, str(target)],
+            check=True,
+            capture_output=True,
+            cwd=ROOT,
+            env=clean_environment(),
+        )
         seconds = time.monotonic() - started
         assert target.stat().st_size > 100
         return seconds

@@ -84,11 +84,10 @@ class Installation:
         """Start and wait until it is ready. Raises :class:`DidNotStart`."""
         self.data.mkdir(parents=True, exist_ok=True)
         self.run_file.unlink(missing_ok=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ISOBRIDGE_")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gateway.cli", "serve", "--config", str(self.config)],
-                cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd=REPOSITORY, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECS
         while not self._is_ready():
@@ -144,6 +143,12 @@ class Installation:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without settings for the gateway, and with Python's byte code cache: a start without it takes three times as long."""
+    dropped = ("PYTHONDONTWRITEBYTECODE",)
+    return {name: value for name, value in os.environ.items() if not name.startswith("ISOBRIDGE_") and name not in dropped}
 
 
 def _tree(pid: int) -> list[psutil.Process]:
