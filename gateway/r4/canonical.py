@@ -23,11 +23,7 @@ _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 def encode(tree: Json) -> bytes:
     """JSON in the order of the keys given, decimals as they were written. Raises ``ValueError`` for NaN and infinity."""
-    encoded = _ENCODER.encode(tree)
-    # msgspec writes these as bare words, which is not JSON. The check costs nothing unless one of the words occurs at all.
-    if (b"NaN" in encoded or b"Infinity" in encoded) and _has_no_number(tree):
-        raise ValueError("NaN and infinity are not numbers in FHIR")
-    return encoded
+    return _checked(_ENCODER.encode(tree), tree)
 
 
 def decode(data: bytes | str) -> Json:
@@ -41,10 +37,19 @@ def decode(data: bytes | str) -> Json:
 def content_hash(resource: JsonObject, *, without: Collection[str] = ()) -> str:
     """Lower-case hex SHA-256 of what the resource says: sorted keys, without server meta and without the elements named.
 
+    Raises ``ValueError`` for NaN and infinity, as :func:`encode` does.
+
     ``without`` holds element names at the top (``text``) or dotted ones (``meta.tag``) through objects.
     """
     content = _without(resource, [f"meta.{name}" for name in SERVER_META] + list(without))
-    return hashlib.sha256(_SORTED.encode(content)).hexdigest()
+    return hashlib.sha256(_checked(_SORTED.encode(content), content)).hexdigest()
+
+
+def _checked(encoded: bytes, tree: Json) -> bytes:
+    """msgspec writes NaN as a bare word, which is not JSON. The check costs nothing unless one of the words occurs at all."""
+    if (b"NaN" in encoded or b"Infinity" in encoded) and _has_no_number(tree):
+        raise ValueError("NaN and infinity are not numbers in FHIR")
+    return encoded
 
 
 def _without(node: JsonObject, paths: list[str]) -> JsonObject:

@@ -123,7 +123,7 @@ class FhirStore:
         """Number of resources by type, without deleted ones."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(RES.c.type, sa.func.count()).where(sa.not_(RES.c.deleted)).group_by(RES.c.type))
-            return dict(sorted(rows.tuples()))
+            return {row[0]: row[1] for row in sorted(rows.all())}
 
     def close(self) -> None:
         self._database.close()
