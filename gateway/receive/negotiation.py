@@ -29,7 +29,9 @@ APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 #: In these the pixels stay with the sender, or the stream is not a file: nothing one could store.
 _NOT_STORABLE = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205")
 _TRANSFER_SYNTAXES = frozenset(str(uid) for uid in AllTransferSyntaxes if uid not in _NOT_STORABLE)
-_STORAGE = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+#: Retired long ago, and still in the archives of nuclear medicine: its images before 1995, and PET curves.
+_RETIRED = ("1.2.840.10008.5.1.4.1.1.5", "1.2.840.10008.5.1.4.1.1.129")
+_STORAGE = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts).union(_RETIRED)
 
 _ACCEPTED, _ABSTRACT_SYNTAX_UNKNOWN, _TRANSFER_SYNTAXES_UNKNOWN = 0, 3, 4
 _TITLES = slice(4, 36)  #: called and calling AE title, in the body of a request (PS3.8 table 9-11)
