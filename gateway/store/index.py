@@ -48,8 +48,9 @@ class Indexer:
         for compiled in self._for_type(resource["resourceType"]):
             convert = _CONVERTERS[compiled.parameter.type]
             for extractor in compiled.extractors:
-                for value in extractor.values(resource):
-                    for table, row in convert(compiled.ids, extractor.kind, value, self._zone):
+                found = extractor.values(resource)
+                if found:
+                    for table, row in convert(compiled.ids, extractor.kind, found, self._zone):
                         rows.setdefault(table, set()).add(row)
         return rows
 
@@ -111,42 +112,59 @@ def fingerprint(zone: ZoneInfo, left_out: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
-Converter = Callable[[Mapping[str, int], str, Any, ZoneInfo], Iterator[tuple[str, tuple[Any, ...]]]]
+Row = tuple[str, tuple[Any, ...]]
+Converter = Callable[[Mapping[str, int], str, list[Any], ZoneInfo], Iterator[Row]]
+
+#: Kinds of token that are plain texts: a study has hundreds of these, so they take the short way.
+_PLAIN = frozenset({"code", "id", "string", "uri", "canonical", "oid"})
 
 
-def _token(ids: Mapping[str, int], kind: str, value: Any, _zone: ZoneInfo) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for code, system in values.tokens(kind, value):
-        yield "tok", (ids[""], code, system)
-    for text in values.token_texts(kind, value):
-        yield "str", (ids[":text"], values.folded(text), values.key(text))
+def _token(ids: Mapping[str, int], kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
+    own, texts = ids[""], ids[":text"]
+    if kind in _PLAIN:
+        for value in found:
+            yield "tok", (own, values.key(value), "")
+        return
+    if kind == "Coding":  # five hundred images of a study have one SOP class between them
+        found = list({(value.get("system"), value.get("code"), value.get("display")): value for value in found}.values())
+    for value in found:
+        for code, system in values.tokens(kind, value):
+            yield "tok", (own, code, system)
+        for text in values.token_texts(kind, value):
+            yield "str", (texts, values.folded(text), values.key(text))
 
 
-def _reference(ids: Mapping[str, int], kind: str, value: Any, _zone: ZoneInfo) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for target, target_kind in values.references(kind, value):
-        yield "ref", (ids[""], target, target_kind)
-    if kind == "Reference" and "identifier" in value:
-        for code, system in values.tokens("Identifier", value["identifier"]):
-            yield "tok", (ids[":identifier"], code, system)
+def _reference(ids: Mapping[str, int], kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
+    for value in found:
+        for target, target_kind in values.references(kind, value):
+            yield "ref", (ids[""], target, target_kind)
+        if kind == "Reference" and "identifier" in value:
+            for code, system in values.tokens("Identifier", value["identifier"]):
+                yield "tok", (ids[":identifier"], code, system)
 
 
-def _string(ids: Mapping[str, int], kind: str, value: Any, _zone: ZoneInfo) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for text in values.strings(kind, value):
-        yield "str", (ids[""], values.folded(text), values.key(text))
+def _string(ids: Mapping[str, int], kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
+    for value in found:
+        for text in values.strings(kind, value):
+            yield "str", (ids[""], values.folded(text), values.key(text))
 
 
-def _date(ids: Mapping[str, int], kind: str, value: Any, zone: ZoneInfo) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for low, high in values.intervals(kind, value, zone):
-        yield "dat", (ids[""], low, high)
+def _date(ids: Mapping[str, int], kind: str, found: list[Any], zone: ZoneInfo) -> Iterator[Row]:
+    for value in found:
+        for low, high in values.intervals(kind, value, zone):
+            yield "dat", (ids[""], low, high)
 
 
-def _quantity(ids: Mapping[str, int], kind: str, value: Any, _zone: ZoneInfo) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for row in values.quantities(kind, value):
-        yield "qty", (ids[""], *row)
+def _quantity(ids: Mapping[str, int], kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
+    for value in found:
+        for row in values.quantities(kind, value):
+            yield "qty", (ids[""], *row)
 
 
-def _uri(ids: Mapping[str, int], kind: str, value: Any, _zone: ZoneInfo) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for text in values.uris(kind, value):
-        yield "uri", (ids[""], text)
+def _uri(ids: Mapping[str, int], kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
+    for value in found:
+        for text in values.uris(kind, value):
+            yield "uri", (ids[""], text)
 
 
 _CONVERTERS: Mapping[str, Converter] = {

@@ -27,7 +27,9 @@ _NAME_PARTS = ("family", "given", "prefix", "suffix", "text")
 
 def key(text: str) -> str:
     """A text as it stands in an index: long ones by a prefix and a digest, so that equality stays exact."""
-    text = text.replace("\x00", "")
+    if len(text) <= MAX_INDEXED_CHARS and "\x00" not in text:
+        return text
+    text = text.replace("\x00", "")  # PostgreSQL has no place for it
     if len(text) <= MAX_INDEXED_CHARS:
         return text
     return f"{text[:100]}#{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
