@@ -244,6 +244,8 @@ class _Walker:
 
     def _special(self, tag: int, pos: int, end: int, encoding: _Encoding, depth: int) -> tuple[str, int, int, int]:
         """What is not an ordinary short element: VR, start, length of the content, and the position behind it."""
+        if tag == 0 and not any(self.buffer[pos : pos + 8]):
+            _reject("Zeros follow where an element was expected; padding outside an element is not allowed.")
         if tag >> 16 == _DELIMITERS:
             _reject("An item or delimiter stands where an element was expected; the object is damaged.")
         vr, start = "", pos + 8
