@@ -177,11 +177,13 @@ def test_what_is_not_dicom_or_damaged_goes_to_a_human(tmp_path: Path, content: b
 
 @pytest.mark.needs("data")
 def test_every_readable_sample_says_what_pydicom_says() -> None:
+    # One file holds 8,000 elements: it takes as long as all others together, and pydicom almost all of that.
+    paths = [path for path in sorted(data_directory().rglob("*.dcm")) if path.name != "FileWithLotsOfTags.dcm"]
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = {path.name: _compare(path) for path in sorted(data_directory().rglob("*.dcm"))}
+            found = {path.name: _compare(path) for path in paths}
     finally:
         logging.disable(logging.NOTSET)
     refused = {name for name, result in found.items() if result is None}
