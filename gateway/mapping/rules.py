@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from pydicom.dataset import Dataset
 
@@ -112,9 +113,17 @@ class Mapping:
     example: JsonObject = field(default_factory=dict)
     tests: tuple[MappingTest, ...] = ()
 
-    @property
+    @cached_property
+    def by_level(self) -> dict[str, tuple[FieldRule, ...]]:
+        """The fields of each level, in order."""
+        return {level: tuple(rule for rule in self.fields if rule.level == level) for level in LEVELS}
+
+    @cached_property
     def shared_paths(self) -> tuple[Path, ...]:
-        """Every path from the top that a field other than ``instance.*`` reads: what decides the shared fields."""
+        """Every path from the top that a field other than ``instance.*`` reads: what decides the shared fields.
+
+        One path for each top-level element is enough: its bytes decide all that stands inside.
+        """
         paths = [
             source.path
             for rule in self.fields
@@ -123,7 +132,10 @@ class Mapping:
             for source in alternatives
             if isinstance(source, RootPath)
         ]
-        return tuple(dict.fromkeys([*paths, *([self.repeated] if self.repeated else [])]))
+        if self.repeated:
+            paths.append(self.repeated)
+        tops = {(path.steps[0].tag, path.steps[0].creator): path for path in paths}
+        return tuple(tops.values())
 
 
 class Mappings:

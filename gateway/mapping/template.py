@@ -75,9 +75,10 @@ class ResourceTemplate:
     resource_type: str
 
     def identify(self, scope: Scope) -> tuple[str, ...] | None:
-        """The business key within the resource type; absent parts are empty. ``None`` when all are absent: no resource then."""
+        """The business key within the resource type; absent parts are empty. ``None`` when all holes are: no resource then."""
         parts = tuple(str(part.render(scope) or "") for part in self.identity)
-        return parts if any(parts) else None
+        told = [part for part, template in zip(parts, self.identity, strict=True) if template.paths]
+        return parts if any(told or parts) else None
 
 
 def compile_template(node: Json) -> Template:
@@ -214,6 +215,8 @@ class _Compiler:
             self.references.append((place, reference[1]))
             return _reference(reference[1], loops)
         holes = list(_HOLE.finditer(text))
+        if "${" in _HOLE.sub("", text).replace("$${", ""):
+            raise TemplateError(place, f"'{text}': a hole is not closed")
         if not holes:
             value = text.replace("$${", "${")
             return lambda scope: value

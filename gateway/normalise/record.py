@@ -77,13 +77,11 @@ def normalise(header: HeaderLike, mapping: Mapping, context: SiteContext, cache:
 
 def _cache_key(root: Root, header: HeaderLike, mapping: Mapping, context: SiteContext) -> tuple[Any, ...]:
     """Everything that decides the shared fields, as bytes."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in (_CHARSET, _OFFSET, *mapping.shared_paths):
-        for raw in root.bytes_of(path):
-            digest.update(len(raw).to_bytes(4, "little"))
-            digest.update(raw)
+    deciding = [raw for path in (_CHARSET, _OFFSET, *mapping.shared_paths) for raw in root.bytes_of(path)]
+    lengths = repr([len(raw) for raw in deciding]).encode()
+    digest = hashlib.blake2b(lengths + b"".join(deciding), digest_size=16).digest()
     encoding = getattr(header, "transfer_syntax_uid", None) or str(header.dataset.original_encoding)
-    return mapping.name, mapping.version, context, encoding, digest.digest()
+    return mapping.name, mapping.version, context.timezone.key, encoding, digest
 
 
 def _shared(root: Root, mapping: Mapping, context: SiteContext, failures: list[str]) -> SharedFields:
@@ -163,9 +161,8 @@ class _Reading:
     def level(self, mapping: Mapping, level: str, failures: list[str]) -> JsonObject:
         """Read all fields of a level into one JSON tree."""
         tree: JsonObject = {}
-        for rule in mapping.fields:
-            if rule.level == level:
-                self._field(rule, tree, failures)
+        for rule in mapping.by_level[level]:
+            self._field(rule, tree, failures)
         return tree
 
     def _field(self, rule: FieldRule, tree: JsonObject, failures: list[str]) -> None:

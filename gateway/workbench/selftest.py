@@ -2,7 +2,8 @@
 
 A test encodes the mapping's example with its ``given`` differences as a real DICOM file, reads and normalises it as the
 gateway does, renders the mapping's resources in a small invented scope, and compares. Expected objects and lists are parts: what
-they do not mention may be anything, ``{}`` in a list stands for any entry.
+they do not mention may be anything, ``{}`` in a list stands for any entry. Whatever a test expects, all that is rendered must be
+valid FHIR.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.rules import REPEATED, MappingTest
 from gateway.model import Json, JsonObject, Record
 from gateway.normalise.record import SharedCache, SiteContext, normalise
+from gateway.r4.validate import validate
 
 #: Tests speak of local times in this zone.
 SITE = SiteContext(timezone=ZoneInfo("Europe/Brussels"))
@@ -64,36 +66,43 @@ def _missed(mapping: Mapping, name: str) -> bool:
     return any(not run_test(without, test).ok for test in mapping.tests)
 
 
-def _reasons(mapping: Mapping, test: MappingTest) -> Iterable[str]:
-    expect = test.expect
+def _reasons(mapping: Mapping, test: MappingTest) -> list[str]:
     try:
         record = normalise(header_of(encode(merged(mapping.example, test.given))), mapping, SITE, SharedCache(1))
     except Quarantined as error:
-        if expect.get("outcome") != "quarantined":
-            yield f"was quarantined: {error.reason}"
-        for wanted in expect.get("issues", ()):
-            if wanted not in error.reason:
-                yield f"no issue says '{wanted}'; the reason was: {error.reason}"
-        return
-    if expect.get("outcome") == "quarantined":
-        yield "was not quarantined"
+        return list(_quarantine_differences(error, test.expect))
+    if test.expect.get("outcome") == "quarantined":
+        return ["was not quarantined"]
+    return [*_record_differences(record, test.expect), *_resource_differences(_render(mapping, record), test.expect)]
+
+
+def _quarantine_differences(error: Quarantined, expect: JsonObject) -> Iterable[str]:
+    if expect.get("outcome") != "quarantined":
+        yield f"was quarantined: {error.reason}"
+    for wanted in expect.get("issues", ()):
+        if wanted not in error.reason:
+            yield f"no issue says '{wanted}'; the reason was: {error.reason}"
+
+
+def _record_differences(record: Record, expect: JsonObject) -> Iterable[str]:
     fields = _fields(record)
     for name, wanted in expect.get("fields", {}).items():
         yield from _differences(name, _look(fields, name), wanted)
     for name in expect.get("absent", ()):
         if (found := _look(fields, name)) is not None:
             yield f"{name} should be absent and is {found}"
-    yield from _issue_differences(record, expect)
-    rendered = _render(mapping, record)
-    for name, wanted in expect.get("resources", {}).items():
-        yield from _differences(name, rendered.get(name), wanted)
-
-
-def _issue_differences(record: Record, expect: JsonObject) -> Iterable[str]:
     said = [f"{issue.field} {issue.reason}" for issue in (*record.shared.issues, *record.issues)]
     for wanted in expect.get("issues", ()):
         if not any(wanted in sentence for sentence in said):
             yield f"no issue says '{wanted}'; issues: {'; '.join(said) or 'none'}"
+
+
+def _resource_differences(rendered: dict[str, JsonObject], expect: JsonObject) -> Iterable[str]:
+    for name, wanted in expect.get("resources", {}).items():
+        yield from _differences(name, rendered.get(name), wanted)
+    for name, resource in rendered.items():
+        for complaint in validate({"id": "example", **resource}):
+            yield f"{name} is not valid FHIR: {complaint}"
 
 
 def _fields(record: Record) -> JsonObject:
