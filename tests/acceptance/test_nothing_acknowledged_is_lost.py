@@ -1,9 +1,9 @@
 """Promises 1 and 2: whatever is killed, whenever, nothing acknowledged is lost and nothing is published twice.
 
-The daemon is sent the same studies three times in random order, and more often while blows remain, and is killed with SIGKILL at
-random moments meanwhile, the whole tree or one role. Then the account must balance, and the store must hold exactly what a fresh
-installation
-with the same key holds after receiving everything once, undisturbed.
+The daemon is sent the same studies three times in random order, and more often while blows remain; each of the three brings objects
+that it has not seen, so that its studies grow. Meanwhile it is killed with SIGKILL at random moments, the whole tree or one role.
+Then the account must balance, and the store must hold exactly what a fresh installation with the same key holds after receiving
+everything once, undisturbed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from tests.harness.witness import Witness, address_in, read_log
 
 SENDS = 3
 KILLS_PER_SEND = 7
-SLICES = 24
+SAMPLE_SLICES = 12
+BULK = 1200  #: small objects, enough that new ones arrive at every blow
 
 
 def _files(directory: Path) -> list[Path]:
-    """Two PET/CT studies with their dose reports, and a bone scan."""
-    files = [path for study in generate_samples(directory / "samples", slices=SLICES) for path in study.files]
+    """Two PET/CT studies with their dose reports, a bone scan, and one long PET series of small slices."""
+    files = [path for study in generate_samples(directory / "samples", slices=SAMPLE_SLICES) for path in study.files]
+    bulk = builders.pet_series(BULK, StudyInstanceUID=builders.uid("bulk-study"), SeriesInstanceUID=builders.uid("bulk-series"))
+    files += [builders.write(one, directory / "bulk" / f"{number}.dcm") for number, one in enumerate(bulk)]
     files.append(builders.write(builders.nm(), directory / "nm.dcm"))
     return files
 
@@ -38,13 +41,15 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_published_twice(tmp_path: P
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
     files = _files(tmp_path)
+    random.Random(seed).shuffle(files)
     # Both installations read the same mappings, even while somebody edits those of the checkout.
     mappings = shutil.copytree(REPOSITORY / "mappings", tmp_path / "mappings")
     beaten = Installation(tmp_path / "beaten", settings={"mappings": {"directory": str(mappings)}})
     log = tmp_path / "witness.jsonl"
     with beaten:
         for send in range(SENDS):
-            _send_under_fire(beaten, files, log, seed=seed + send)
+            known_and_new = files[: len(files) * (send + 1) // SENDS]
+            _send_under_fire(beaten, known_and_new, log, seed=seed + send)
         assert settle(beaten.data) == []
         under_fire = snapshot.fetch(beaten.fhir_url)
     account = settle_account(log, beaten.data, under_fire)
@@ -61,7 +66,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_published_twice(tmp_path: P
 def _send_under_fire(installation: Installation, files: list[Path], log: Path, *, seed: int) -> None:
     """Send everything, again and again while the killer is at work; at the end each file has had its success."""
     witness = Witness(log, address_in(installation.run_file), associations=4, timeout_secs=10)
-    with Killer(installation, blows=KILLS_PER_SEND, seed=seed) as killer:
+    with Killer(installation, blows=KILLS_PER_SEND, seed=seed, longest_secs=0.8) as killer:
         rounds = 0
         while killer.running or rounds == 0:
             assert witness.send(files, seed=seed + rounds) == []

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pynetdicom.dsutils import split_dataset
 
@@ -62,10 +63,17 @@ def settle(data: Path, *, timeout_secs: float = 120.0) -> list[str]:
     """Wait until the ledger has nothing left to do; returns what is still open when the time is up."""
     deadline = time.monotonic() + timeout_secs
     while True:
-        unfinished = open_work(data / "ledger.db")
+        unfinished = unknown_files(data) + open_work(data / "ledger.db")
         if not unfinished or time.monotonic() > deadline:
             return unfinished
         time.sleep(0.1)
+
+
+def unknown_files(data: Path) -> list[str]:
+    """Files whose row is still on its way: the receiver answers when the file is durable, a moment before the row."""
+    files = {path.stem for path in (data / "spool").rglob("*.dcm")}
+    unknown = files - {digest for (_, digest), _ in _rows(data / "ledger.db")}
+    return [f"{len(unknown)} files without a row"] if unknown else []
 
 
 def open_work(ledger: Path) -> list[str]:
@@ -77,6 +85,7 @@ def open_work(ledger: Path) -> list[str]:
         "deliveries under way": "SELECT COUNT(*) FROM delivery WHERE state IN ('pending', 'leased', 'done')",
     }
     with closing(_read_only(ledger)) as database:
+        database.execute("BEGIN")  # one view: else work could slip from one count to the next
         counts = {name: int(database.execute(question).fetchone()[0]) for name, question in questions.items()}
     return [f"{count} {name}" for name, count in counts.items() if count]
 
@@ -162,7 +171,7 @@ def _twice(holders: dict[str, list[str]], resources: Snapshot) -> list[str]:
     for key, resource in resources.items():
         identifiers = resource.get("identifier", [])
         for identifier in identifiers if isinstance(identifiers, list) else [identifiers]:
-            if identifier.get("system") and identifier.get("value"):
+            if identifier.get("system") and identifier.get("value") and not _is_accession(identifier):
                 owners.setdefault((resource["resourceType"], identifier["system"], identifier["value"]), set()).add(key)
     # A fact that was withdrawn keeps its identifiers and points to the survivor: only what is in force counts.
     for (kind, system, _), keys in owners.items():
@@ -170,6 +179,11 @@ def _twice(holders: dict[str, list[str]], resources: Snapshot) -> list[str]:
         if len(in_force) > 1 and kind not in ("Observation", "Provenance"):
             complaints.append(f"one identifier of {system} on {len(in_force)} {kind} resources: {', '.join(sorted(in_force))}")
     return complaints
+
+
+def _is_accession(identifier: dict[str, Any]) -> bool:
+    """An accession number names the order, not the study: one order may lead to several studies."""
+    return any(coding.get("code") == "ACSN" for coding in identifier.get("type", {}).get("coding", []))
 
 
 def _unasked(holders: dict[str, list[str]], states: dict[Identity, str]) -> list[str]:
