@@ -34,6 +34,9 @@ VERIFICATION_UID = "1.2.840.10008.1.1"
 #: How often one file may be sent again because the connection was lost before its answer came.
 MAX_ATTEMPTS = 3
 
+#: How long the reactor thread must have been waiting before we believe that it sleeps; it wakes every millisecond.
+_REACTOR_ASLEEP_SECS = 0.02
+
 _ADDRESS = re.compile(r"(?P<ae>[^@]+)@(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^@:\[\]/\s]+)):(?P<port>\d{1,5})")
 #: PS3.5 6.2, AE: 1 to 16 characters, no backslash, no control characters.
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
@@ -208,7 +211,7 @@ def _send_lane(files: Sequence[DicomFile], target: AEAddress, calling_ae: str, r
     attempts: dict[Path, int] = {}
     outcomes: list[FileOutcome] = []
     while waiting:
-        with _association(waiting, target, calling_ae) as association:
+        with _association(waiting, target, calling_ae) as association, _reactor_held(association):
             for outcome in _send_over(association, waiting, attempts):
                 report(outcome)
                 outcomes.append(outcome)
@@ -253,6 +256,36 @@ def _association(files: Sequence[DicomFile], target: AEAddress, calling_ae: str)
     finally:
         if not isinstance(association, _NoAssociation) and association.is_established:
             association.release()
+
+
+@contextmanager
+def _reactor_held(association: Any) -> Iterator[None]:
+    """Keep pynetdicom's reactor thread asleep while we send.
+
+    ``send_c_store`` pauses it for each object, but the pause has a gap: a reactor that has just woken may still take the answer
+    of a fast peer off the queue, and the sender waits for it in vain (pynetdicom 3.0.4, ``Association._run_reactor``). Paused
+    once, and given the time to fall asleep, it can take nothing.
+    """
+    if isinstance(association, _NoAssociation):
+        yield
+        return
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    asleep_since = time.monotonic()
+    while time.monotonic() - asleep_since < _REACTOR_ASLEEP_SECS:
+        if not association._is_paused:
+            asleep_since = time.monotonic()
+        time.sleep(0.001)
+    checkpoint.set = _nothing
+    try:
+        yield
+    finally:
+        del checkpoint.set
+        checkpoint.set()
+
+
+def _nothing() -> None:
+    """Stands in for waking the reactor."""
 
 
 @dataclass(frozen=True, slots=True)
