@@ -197,6 +197,21 @@ def convert(paths: tuple[Path, ...], out: Path | None, issues: Path | None, load
     sys.exit(0 if result.complete else 1)
 
 
+@main.command("try")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@with_settings
+def try_one(path: Path, loaded: Loaded, arguments: list[str]) -> None:
+    """Show what one DICOM file becomes: every value with its source, the issues, the FHIR."""
+    import time
+
+    from gateway.fhir.provenance import instant
+    from gateway.understanding import understanding
+    from gateway.workbench.tryout import try_lines
+
+    for line in try_lines(path, understanding(loaded.settings), recorded=instant(time.time())):
+        click.echo(line)
+
+
 @main.command()
 @click.option("--once", is_flag=True, help="Verify what came out and end, instead of keeping the gateway running.")
 def demo(once: bool) -> None:

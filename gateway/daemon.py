@@ -190,6 +190,7 @@ def _bind(option: str, bind: str, *, backlog: int) -> socket.socket:
     while True:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         try:
             listener.bind((host, port))
         except OSError as error:

@@ -73,6 +73,8 @@ class Database:
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         known = ScriptDirectory.from_config(config)
         with self.engine.begin() as connection:
+            if self.dialect == "postgresql":  # two that start at once on an empty database take turns
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7163001)"))
             current = MigrationContext.configure(connection).get_current_revision()
             if current is not None and current not in {revision.revision for revision in known.walk_revisions()}:
                 raise Misconfigured(f"{self._url.render_as_string()}: written by a newer release (schema {current})")
@@ -95,11 +97,13 @@ def _named(path: Path) -> tuple[tuple[str, str], ...]:
 
 def _open(url: sa.URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECS, "check_same_thread": False})
+        engine = sa.create_engine(
+            url, connect_args={"timeout": BUSY_TIMEOUT_SECS, "check_same_thread": False}, hide_parameters=True
+        )
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
-    engine = sa.create_engine(url, pool_pre_ping=True)
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
     sa.event.listen(engine, "connect", _prepare_postgresql)
     return engine
 

@@ -29,7 +29,7 @@ class Misconfigured(GatewayError):
 
 
 class Rejected(GatewayError):
-    """The sender must be told now: nothing was kept, or it was kept in quarantine under this DIMSE status."""
+    """The sender must be told now. ``status`` is the answer in its own protocol: a DIMSE status or an HTTP one."""
 
     def __init__(self, reason: str, *, status: int) -> None:
         super().__init__(reason)

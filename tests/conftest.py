@@ -62,7 +62,8 @@ def _needs(item: pytest.Item) -> set[str]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     only = config.getoption("--only")
-    kept, dropped = [], []
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
     for item in items:
         is_peer = bool(_needs(item) - {"data"})
         (dropped if only and is_peer != (only == "peers") else kept).append(item)
