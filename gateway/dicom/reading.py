@@ -25,12 +25,16 @@ from gateway.dicom.walker import DEFAULT_LIMITS, EXPLICIT_BIG, EXPLICIT_LITTLE, 
 from gateway.errors import Quarantined, Rejected
 
 #: Larger files are mapped instead of read: their pixel data is then never copied.
-_MAP_FROM_BYTES = 1 << 20
+_MAP_FROM_BYTES = 128 << 10
 _PIXEL_GROUP = 0x7FE0
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _LONG_VRS = frozenset([b"OB", b"OW", b"UN", b"SQ", b"UT", b"UC", b"UR", b"OD", b"OF", b"OL", b"OV"])
 _META_HEADER = Struct("<HH2sH").unpack_from
 _META_LONG = Struct("<I").unpack_from
+
+_new = tuple.__new__
+_TAGS: dict[int, BaseTag] = {}
+_TAGS_MOST = 20_000
 
 TRANSFER_SYNTAX_UID = 0x00020010
 SENDING_AE, RECEIVING_AE, SOURCE_AE = 0x00020017, 0x00020018, 0x00020016
@@ -39,7 +43,7 @@ SENDING_AE, RECEIVING_AE, SOURCE_AE = 0x00020017, 0x00020018, 0x00020016
 class Header:
     """One object, opened: where it came from, how it is encoded, and all of it but the pixels.
 
-    While a Header of a file over 1 MiB lives, that file stays mapped: use it and let it go.
+    While a Header of a file over 128 KiB lives, that file stays mapped: use it and let it go.
     """
 
     def __init__(self, file_meta: Mapping[int, bytes], walked: Walk) -> None:
@@ -62,9 +66,13 @@ class Header:
         """A pydicom data set that decodes an element when it is first touched. Holds no pixel data."""
         walked = self.walk
         buffer, implicit, little = walked.buffer, walked.is_implicit_vr, walked.is_little_endian
+        if not isinstance(buffer, bytes | mmap.mmap):
+            buffer = bytes(buffer)
+        # tuple.__new__ and known tags: this runs for each of some hundred elements of each object of a study.
         raw = {
-            (key := BaseTag(tag)): RawDataElement(
-                key, vr or None, length, bytes(buffer[offset : offset + length]), offset, implicit, little
+            (key := _TAGS.get(tag) or _tag(tag)): _new(
+                RawDataElement,
+                (key, vr or None, length, buffer[offset : offset + length], offset, implicit, little, True, False),
             )
             for tag, vr, offset, length in walked.elements.values()
             if tag >> 16 != _PIXEL_GROUP
@@ -147,6 +155,14 @@ def python_encodings(specific_character_set: bytes) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns where it corrects a misspelled term
         return convert_encodings(terms)
+
+
+def _tag(tag: int) -> BaseTag:
+    """pydicom's tag, kept for the next object; hostile objects with ever new tags must not fill the memory."""
+    made = BaseTag(tag)
+    if len(_TAGS) < _TAGS_MOST:
+        _TAGS[tag] = made
+    return made
 
 
 def _guess_transfer_syntax(buffer: Buffer, pos: int) -> str:

@@ -177,7 +177,7 @@ class _Walker:
     def top(self, pos: int, encoding: _Encoding, elements: dict[int, Element]) -> None:
         """The data set itself: fill ``elements``. The hot loop: an ordinary element costs one pass through it."""
         buffer, end, unpack, implicit = self.buffer, self.size, encoding.header.unpack_from, encoding.implicit
-        last, most, short = _BEFORE_DATA, self.limits.elements, _SHORT
+        last, most, short, new = _BEFORE_DATA, self.limits.elements, _SHORT, tuple.__new__
         while pos < end:
             if pos + 8 > end:
                 self._stray(pos, end)
@@ -198,7 +198,7 @@ class _Walker:
                 vr, start, length, pos = self._special(tag, pos, end, encoding, 0)
             if tag <= last:
                 self._check_place(tag, Element(tag, vr, start, length), elements)
-            elements[tag] = Element(tag, vr, start, length)
+            elements[tag] = new(Element, (tag, vr, start, length))
             last = tag
             if len(elements) > most:
                 _reject(f"The object has more than {most:,} elements; such objects are not accepted.")
