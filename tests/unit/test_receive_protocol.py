@@ -51,6 +51,7 @@ UID = str(builders.pet().SOPInstanceUID)
 # Framing
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 50))
 def test_pdus_are_cut_alike_however_the_bytes_come(bodies: list[bytes], step: int) -> None:
     framer = Framer(guard.during_association(100))
@@ -179,6 +180,7 @@ def test_only_the_first_bit_of_the_version_counts(version: int, accepted: bool) 
     assert isinstance(negotiate(body, ReceiveSettings(), open_associations=0), Agreed) is accepted
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_request_body_leads_to_anything_but_an_answer_or_a_violation(tail: bytes) -> None:
     for body in (tail, bytes([0, 1]) + bytes(66) + tail, request_pdu([(PET, [EXPLICIT])])[6:-20] + tail):
@@ -263,7 +265,7 @@ def test_a_fault_of_ours_is_a_processing_failure_and_leaves_nothing(tmp_path: Pa
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 2, 3, 4, 5, 99]), st.integers(0, 4), st.binary(max_size=30)), max_size=5))
 def test_no_data_values_lead_to_anything_but_answers_or_a_violation(tmp_path: Path, values: list[tuple[int, int, bytes]]) -> None:
     association = associated(Around(tmp_path))

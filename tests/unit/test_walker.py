@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -254,6 +254,7 @@ def test_every_cut_of_a_real_header_is_noticed(syntax: str) -> None:
             reason_for(data[:cut], syntax)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([IMPLICIT, EXPLICIT, BIG, DEFLATED, JPEG]))
 def test_no_bytes_lead_to_anything_but_a_walk_or_a_reason(data: bytes, syntax: str) -> None:
     try:
@@ -264,6 +265,7 @@ def test_no_bytes_lead_to_anything_but_a_walk_or_a_reason(data: bytes, syntax: s
     assert all(element.offset + element.length <= len(result.buffer) for element in result.elements.values())
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, 255))
 def test_a_flipped_byte_never_leads_to_anything_but_a_walk_or_a_reason(place: int, byte: int) -> None:
     data = bytearray(NAME + open_sequence(OTHER_SEQUENCE, item(ID), open_item(ID)) + long(PIXELS, "OW", bytes(6)))
