@@ -39,8 +39,10 @@ class Intake:
             connection.execute(self._sql["insert_instance"], rows)
             contested = [row for row in rows if row["state"] == "received"]
             if contested:
+                connection.execute(self._sql["heal_instance"], contested)
                 connection.execute(self._sql["insert_conflict"], contested)
-            spare = [received.instance for received in batch if self._stands_elsewhere(connection, received.instance)]
+            good = [received.instance for received in batch if received.reason is None]
+            spare = [instance for instance in good if self._stands_elsewhere(connection, instance)]
         self._series_ids = seen if len(seen) < _CHUNK else {}
         return spare
 

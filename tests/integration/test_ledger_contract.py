@@ -121,6 +121,14 @@ def test_a_good_copy_after_a_quarantined_one_is_worked_on(ledger: Ledger) -> Non
     assert ledger.overview.counts()["instances"]["received"] == 1
 
 
+def test_the_same_bytes_refused_first_and_accepted_later_are_worked_on(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1, reason="announced under another UID")])
+    assert ledger.intake.record_arrivals([received(1, day="2023-11-16")]) == []
+    assert ledger.overview.counts()["instances"] == {"received": 1, "normalised": 0, "quarantined": 0, "conflict": 0}
+    (ticket,) = ledger.stages.lease(limit=10, now=NOW, lease_secs=60)
+    assert ticket.day == "2023-11-16"
+
+
 def test_a_copy_of_another_day_is_reported_as_spare(ledger: Ledger) -> None:
     assert ledger.intake.record_arrivals([received(1)]) == []
     (spare,) = ledger.intake.record_arrivals([received(1, day="2023-11-15")])

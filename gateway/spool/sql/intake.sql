@@ -28,9 +28,18 @@ SELECT CAST(:series_id AS BIGINT), CAST(:sop_instance_uid AS TEXT), :digest, CAS
 WHERE NOT EXISTS (SELECT 1 FROM instance WHERE sop_instance_uid = :sop_instance_uid AND digest = :digest)
 ON CONFLICT DO NOTHING
 
+-- name: heal_instance
+-- The same bytes stood in quarantine and now came in good order: they are worked on after all.
+UPDATE instance SET state = 'received', reason = NULL, crashes = 0, day = :day, series_id = :series_id
+WHERE sop_instance_uid = :sop_instance_uid AND digest = :digest AND state = 'quarantined' AND NOT EXISTS (
+  SELECT 1 FROM instance other
+  WHERE other.sop_instance_uid = :sop_instance_uid AND other.state IN ('received', 'normalised')
+)
+
 -- name: select_day
 -- Where the ledger says the bytes of a digest stand; a file of the same digest in another day-partition is a spare copy.
-SELECT day FROM instance WHERE digest = :digest
+-- Quarantine at the door has partitions of its own, so its rows say nothing here.
+SELECT day FROM instance WHERE digest = :digest AND state <> 'quarantined'
 
 -- name: known_digests
 SELECT digest FROM instance WHERE digest IN :digests
