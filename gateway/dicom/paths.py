@@ -15,23 +15,20 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol
 
-from pydicom.charset import decode_bytes, default_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
-from gateway.dicom.reading import python_encodings
+from gateway.dicom.charset import CHARSET_TAG, CHARSET_VRS, decode, encodings_of
 from gateway.dicom.values import Invalid
+from gateway.errors import Quarantined
 
-_CHARSET_TAG = 0x00080005
 _STEP = re.compile(
     r"(?:(?P<keyword>[A-Za-z]\w*)|\((?P<group>[0-9A-Fa-f]{4}),(?P<element>xx[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4})\)"
     r"(?:\[(?P<creator>[^\]]*[^\]\d][^\]]*)\])?)(?:\[(?P<index>\d{1,3})\])?(?:\.|$)"
 )
-_CHARSET_VRS = frozenset(["SH", "LO", "ST", "LT", "UC", "UT", "PN"])
-_TEXT_VRS = _CHARSET_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
+_TEXT_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
 _UNSPLIT_VRS = frozenset(["ST", "LT", "UT", "UR"])
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 #: What pydicom raises on sequences that lie about themselves.
@@ -89,10 +86,10 @@ class HeaderLike(Protocol):
 class Item:
     """A data set inside a sequence: finds elements; inherits the character set (PS3.3 C.12.1.1.2)."""
 
-    def __init__(self, dataset: Dataset, encodings: list[str]) -> None:
+    def __init__(self, dataset: Dataset, encodings: tuple[str, ...]) -> None:
         self._dataset = dataset
-        own = _raw_bytes(dataset, _CHARSET_TAG)
-        self._encodings = python_encodings(own) if own else encodings
+        own = _raw_bytes(dataset, CHARSET_TAG)
+        self._encodings = encodings_of(own) if own else encodings
 
     def find(self, path: Path) -> Element | None:
         """The element at a path, or ``None`` when it is absent or empty. Raises :class:`Invalid` when it is unreadable."""
@@ -117,7 +114,7 @@ class Root:
             vr = vr_of(step.tag)
             if vr in _TEXT_VRS:
                 return _text_element(text, vr, self._header.raw(step.tag), self._encodings)
-        return _element_of(self._header.dataset, step, text, self._encodings)
+        return _element_of(self._dataset, step, text, self._encodings)
 
     def bytes_of(self, path: Path) -> Iterator[bytes]:
         """The raw bytes that decide what stands at a path: of its top-level element, and of private creators."""
@@ -126,19 +123,21 @@ class Root:
             yield self._header.raw(step.tag)
             return
         group = step.tag >> 16
-        keys = self._header.dataset.keys()
+        keys = self._dataset.keys()
         for creator in sorted(int(key) for key in keys if key.group == group and 0x10 <= key.element <= 0xFF):
             yield self._header.raw(creator)
             yield self._header.raw(group << 16 | (creator & 0xFF) << 8 | step.tag & 0xFF)
 
     @cached_property
-    def _encodings(self) -> list[str]:
-        return list(_encodings(self._header.raw(_CHARSET_TAG)))
+    def _encodings(self) -> tuple[str, ...]:
+        return encodings_of(self._header.raw(CHARSET_TAG))
 
-
-@lru_cache(maxsize=64)
-def _encodings(character_set: bytes) -> tuple[str, ...]:
-    return tuple(python_encodings(character_set))
+    @property
+    def _dataset(self) -> Dataset:
+        try:
+            return self._header.dataset
+        except (ValueError, LookupError) as error:
+            raise Quarantined("The character set that the sender declared is damaged.") from error
 
 
 def parse_path(text: str) -> Path:
@@ -215,11 +214,11 @@ def _pick(found: Element, index: int) -> Element | None:
     return None
 
 
-def _element_of(dataset: Dataset, step: Step, text: str, encodings: list[str]) -> Element | None:
+def _element_of(dataset: Dataset, step: Step, text: str, encodings: tuple[str, ...]) -> Element | None:
     tag = step.tag if step.creator is None else _private_tag(dataset, step.tag, step.creator)
     if tag is None or tag not in dataset:
         return None
-    raw = dataset.get_item(tag)
+    raw = dataset.get_item(tag, keep_deferred=True)
     known = vr_of(tag) if step.creator is None else _private_vr(tag, step.creator)
     vr = str(raw.VR) if raw is not None and raw.VR and raw.VR != "UN" else known
     if vr == "SQ":
@@ -232,7 +231,7 @@ def _element_of(dataset: Dataset, step: Step, text: str, encodings: list[str]) -
     return _text_element(text, vr, _raw_bytes(dataset, tag), encodings)
 
 
-def _sequence(dataset: Dataset, tag: int, text: str, encodings: list[str]) -> Element | None:
+def _sequence(dataset: Dataset, tag: int, text: str, encodings: tuple[str, ...]) -> Element | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -243,33 +242,16 @@ def _sequence(dataset: Dataset, tag: int, text: str, encodings: list[str]) -> El
     return Element(text, (), tuple(Item(item, encodings) for item in items)) if items else None
 
 
-def _text_element(text: str, vr: str, raw: bytes, encodings: list[str]) -> Element | None:
+def _text_element(text: str, vr: str, raw: bytes, encodings: tuple[str, ...]) -> Element | None:
     if not raw.strip(b" \0"):
         return None
     if vr not in _TEXT_VRS:
         raise Invalid("is not text")
-    whole = _decode(raw, vr, encodings)
+    whole = decode(raw, vr, encodings)
     if vr in _UNSPLIT_VRS:
         return Element(text, (whole.rstrip(" \0"),))
     values = tuple(part.strip(" \0") for part in whole.split("\\"))
     return Element(text, values) if any(values) else None
-
-
-def _decode(raw: bytes, vr: str, encodings: list[str]) -> str:
-    if raw.isascii() and b"\x1b" not in raw:
-        return raw.decode("ascii")
-    if vr not in _CHARSET_VRS:
-        raise Invalid("holds letters that its kind of element must not hold")
-    try:
-        if len(encodings) == 1 and b"\x1b" not in raw:
-            if encodings[0] == default_encoding:
-                raise Invalid("holds letters outside the character set that the sender declared")
-            return raw.decode(encodings[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # pydicom warns and replaces; a replaced letter is a guess
-            return decode_bytes(raw, encodings, PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS)
-    except (UnicodeDecodeError, LookupError, UserWarning) as error:
-        raise Invalid("holds letters outside the character set that the sender declared") from error
 
 
 def _numbers(text: str, vr: str, raw: bytes, order: str) -> Element | None:
@@ -311,7 +293,7 @@ def _raw_bytes(dataset: Dataset, tag: int) -> bytes:
     """The bytes of a text element; those of an already decoded one are rebuilt as UTF-8 or ASCII."""
     if tag not in dataset:
         return b""
-    raw = dataset.get_item(tag)
+    raw = dataset.get_item(tag, keep_deferred=True)
     value = raw.value if raw is not None else None
     if value is None or isinstance(value, bytes):
         return value or b""

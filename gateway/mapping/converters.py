@@ -6,6 +6,7 @@ To add one: write a function with a docstring, add it to ``GENERAL``, test it in
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -30,6 +31,9 @@ from gateway.nuclear.units import plain
 
 _CODE_VALUES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValue")))
 _SCHEME, _MEANING = parse_path("CodingSchemeDesignator"), parse_path("CodeMeaning")
+#: FHIR R4 ``code``: no spaces at the ends, single spaces within.
+_CODE = re.compile(r"\S+( \S+)*")
+_LARGEST_COUNT = 2**31 - 1
 _GENDERS = {"M": "male", "F": "female", "O": "other"}
 
 
@@ -53,10 +57,13 @@ def one_value(element: Element) -> str:
 
 def code(element: Element) -> str:
     """A Code String as it stands: one word, or words with single spaces (FHIR ``code``)."""
-    value = values.text(one_value(element))
-    if "  " in value or "\n" in value:
+    return _code_word(one_value(element))
+
+
+def _code_word(text: str) -> str:
+    if not _CODE.fullmatch(text) or not text.isprintable():
         raise Invalid("is not a code")
-    return value
+    return text
 
 
 def gender(element: Element) -> str:
@@ -65,6 +72,14 @@ def gender(element: Element) -> str:
         return _GENDERS[one_value(element)]
     except KeyError as error:
         raise Invalid("is none of M, F, O") from error
+
+
+def count(element: Element) -> int:
+    """A whole number from zero on (FHIR ``unsignedInt``)."""
+    number = values.integer(one_value(element))
+    if not 0 <= number <= _LARGEST_COUNT:
+        raise Invalid("is not a number from zero on")
+    return number
 
 
 def texts(element: Element) -> list[str]:
@@ -155,13 +170,13 @@ def concept_of(element: Element, options: Options, *, nuclide: str | None = None
         return Outcome(value=codes.concept(entry).as_json(), source=element.path)
     scheme, value = codes.schemes.current(coded)
     system = codes.schemes.systems.get(scheme)
-    text = coded.meaning or coded.value
+    text = values.text(coded.meaning or coded.value)
     if system is None:
         severity = Severity.WARNING if table else Severity.INFORMATION
         note = Note("is a code of an unknown coding scheme: only its text is kept", severity)
         return Outcome(value={"text": text}, notes=(note,), source=element.path)
     note = Note(f"is a code that codes/{table}.yaml does not know: it passes as it is", Severity.WARNING)
-    concept = {"system": system, "code": value, "text": text}
+    concept = {"system": system, "code": _code_word(value), "text": text}
     return Outcome(value=concept, notes=(note,) if table else (), source=element.path)
 
 
@@ -196,6 +211,7 @@ GENERAL: tuple[Converter, ...] = (
     simple("text", lambda element: values.text(element.text), "Text as it stands, several values kept with their backslash."),
     simple("uid", lambda element: values.uid(one_value(element)), "A UID: digits and points, at most 64."),
     simple("integer", lambda element: values.integer(one_value(element)), "A whole number."),
+    simple("count", count, count.__doc__ or ""),
     simple("decimal", _number, "A number without unit, exact."),
     simple("code", code, code.__doc__ or ""),
     simple("list", texts, texts.__doc__ or ""),

@@ -90,6 +90,7 @@ def test_a_converter_gives_its_value_without_a_word(tmp_path: Path, spec: str, g
         ("{from: InstanceNumber, as: integer}", {"InstanceNumber": "7.5"}, "study.x is not a whole number"),
         ("{from: SliceThickness, as: decimal}", {"SliceThickness": ["1", "2"]}, "study.x has several values"),
         ("{from: ImageComments, as: code}", {"ImageComments": "a  b"}, "study.x is not a code"),
+        ("{from: InstanceNumber, as: count}", {"InstanceNumber": "-1"}, "study.x is not a number from zero on"),
         ("{from: PatientSex, as: gender}", {"PatientSex": "f"}, "study.x is none of M, F, O"),
         ("{from: AcquisitionDateTime, as: datetime}", {"AcquisitionDateTime": "2024-07-01"}, "study.x is not a date and time"),
         ("{from: PatientWeight, as: quantity, unit: {in: kg, out: kg}}", {"PatientWeight": "75 kg"}, "study.x is not a number"),

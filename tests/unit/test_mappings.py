@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,14 @@ def test_inline(mapping: Mapping, test: MappingTest) -> None:
 def test_every_field_is_proven_by_an_inline_test(mapping: Mapping) -> None:
     """Each field is dropped in turn: where no test then fails, the rule could be wrong for years."""
     assert unproven_fields(mapping) == []
+
+
+def test_the_worked_example_of_the_guide_works(tmp_path: Path) -> None:
+    guide = (DIRECTORY.parent / "docs" / "mapping-guide.md").read_text()
+    example = guide.split("```yaml\n")[1].split("```")[0]
+    shutil.copytree(DIRECTORY, tmp_path / "mappings")
+    (tmp_path / "mappings" / "sites").mkdir(exist_ok=True)
+    (tmp_path / "mappings" / "sites" / "our_pet.yaml").write_text(example)
+    mapping = load(tmp_path / "mappings").named("our_pet")
+    assert [reason for test in mapping.tests for reason in run_test(mapping, test).reasons] == []
+    assert len(mapping.tests) == 2

@@ -8,14 +8,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.dicom.paths import DatasetHeader
 from gateway.dicom.reading import Header, header_of, read_header
 from gateway.errors import GatewayError, Quarantined
 from gateway.mapping.example import encode, merged
 from gateway.mapping.language import load
+from gateway.mapping.rules import ItemPath, MappingTest, RootPath
 from gateway.model import Record, Severity
 from gateway.normalise.record import SharedCache, SiteContext, normalise
+from gateway.workbench.selftest import run_test
 from tests.conftest import data_directory
 from tests.unit.mapping_files import SHIPPED, SITE, directory, read, said
 
@@ -114,6 +118,40 @@ def test_a_broken_tracer_sequence_is_an_issue_not_a_crash() -> None:
     except GatewayError:
         return  # the walker refused it first
     assert record.shared.administrations == ()
+
+
+NASTY = ["-1", "0", "1E30", "1E33", ".5", "a  b", "é", "\x07", "^", "==", "\\", "1\\2", "00000000", "240000", "235960", "20240331023000",
+         "99991231235959", "00010101000000-1200", "2024", "F", "+1400", "+9999", "ISO_IR 192", "ISO 2022 IR 87", "GB18030", "SRT", "99X",
+         "C-B1031", "FDG", "18F", "MIBG", "1.2.03", "9.9", "${patient.id}", "x" * 70, "\u2028"]  # fmt: skip
+READ = sorted(
+    {source.path.text for rule in PET.fields for part in rule.sources.values() for source in part if isinstance(source, RootPath)}
+    | {
+        f"{ITEM}.{source.path.text}"
+        for rule in PET.fields
+        for part in rule.sources.values()
+        for source in part
+        if isinstance(source, ItemPath)
+    }
+    | {"TimezoneOffsetFromUTC", "SpecificCharacterSet"}
+)
+PLACES = [
+    place
+    for path in READ
+    if path != "IssuerOfPatientID"  # rendering makes a system of it
+    for place in (
+        [f"{path}.{keyword}" for keyword in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")]
+        if path.endswith("Sequence[0]")
+        else [path]
+    )
+]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from(PLACES), st.sampled_from(NASTY), min_size=1, max_size=5))
+def test_whatever_elements_hold_the_fhir_is_valid_or_the_object_is_quarantined(changes: dict[str, str]) -> None:
+    test = MappingTest(name="nasty", given=changes, expect={}, where="")
+    reasons = run_test(PET, test).reasons
+    assert all(reason.startswith("was quarantined") for reason in reasons), reasons
 
 
 def test_issues_of_several_items_say_which() -> None:
