@@ -41,11 +41,20 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
+def _isobridge(directory: Path) -> AbstractContextManager[AEAddress]:
+    """The whole daemon: it reads and maps what comes in meanwhile; publishing waits until the study is quiet, after the run."""
+    return _daemon(directory, {})
+
+
+def _isobridge_idle(directory: Path) -> AbstractContextManager[AEAddress]:
+    """The same, but the worker looks for work only after the run: what the receiver alone can do, as its peers."""
+    return _daemon(directory, {"work": {"poll_millisecs": 600_000}})
+
+
 @contextmanager
-def _isobridge(directory: Path) -> Iterator[AEAddress]:
-    """The whole daemon, workers included; publishing waits until the study is quiet, after the run."""
-    installation = Installation(directory / "isobridge", settings={"gather": {"quiet_secs": 60, "quiet_cap_secs": 3600}})
-    with installation:
+def _daemon(directory: Path, settings: dict[str, dict[str, int]]) -> Iterator[AEAddress]:
+    quiet = {"gather": {"quiet_secs": 60, "quiet_cap_secs": 3600}}
+    with Installation(directory / "isobridge", settings=quiet | settings) as installation:
         address = installation.address
         assert address is not None
         yield AEAddress(ae_title=address.ae_title, host=address.host, port=address.port)
@@ -85,6 +94,7 @@ def _pynetdicom(directory: Path) -> Iterator[AEAddress]:
 ISOBRIDGE = Receiver("Isobridge, whole daemon", "file + directory fsync", None, _isobridge)
 RECEIVERS = (
     ISOBRIDGE,
+    Receiver("Isobridge, worker idle", "file + directory fsync", None, _isobridge_idle),
     Receiver("Orthanc (Debian), SQLite index", "file fsync, index not", "Orthanc", _orthanc),
     Receiver("DCMTK storescp", "nothing", "storescp", _storescp),
     Receiver("pynetdicom, handler + fsync", "file fsync", None, _pynetdicom),
