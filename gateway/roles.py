@@ -24,7 +24,7 @@ from gateway.store.store import FhirStore
 from gateway.telemetry import configure
 from gateway.understanding import understanding
 from gateway.web.app import run_web
-from gateway.workers import Marker, Worker, WorkSettings, limit_memory
+from gateway.workers import Marker, Worker, WorkSettings, be_modest
 
 log = structlog.get_logger()
 
@@ -85,7 +85,7 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
 def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
     """Normalise, gather, render and deliver until told to stop."""
     configure(level=settings.log.level, style=settings.log.format, role="work")
-    limit_memory()
+    be_modest()
     stop = _stop_event(life_line)
     ledger = open_ledger(settings)
     marker = Marker(settings.data.directory / "work.current")

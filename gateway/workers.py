@@ -38,6 +38,8 @@ INSTANCE_SECS = 20
 #: Address space of a worker: a header that needs more is a bomb.
 MEMORY_BYTES = 4 * 1024**3
 
+NICENESS = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkSettings:
@@ -124,12 +126,15 @@ class Worker:
                 self._stop.wait(self._settings.poll_secs)
 
     def normalise_batch(self) -> bool:
-        """Lease some received instances and normalise them. False when there were none."""
+        """Lease some received instances and normalise them. True when there may be more.
+
+        A batch that is not full ends with a pause: while a scanner sends, a few commits a second leave the disk to the receiver.
+        """
         settings = self._settings
         tickets = self._line.ledger.stages.lease(limit=settings.batch_instances, now=time.time(), lease_secs=settings.lease_secs)
         done = [result for ticket in tickets if (result := self._normalise(ticket)) is not None]
         self._line.ledger.stages.advance(done, now=time.time())
-        return bool(tickets)
+        return len(tickets) == settings.batch_instances
 
     def _normalise(self, ticket: Ticket) -> Normalised | None:
         if ticket.crashes >= MOST_CRASHES:
@@ -221,6 +226,7 @@ class Worker:
         log.warning("delivery_waits", stage="publish", target=ticket.target, attempt=ticket.attempts, seconds=round(wait, 1))
 
 
-def limit_memory() -> None:
-    """A worker may ask for this much and no more: the rest of the house goes on."""
+def be_modest() -> None:
+    """A worker may ask for this much memory and no more, and it yields the processor to the receiver: a scanner waits, a worker can."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    os.nice(NICENESS)

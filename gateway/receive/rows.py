@@ -23,8 +23,9 @@ from gateway.spool.files import SpoolFiles
 _log = structlog.get_logger()
 
 _BATCH_MOST = 500
-#: Rows that nobody waits for gather this long, so that a transfer costs a few commits a second, not one per object.
-_LINGER_SECS = 0.05
+#: Rows that nobody waits for gather this long, so that a transfer costs a few commits a second, not one per object: each
+#: commit's fsync makes the next object's wait.
+_LINGER_SECS = 0.25
 _RETRY_SECS = 1.0
 
 
