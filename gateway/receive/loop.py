@@ -129,6 +129,7 @@ class Receiver:
         for connection in list(self._connections):
             self._close(connection, "the receiver stops")
         self._pool.shutdown(wait=True)
+        self.door.files.close()
         while self._calls:
             self._calls.popleft()()  # what became durable meanwhile still gets its row
         try:
@@ -212,7 +213,10 @@ class Receiver:
         association = connection.association
         if not connection.flush():
             self._close(connection, association.ended_by)
-        elif association.state is State.ENDING and not association.out:
+            return
+        if association.state is State.OPEN and self._open == 1:
+            self.door.files.make_ready()
+        if association.state is State.ENDING and not association.out:
             self._end(connection)
         else:
             self._watch(connection)

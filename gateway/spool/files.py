@@ -1,4 +1,4 @@
-"""The bytes of the spool: an object is written beside, made durable, and only then gets its name, which is its digest.
+"""The bytes of the spool: an object is written beside, named by its digest, and made durable before anybody is answered.
 
 Layout under the spool directory::
 
@@ -13,7 +13,9 @@ be adopted. No name is ever made from a received value. What fails for want of s
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import errno
 import hashlib
 import json
 import mmap
@@ -40,6 +42,10 @@ _IN_MEMORY_BYTES = 1 << 20
 _DEFAULT_RESERVE_BYTES = 64 << 20
 #: How long "there is room" is believed. Much less than it takes to fill a reserve.
 _SPACE_KNOWN_SECS = 0.1
+
+
+#: What a file system says that knows no hard links.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 def utc_now() -> dt.datetime:
@@ -72,6 +78,7 @@ class SpoolFiles:
         self._space_known_until = 0.0
         self._lock = threading.Lock()
         self._syncs: dict[str, GroupSync] = {}
+        self._ready: list[tuple[int, str]] = []
         for part in (directory / INCOMING, directory / QUARANTINE):
             make_directory(part)
 
@@ -119,16 +126,54 @@ class SpoolFiles:
         """Delete a spare copy, or an original that retention lets go. A file that is gone already is no error."""
         self.locate(day, digest).unlink(missing_ok=True)
 
-    def publish(self, temporary: str, final: str) -> None:
-        """Give a synced file its name, durably. Raises :class:`OSError`. Plain strings: this runs for every object."""
-        directory = os.path.dirname(final)  # noqa: PTH120
+    def publish(self, descriptor: int, temporary: str, final: str) -> None:
+        """Make a written file durable under its name. Raises :class:`OSError`. Plain strings: this runs for every object.
+
+        The name comes before the fsync, so that one journal commit takes both to disk. It is linked, never renamed over what
+        stands there: those bytes may have been acknowledged, and ours are not on disk yet. A power cut may leave a name whose
+        content is not whole; nobody was told that it is safe, and the sweep proves every file without a row.
+        """
+        group = self._group(os.path.dirname(final))  # noqa: PTH120
+        try:
+            os.link(temporary, final)
+        except FileExistsError:
+            self._confirm(descriptor, temporary, final)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.fsync(descriptor)
+            os.rename(temporary, final)  # noqa: PTH104
+        else:
+            os.unlink(temporary)  # noqa: PTH108
+            os.fsync(descriptor)
+        group.sync()
+
+    def _confirm(self, descriptor: int, temporary: str, final: str) -> None:
+        """The same bytes stand under that name: make sure that they are on disk. A file of another size is damaged: replace it."""
+        standing = os.open(final, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(standing).st_size == os.fstat(descriptor).st_size:
+                os.fsync(standing)
+                os.unlink(temporary)  # noqa: PTH108
+                return
+        finally:
+            os.close(standing)
+        os.fsync(descriptor)
+        os.rename(temporary, final)  # noqa: PTH104
+
+    def move(self, path: Path, final: Path) -> None:
+        """Give a durable file another name, durably. Raises :class:`OSError`."""
+        group = self._group(str(final.parent))
+        path.rename(final)
+        group.sync()
+
+    def _group(self, directory: str) -> GroupSync:
         group = self._syncs.get(directory)
         if group is None:
             with self._lock:
                 make_directory(Path(directory))
                 group = self._syncs.setdefault(directory, GroupSync(Path(directory)))
-        os.rename(temporary, final)  # noqa: PTH104
-        group.sync()
+        return group
 
     def write_note(self, file: Path, note: QuarantineNote) -> None:
         """Write the sidecar of a quarantined file, durably but for its name. Raises :class:`OSError`."""
@@ -152,6 +197,27 @@ class SpoolFiles:
 
     def temporary(self) -> str:
         return f"{self._incoming}{secrets.token_hex(12)}.part"
+
+    def open_temporary(self) -> tuple[int, str]:
+        """A new empty file to write to, and its name: the one made ready in a quiet moment, if there is one."""
+        try:
+            return self._ready.pop()
+        except IndexError:
+            name = self.temporary()
+            return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name
+
+    def make_ready(self) -> None:
+        """Make the next temporary file now, while the sender prepares its next object. A disk that cannot will say so then."""
+        if not self._ready:
+            with contextlib.suppress(OSError):
+                self._ready.append(self.open_temporary())
+
+    def close(self) -> None:
+        """Let go of a temporary file that was made ready and not needed."""
+        while self._ready:
+            descriptor, name = self._ready.pop()
+            os.close(descriptor)
+            Path(name).unlink(missing_ok=True)
 
 
 class Incoming:
@@ -206,7 +272,7 @@ class Incoming:
         return instance
 
     def commit(self) -> None:
-        """Make the staged object durable: fsync, rename, fsync of the directory. Only then may the sender be answered."""
+        """Make the staged object durable: name, fsync, fsync of the directory. Only then may the sender be answered."""
         self._guarded(self._commit)
 
     def seal(self, walked: Walk) -> Instance:
@@ -239,8 +305,7 @@ class Incoming:
     def _flush(self) -> None:
         if self._temporary is None:
             self._header = encode_file_meta(self.meta)
-            self._temporary = self._files.temporary()
-            self._descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._descriptor, self._temporary = self._files.open_temporary()
             self._write_all(self._header, self._memory)
         else:
             self._write_all(self._memory)
@@ -262,11 +327,10 @@ class Incoming:
         if self._note is not None:
             self._files.write_note(final, self._note)
         self._flush()
-        os.fsync(self._descriptor)
-        self._close()
         if self._temporary is not None:
-            self._files.publish(self._temporary, str(final))
+            self._files.publish(self._descriptor, self._temporary, str(final))
             self._temporary = None
+        self._close()
 
     def _close(self) -> None:
         if self._descriptor >= 0:

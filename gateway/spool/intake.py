@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class Intake:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = database.statements(Path(__file__).parent / "sql" / "intake.sql")
-        self._sql["known_digests"] = self._sql["known_digests"].bindparams(sa.bindparam("digests", expanding=True))
+        for name in ("known_digests", "select_days"):
+            self._sql[name] = self._sql[name].bindparams(sa.bindparam("digests", expanding=True))
         self._series_ids: dict[tuple[str, str, str, str], int] = {}
 
     def record_arrivals(self, batch: Sequence[Received]) -> list[Instance]:
@@ -36,15 +38,24 @@ class Intake:
         with self._database.write() as connection:
             rows = [self._row(connection, received, seen) for received in batch]
             connection.execute(self._sql["insert_arrival"], [_arrival_row(received) for received in batch])
-            connection.execute(self._sql["insert_instance"], rows)
-            contested = [row for row in rows if row["state"] == "received"]
-            if contested:
-                connection.execute(self._sql["heal_instance"], contested)
-                connection.execute(self._sql["insert_conflict"], contested)
-            good = [received.instance for received in batch if received.reason is None]
-            spare = [instance for instance in good if self._stands_elsewhere(connection, instance)]
+            inserted = connection.execute(self._sql["insert_instance"], rows).rowcount
+            spare = [] if inserted == len(rows) else self._settle_known(connection, batch, rows)
         self._series_ids = seen if len(seen) < _CHUNK else {}
         return spare
+
+    def _settle_known(self, connection: Connection, batch: Sequence[Received], rows: Sequence[dict[str, Any]]) -> list[Instance]:
+        """Something of the batch was known before: tell re-sends, healed objects and conflicts apart. Returns the spare copies."""
+        good = [received.instance for received in batch if received.reason is None]
+        if not good:
+            return []
+        contested = [row for row in rows if row["state"] == "received"]
+        connection.execute(self._sql["heal_instance"], contested)
+        connection.execute(self._sql["insert_conflict"], contested)
+        digests = [bytes.fromhex(instance.digest) for instance in good]
+        days: dict[str, set[str]] = defaultdict(set)
+        for row in connection.execute(self._sql["select_days"], {"digests": digests}):
+            days[bytes(row.digest).hex()].add(row.day)
+        return [instance for instance in good if days[instance.digest] and instance.day not in days[instance.digest]]
 
     def _row(self, connection: Connection, received: Received, seen: dict[tuple[str, str, str, str], int]) -> dict[str, Any]:
         instance = received.instance
@@ -66,10 +77,6 @@ class Intake:
             connection.execute(self._sql["insert_series"], names)
             seen[key] = connection.execute(self._sql["select_series"], names).scalar_one()
         return seen[key]
-
-    def _stands_elsewhere(self, connection: Connection, instance: Instance) -> bool:
-        days = connection.execute(self._sql["select_day"], {"digest": bytes.fromhex(instance.digest)}).scalars().all()
-        return bool(days) and instance.day not in days
 
     def unknown(self, digests: Iterable[str]) -> set[str]:
         """Those of the digests that have no row: files to adopt."""

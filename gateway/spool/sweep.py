@@ -25,6 +25,7 @@ from gateway.spool.files import INCOMING, QuarantineNote, SpoolFiles, instance_o
 _TRANSFER_SYNTAX_UID = 0x00020010
 _SUCCESS, _CANNOT_UNDERSTAND = 0x0000, 0xC000
 _STALE_AFTER_SECS = 3600.0
+_NOT_SOUND = "The file is not whole: the machine stopped while it was being received, or it has changed since."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +100,11 @@ def _prove(content: Buffer, found: Found) -> tuple[Header | None, Instance, str 
     syntax = header.transfer_syntax_uid if header else ""
     instance = instance_of(walked, found.digest, found.day, len(content) - start, syntax)
     sound = digest.hexdigest() == found.digest
-    return header, instance, None if sound else "The file's content has changed since it was received."
+    return header, instance, None if sound else _NOT_SOUND
 
 
 def _move_to_quarantine(files: SpoolFiles, path: Path, found: Found, note: QuarantineNote) -> None:
     final = files.locate(found.day, found.digest, quarantined=True)
     files.write_note(final, note)
-    files.publish(str(path), str(final))
+    files.move(path, final)
     sync_directory(path.parent)

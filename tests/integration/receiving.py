@@ -60,7 +60,8 @@ class Receiving:
 
     @property
     def incoming(self) -> list[Path]:
-        return list((self.files.directory / "incoming").iterdir())
+        """Half-received objects. The empty file that waits for the next one is none."""
+        return [path for path in (self.files.directory / "incoming").iterdir() if path.stat().st_size]
 
     def stored(self, *, quarantined: bool = False) -> list[Path]:
         days = self.files.partitions(quarantined=quarantined)

@@ -109,7 +109,7 @@ def test_no_room_is_said_before_anything_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("call", "code", "words"),
-    [("fsync", errno.EIO, "reported an error .EIO"), ("writev", errno.ENOSPC, "is full"), ("rename", errno.EDQUOT, "is full")],
+    [("fsync", errno.EIO, "reported an error .EIO"), ("writev", errno.ENOSPC, "is full"), ("link", errno.EDQUOT, "is full")],
 )
 def test_a_failing_disk_fails_the_object_and_is_never_asked_twice(
     files: SpoolFiles, monkeypatch: pytest.MonkeyPatch, call: str, code: int, words: str
@@ -130,6 +130,39 @@ def test_a_failing_disk_fails_the_object_and_is_never_asked_twice(
     monkeypatch.undo()
     assert leftovers(files) == []
     assert not files.path(instance).exists()
+
+
+def test_bytes_that_stand_already_are_never_replaced_only_confirmed(files: SpoolFiles) -> None:
+    first = sealed(files)
+    before = files.path(first).stat().st_ino
+    assert sealed(files) == first
+    assert files.path(first).stat().st_ino == before
+    assert leftovers(files) == []
+
+
+def test_a_damaged_file_of_another_length_gives_way_to_a_whole_one(files: SpoolFiles) -> None:
+    first = sealed(files)
+    whole = files.path(first).read_bytes()
+    files.path(first).write_bytes(whole[:100])
+    sealed(files)
+    assert files.path(first).read_bytes() == whole
+
+
+def test_where_there_are_no_hard_links_files_are_renamed(files: SpoolFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert files.path(sealed(files)).exists()
+    assert leftovers(files) == []
+
+
+def test_a_file_made_ready_and_not_needed_is_removed(files: SpoolFiles) -> None:
+    files.make_ready()
+    files.make_ready()
+    assert len(leftovers(files)) == 1
+    files.close()
+    assert leftovers(files) == []
 
 
 def test_several_threads_seal_at_once(files: SpoolFiles) -> None:

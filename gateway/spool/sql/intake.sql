@@ -36,10 +36,10 @@ WHERE sop_instance_uid = :sop_instance_uid AND digest = :digest AND state = 'qua
   WHERE other.sop_instance_uid = :sop_instance_uid AND other.state IN ('received', 'normalised')
 )
 
--- name: select_day
--- Where the ledger says the bytes of a digest stand; a file of the same digest in another day-partition is a spare copy.
+-- name: select_days
+-- Where the ledger says the bytes of these digests stand; a file of the same digest in another day-partition is a spare copy.
 -- Quarantine at the door has partitions of its own, so its rows say nothing here.
-SELECT day FROM instance WHERE digest = :digest AND state <> 'quarantined'
+SELECT digest, day FROM instance WHERE digest IN :digests AND state <> 'quarantined'
 
 -- name: known_digests
 SELECT digest FROM instance WHERE digest IN :digests
