@@ -23,7 +23,7 @@ from gateway.receive.guard import ProtocolViolation
 from gateway.receive.negotiation import Agreed, Context, Refused, negotiate
 from gateway.receive.services import Command
 from gateway.receive.settings import ReceiveSettings
-from gateway.spool.files import Incoming
+from gateway.spool.incoming import Incoming
 
 _PDV_HEADER = Struct(">IBB")
 _IS_COMMAND, _IS_LAST = 1, 2

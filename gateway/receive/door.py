@@ -15,13 +15,13 @@ from gateway.dicom.walker import DEFAULT_LIMITS, Limits, Walk
 from gateway.errors import Rejected
 from gateway.model import Arrival, Received
 from gateway.receive import status
-from gateway.spool.files import (
+from gateway.spool.files import SpoolFiles
+from gateway.spool.incoming import (
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
     Incoming,
-    SpoolFiles,
 )
 
 #: PS3.5 9.1: digits and dots. Components with a leading zero are forbidden there, common in the field, and harmless.

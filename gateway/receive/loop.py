@@ -24,6 +24,7 @@ import structlog
 from gateway.model import Received
 from gateway.receive import guard, status
 from gateway.receive.association import Job, OnEvent, State
+from gateway.receive.committer import Committer
 from gateway.receive.connection import Connection
 from gateway.receive.containment import Refusal, commit, finish, prepare
 from gateway.receive.door import Door
@@ -95,6 +96,7 @@ class Receiver:
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop_at: float | None = None
         self._pool = ThreadPoolExecutor(max_workers=_FINISHERS, thread_name_prefix="finish")
+        self._committer = Committer(self.door, self._from_thread)
         self._writer = RowWriter(rows, files, self._wake)
 
     def open_associations(self) -> int:
@@ -129,6 +131,7 @@ class Receiver:
         for connection in list(self._connections):
             self._close(connection, "the receiver stops")
         self._pool.shutdown(wait=True)
+        self._committer.stop()
         self.door.files.close()
         while self._calls:
             self._calls.popleft()()  # what became durable meanwhile still gets its row
@@ -264,7 +267,8 @@ class Receiver:
             return self._finished(connection, prepared)
         if self._open == 1:
             return self._finished(connection, commit(self.door, prepared))
-        return self._hand_over(connection, lambda: commit(self.door, prepared))
+        self._committer.submit(prepared, lambda outcome: self._resume_with(connection, outcome))
+        return False
 
     def _hand_over(self, connection: Connection, work: Callable[[], Received | Refusal]) -> bool:
         future = self._pool.submit(work)
@@ -272,7 +276,10 @@ class Receiver:
         return False
 
     def _resume_finished(self, connection: Connection, done: Future[Received | Refusal]) -> None:
-        if self._finished(connection, done.result()):
+        self._resume_with(connection, done.result())
+
+    def _resume_with(self, connection: Connection, outcome: Received | Refusal) -> None:
+        if self._finished(connection, outcome):
             self._resume(connection)
 
     def _finished(self, connection: Connection, outcome: Received | Refusal) -> bool:

@@ -17,7 +17,8 @@ from gateway.dicom.reading import read_file_meta, read_header
 from gateway.errors import Rejected, Retryable
 from gateway.model import Door, Instance
 from gateway.spool.durable import GroupSync, make_directory
-from gateway.spool.files import Incoming, SpoolFiles
+from gateway.spool.files import SpoolFiles
+from gateway.spool.incoming import Incoming
 from gateway.spool.sweep import Found, adopt, clear_incoming, sweep
 from tests import builders
 from tests.integration.receiving import data_set_of, digest_of
