@@ -99,6 +99,8 @@ def serve(loaded: Loaded, arguments: list[str]) -> None:
 @with_settings
 def role(name: str, life_line: int, listener: int | None, after_crash: bool, loaded: Loaded, arguments: list[str]) -> None:
     """One role of the daemon; started by its supervisor."""
+    # numpy comes in with pydicom; its idle algebra threads would take turns on the processor for nothing.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from gateway import roles
 
     if name == "work":

@@ -121,7 +121,7 @@ class Supervisor:
             command += ["--listener", str(role.listener.fileno())]
         if role.starts or role.started_at:
             command += ["--after-crash"]
-        role.process = subprocess.Popen(command + self._arguments, pass_fds=handed, start_new_session=False)
+        role.process = subprocess.Popen(command + self._arguments, pass_fds=handed)
         role.starts += 1
         role.started_at = time.monotonic()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import os
 import signal
 import socket
@@ -60,6 +61,7 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
     found = recover(files, ledger.intake, today=dt.datetime.now(dt.UTC).date().isoformat())
     if found.adopted or found.cleared:
         log.warning("recovered", stage="receive", adopted=found.adopted, cleared=found.cleared)
+    _tune_collector()
     run_receiver(
         [listener],
         ReceiveSettings(
@@ -80,6 +82,13 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
         ledger.intake,
         lifeline_fd=life_line,
     )
+
+
+def _tune_collector() -> None:
+    """The receiver makes many short-lived objects and hardly a cycle: look for cycles rarely, and never in what is there for good."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
