@@ -19,13 +19,14 @@ $(READY): requirements-dev.lock pyproject.toml
 	  test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q gateway $(VENV)/lib || true
 	@rm -f $(VENV)/.ready-*; touch $@
 
 demo: setup      ## start a gateway, push invented studies, show the FHIR; ONCE=1 verifies and ends
 	$(BIN)/isobridge demo $(if $(ONCE),--once)
 
 test: setup      ## all tests that need nothing but Python (and the sample data, where it is)
-	$(BIN)/python -m pytest --only plain -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --only plain -q -n 2 $(PYTEST_ARGS)
 
 test-peers: setup apt peers  ## the tests against real peers: DCMTK, Orthanc, PostgreSQL, other clients
 	$(BIN)/python -m pytest --only peers -q $(PYTEST_ARGS)

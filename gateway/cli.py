@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -30,6 +31,7 @@ class _Main(click.Group):
     """Turns our errors into one line and an exit code, wherever they come from."""
 
     def invoke(self, context: click.Context) -> Any:
+        warnings.simplefilter("ignore")  # pydicom's warnings quote values; what matters is told as an issue
         try:
             return super().invoke(context)
         except Misconfigured as error:

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import secrets
 import sys
+import warnings
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -21,10 +22,12 @@ import structlog
 #: Keys that may appear in a log line. None of them ever holds a value taken from a patient's data.
 ALLOWED_KEYS = frozenset(
     {
-        "event", "level", "timestamp", "logger", "exception", "exc_info", "stack_info", "role", "stage", "action", "reason", "status",
-        "count", "kind", "state", "target", "attempt", "seconds", "bytes", "host", "port", "url", "path", "pid", "signal", "version", "item",
-        "subject", "peer", "calling_ae", "called_ae", "day", "problem", "field", "mapping", "method", "route", "error", "error_id", "size_bytes",
-        "digest", "restarts", "associations", "instances", "series", "issues", "result", "code", "door", "adopted", "missing", "cleared", "mode", "option",
+        "action", "adopted", "associations", "attempt", "bytes", "called_ae", "calling_ae", "cleared", "code",
+        "count", "day", "digest", "door", "error", "error_id", "event", "exc_info", "exception", "field", "host",
+        "instances", "issues", "item", "kind", "level", "logger", "mapping", "method", "missing", "mode", "option",
+        "path", "peer", "pid", "port", "problem", "reason", "restarts", "result", "role", "route", "seconds",
+        "series", "signal", "size_bytes", "stack_info", "stage", "state", "status", "subject", "target", "timestamp",
+        "url", "version",
     }
 )  # fmt: skip
 
@@ -84,7 +87,8 @@ def describe_exception(error: BaseException) -> str:
 
 
 def _quiet_other_libraries() -> None:
-    """pydicom and pynetdicom log element values at debug and warning level; keep them silent."""
+    """pydicom and pynetdicom put element values into their log lines and Python warnings; keep them silent."""
+    warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s")
     for name in ("pydicom", "pynetdicom", "sqlalchemy", "alembic", "uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -8,14 +8,16 @@ PS3.16), then by the words, whatever their case, punctuation and mention of a nu
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydicom.sr import _snomed_dict
+import pydicom
 
 from gateway import yamlfile
 from gateway.errors import Misconfigured
@@ -28,6 +30,22 @@ SCHEMES_FILE = "scheme_systems"
 NUCLIDES_TABLE = "radionuclides"
 _ENTRY_KEYS = ("system", "code", "aliases", "nuclide", "element", "half_life_s", "plausible_MBq")
 _SCHEME_KEYS = ("systems", "snomed_rt", "snomed_rt_extra")
+
+
+@cache
+def _snomed_rt() -> Mapping[str, str]:
+    """Retired SNOMED-RT codes and their SNOMED CT successors, from pydicom's table of PS3.16.
+
+    Only that one file is loaded: its package builds dictionaries of all SR concepts, which costs every start a second.
+    """
+    path = Path(pydicom.__file__).parent / "sr" / "_snomed_dict.py"
+    spec = importlib.util.spec_from_file_location("pydicom_snomed_dict", path)
+    if spec is None or spec.loader is None:
+        raise Misconfigured("pydicom's table of retired SNOMED codes is missing")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    table: Mapping[str, str] = module.mapping["SRT"]
+    return table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +79,7 @@ class Schemes:
     def current(self, coded: Coded) -> tuple[str, str]:
         """Designator and code, with a known SNOMED-RT code turned into SNOMED CT."""
         if coded.scheme in self.snomed_rt:
-            code = _snomed_dict.mapping["SRT"].get(coded.value) or self.snomed_rt_extra.get(coded.value)
+            code = _snomed_rt().get(coded.value) or self.snomed_rt_extra.get(coded.value)
             if code:
                 return "SCT", code
         return coded.scheme, coded.value

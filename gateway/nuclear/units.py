@@ -47,12 +47,15 @@ def dimension(unit: str) -> str | None:
 
 
 def convert(value: Decimal, source: str, target: str) -> Decimal:
-    """``value`` of unit ``source`` as a number of unit ``target``, without trailing zeros.
+    """``value`` of unit ``source`` as a number of unit ``target``: converted without trailing zeros, unconverted as it was written.
 
     Raises :class:`ValueError` when a unit is unknown or the two measure different things.
     """
     if source not in _UNITS or target not in _UNITS or _UNITS[source][0] != _UNITS[target][0]:
         raise ValueError(f"cannot convert {source} to {target}")
+    exponent = value.as_tuple().exponent
+    if source == target and isinstance(exponent, int) and exponent <= 0:
+        return value
     with localcontext(prec=_DIGITS):
         return plain(value * _UNITS[source][1] / _UNITS[target][1])
 

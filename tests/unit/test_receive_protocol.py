@@ -180,6 +180,7 @@ def test_only_the_first_bit_of_the_version_counts(version: int, accepted: bool) 
     assert isinstance(negotiate(body, ReceiveSettings(), open_associations=0), Agreed) is accepted
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # pydicom warns of what the peer wrote
 @settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_request_body_leads_to_anything_but_an_answer_or_a_violation(tail: bytes) -> None:

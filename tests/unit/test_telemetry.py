@@ -34,6 +34,7 @@ def test_a_configured_process_writes_json_lines_without_planted_names() -> None:
         "log = structlog.get_logger()\n"
         "log.info('seen', stage='gather', name='Planted^Name')\n"
         "logging.getLogger('pydicom').warning('Planted^Name')\n"
+        "import warnings; warnings.warn('Planted^Name')\n"
         "try:\n    raise KeyError('Planted^Name')\n"
         "except KeyError:\n    log.exception('failed')\n"
     )
