@@ -9,6 +9,7 @@ understand"); they name elements, never values.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import zlib
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+#: Sequences that proved sound: digest and encoding -> how many elements they hold. Holds no values.
+_SOUND: dict[tuple[bytes, bool, bool, int], int] = {}
+_SOUND_MOST = 4096
+_REPEATS_MOST_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +266,7 @@ class _Walker:
                 self._cut_short(tag, length, start, end)
             if vr == "SQ" or (vr in ("", "UN") and tag in _SEQUENCES):
                 vr = "SQ"
-                self._items(tag, start, stop, depth, encoding, delimited=False)
+                self._sequence(tag, start, stop, depth, encoding)
             return vr, start, length, stop
         if vr in ("OB", "OW"):
             behind = self._fragments(tag, start, end, encoding)
@@ -271,6 +277,23 @@ class _Walker:
         else:
             _reject(f"The length of {name_of(tag)} is missing (undefined), which its type {vr} does not allow.")
         return vr, start, behind - 8 - start, behind
+
+    def _sequence(self, tag: int, start: int, stop: int, depth: int, encoding: _Encoding) -> None:
+        """A sequence of known length. The slices of a series repeat theirs byte for byte, so what proved sound is known again."""
+        if depth or stop - start > _REPEATS_MOST_BYTES:
+            self._items(tag, start, stop, depth, encoding, delimited=False)
+            return
+        digest = hashlib.blake2b(self.buffer[start:stop], digest_size=16).digest()
+        key = (digest, encoding.implicit, encoding is _EXPLICIT_BIG, self.limits.depth)
+        elements = _SOUND.get(key)
+        if elements is not None:
+            self._count(elements)
+            return
+        before = self.nested_left
+        self._items(tag, start, stop, depth, encoding, delimited=False)
+        if len(_SOUND) >= _SOUND_MOST:
+            _SOUND.clear()
+        _SOUND[key] = before - self.nested_left
 
     def _long_vr(self, tag: int, pos: int, end: int) -> str:
         if pos + 12 > end:
@@ -322,8 +345,8 @@ class _Walker:
             self._count()
         self._unclosed(name_of(tag), end)
 
-    def _count(self) -> None:
-        self.nested_left -= 1
+    def _count(self, elements: int = 1) -> None:
+        self.nested_left -= elements
         if self.nested_left < 0:
             most = self.limits.nested_elements
             _reject(f"The object has more than {most:,} nested elements; such objects are not accepted.")

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 from gateway import __version__
 from gateway.model import JsonObject
-
-#: Names the mapping file and the version of its content; outside the content hash, so a comment edit re-publishes nothing.
-MAPPING_EXTENSION = "urn:isobridge:fhir:StructureDefinition:mapping"
+from gateway.r4.bundles import MAPPING_EXTENSION
 
 _LIFECYCLE = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
 _PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"

@@ -44,7 +44,9 @@ def gather_dossier(
         patient=demographics(patient_key, records),
         administrations=administrations,
         minted={alias: item.key for item in administrations for alias in item.aliases if alias not in known},
-        mapping_versions=tuple(sorted({f"{shared.mapping}@{shared.mapping_version}" for shared in records})),
+        mapping_versions=tuple(
+            sorted({f"{shared.mapping}@{shared.mapping_version}" for shared in records if shared.administrations})
+        ),
     )
 
 

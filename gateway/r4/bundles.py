@@ -10,13 +10,20 @@ from collections.abc import Iterable
 from gateway.model import JsonObject
 from gateway.r4.canonical import content_hash
 
-#: What of a Provenance does not count: when, by which release and by which version of a mapping it was written.
-_NOT_CONTENT = {"Provenance": ("recorded", "extension", "agent")}
+#: Names the mapping that read the sources, as ``name@version``; one extension of a Provenance for each.
+MAPPING_EXTENSION = "urn:isobridge:fhir:StructureDefinition:mapping"
 
 
 def resource_hash(resource: JsonObject) -> str:
-    """What a resource says, without what only tells when and by what it was written."""
-    return content_hash(resource, without=_NOT_CONTENT.get(resource["resourceType"], ()))
+    """What a resource says, without what only tells when and by what it was written.
+
+    Of a Provenance the instant, the release and the versions of the mappings do not count: a comment edit or an update of the
+    gateway re-publishes nothing. Which mappings took part does count.
+    """
+    if resource["resourceType"] != "Provenance":
+        return content_hash(resource)
+    names = [mapping["valueString"].partition("@")[0] for mapping in resource.get("extension", ()) if "valueString" in mapping]
+    return content_hash({**resource, "extension": names}, without=("recorded", "agent"))
 
 
 def bundle_hash(resources: Iterable[JsonObject]) -> str:

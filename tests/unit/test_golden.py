@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -99,3 +100,7 @@ def test_mapping_version_and_time_are_outside_the_content(understanding: Underst
     late = understanding.study_bundle(study, [record.shared], recorded="2027-01-01T00:00:00.000+00:00")
     assert early.content_hash == late.content_hash
     assert early.body != late.body
+    edited = dataclasses.replace(study, mapping_versions=tuple(f"{name}1" for name in study.mapping_versions))
+    assert understanding.study_bundle(edited, [record.shared], recorded=RECORDED).content_hash == early.content_hash
+    joined = dataclasses.replace(study, mapping_versions=(*study.mapping_versions, "other@1"))
+    assert understanding.study_bundle(joined, [record.shared], recorded=RECORDED).content_hash != early.content_hash
