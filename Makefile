@@ -50,7 +50,8 @@ try: setup       ## one file through the pipeline: issues first, then its FHIR
 
 # `make bench receive convert` or `make bench`
 BENCHES := receive convert
-bench: setup apt peers  ## ratios against peers in one run: make bench receive convert
+bench: setup apt  ## ratios against peers in one run: make bench receive convert
+	@tests/peers.sh dicom2fhir
 	$(BIN)/python -m tests.benchmarks $(or $(filter $(BENCHES),$(MAKECMDGOALS)),$(BENCHES))
 
 soak: setup apt  ## 200 random kills while sending; by hand, it takes long
@@ -59,8 +60,8 @@ soak: setup apt  ## 200 random kills while sending; by hand, it takes long
 golden: setup    ## write the golden files anew; read the diff before you commit it
 	$(BIN)/python -m pytest -q tests/unit/test_golden.py --update-golden
 
-peers: setup     ## virtual environments of other people's clients, for tests and benches
-	@tests/peers.sh
+peers: setup     ## virtual environments of other people's clients, for the tests
+	@tests/peers.sh fhirpy
 
 apt:
 	@tests/apt.sh

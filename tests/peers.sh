@@ -1,15 +1,16 @@
 #!/bin/sh
 # Other people's clients and converters, each in its own virtual environment because their pins conflict.
+# Usage: tests/peers.sh NAME...   with the pins of NAME in tests/peers/NAME.txt, complete, so that nothing else is resolved.
 set -eu
 cd "$(dirname "$0")/.."
-for list in tests/peers/*.txt; do
-  name=$(basename "$list" .txt)
+for name in "$@"; do
+  list="tests/peers/$name.txt"
   mark=".peers/$name/.ready-$(cksum <"$list" | cut -d' ' -f1)"
   [ -e "$mark" ] && continue
   rm -rf ".peers/$name"
   mkdir -p .peers
   .venv/bin/python -m venv ".peers/$name"
-  if ! ".peers/$name/bin/python" -m pip install --quiet --disable-pip-version-check -r "$list"; then
+  if ! ".peers/$name/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$list"; then
     rm -rf ".peers/$name"
     echo "peer $name could not be installed; its tests are skipped by name" >&2
     continue

@@ -76,7 +76,7 @@ def _table(whole: dict[str, list[float]], without_start: dict[str, list[float]],
     rows = []
     for converter in CONVERTERS:
         if not converter.present:
-            rows.append([converter.name, "absent: see tests/benchmarks/peers/dicom2fhir.txt", "-", "-", "-", "-"])
+            rows.append([converter.name, "absent: run tests/peers.sh dicom2fhir", "-", "-", "-", "-"])
             continue
         cells = [converter.name, f"{sorted(starts[converter.name])[len(starts[converter.name]) // 2]:.2f} s"]
         for rates in (whole, without_start):
