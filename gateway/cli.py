@@ -41,6 +41,11 @@ class _Main(click.Group):
         except GatewayError as error:
             click.echo(error.reason, err=True)
             context.exit(1)
+        except BrokenPipeError:
+            context.exit(1)  # whoever read our output has seen enough
+        except OSError as error:
+            click.echo(f"{error.filename or 'the operating system'}: {error.strerror}", err=True)
+            context.exit(2)
 
 
 def with_settings(command: Command) -> Command:
@@ -90,6 +95,7 @@ def serve(loaded: Loaded, arguments: list[str]) -> None:
     """
     from gateway import daemon
 
+    os.umask(0o077)  # what we keep is about patients: only our own user may read it
     daemon.serve(loaded.settings, arguments)
 
 
@@ -101,6 +107,7 @@ def serve(loaded: Loaded, arguments: list[str]) -> None:
 @with_settings
 def role(name: str, life_line: int, listener: int | None, after_crash: bool, loaded: Loaded, arguments: list[str]) -> None:
     """One role of the daemon; started by its supervisor."""
+    os.umask(0o077)
     # numpy comes in with pydicom; its idle algebra threads would take turns on the processor for nothing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from gateway import roles
@@ -126,6 +133,7 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> N
     from rich.progress import Progress
 
     from gateway.workbench import scu
+    from gateway.workbench.inspect import failure_lines
 
     target = scu.parse_address(to)
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -137,8 +145,8 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> N
         report = scu.send(paths, target, calling_ae=calling, associations=associations, on_progress=on_progress)
     for skipped in report.skipped:
         click.echo(f"{skipped.path}: skipped: {skipped.reason}", err=True)
-    for failure in report.failures:
-        click.echo(f"{failure.file.path}: {failure.meaning}", err=True)
+    for line in failure_lines(report.failures):
+        click.echo(line, err=True)
     rate = report.stored / report.duration_s if report.duration_s else 0
     click.echo(
         f"{report.stored} of {len(report.outcomes)} objects stored by {target} in {report.duration_s:.1f} s ({rate:.0f}/s)"
@@ -149,11 +157,18 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> N
 @main.command()
 @click.argument("target", metavar="AET@HOST:PORT")
 @click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title.")
-def echo(target: str, calling: str) -> None:
+@click.option("--wait", default=0, type=click.IntRange(0, 600), help="Try again for so many seconds, e.g. while the peer starts.")
+def echo(target: str, calling: str, wait: int) -> None:
     """Test a DICOM connection step by step: network, association, C-ECHO."""
+    import time
+
     from gateway.workbench import scu
 
-    report = scu.echo(scu.parse_address(target), calling_ae=calling)
+    peer, deadline = scu.parse_address(target), time.monotonic() + wait
+    report = scu.echo(peer, calling_ae=calling)
+    while not report.ok and time.monotonic() < deadline:
+        time.sleep(0.5)
+        report = scu.echo(peer, calling_ae=calling)
     for step in report.steps:
         click.echo(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.detail}", err=not step.ok)
     sys.exit(0 if report.ok else 1)
@@ -272,7 +287,7 @@ def config_check(loaded: Loaded, arguments: list[str]) -> None:
     for name, origin in loaded.origins.items():
         section, _, option = name.partition(".")
         value = getattr(getattr(loaded.settings, section), option)
-        click.echo(f"{name} = {'-' if value is None else value}    ({origin})")
+        click.echo(f"{name} = {config.shown(value)}    ({origin})")
 
 
 @main.group()
@@ -318,7 +333,7 @@ def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list
 
     from gateway import roles
 
-    ledger = roles.open_ledger(loaded.settings)
+    ledger = roles.open_existing_ledger(loaded.settings)
     listed = (
         ledger.overview.instances(what, limit=10_000) if what == "quarantined" else ledger.overview.deliveries(what, limit=10_000)
     )
@@ -330,9 +345,7 @@ def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list
 def _overview(loaded: Loaded) -> Any:
     from gateway import roles
 
-    ledger = roles.open_ledger(loaded.settings)
-    ledger.migrate()
-    return ledger.overview
+    return roles.open_existing_ledger(loaded.settings).overview
 
 
 if __name__ == "__main__":

@@ -181,6 +181,11 @@ def load(path: Path | None, *, environment: Mapping[str, str] | None = None, ove
     return Loaded(settings, origins)
 
 
+def shown(value: object) -> str:
+    """A setting for people: a password in a database URL is never shown."""
+    return "-" if value is None else re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", str(value))
+
+
 def address(bind: str) -> tuple[str, int]:
     """``host:port`` or ``[v6]:port`` as a pair. Raises ``ValueError`` when it is neither."""
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:]+)\]|([^:\[\]]+)):(\d{1,5})", bind)
@@ -298,6 +303,16 @@ def _convert(value: Any, kind: Any) -> Any:
     raise ValueError(f"must be {words.get(kind, 'of another type')}")
 
 
+def _check_numbers(settings: Settings, origins: Mapping[str, str]) -> Iterable[str]:
+    for option, url in (("ledger.url", settings.ledger.url), ("store.url", settings.store.url)):
+        if url is not None and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            yield f"{origins[option]}: {option} must start with sqlite:/// or postgresql+psycopg://"
+    for option in ("work.lease_secs", "work.batch_instances", "receive.max_associations", "receive.max_pdu_kilobytes"):
+        section, _, name = option.partition(".")
+        if getattr(getattr(settings, section), name) == 0:
+            yield f"{origins[option]}: {option} must be 1 or more"
+
+
 def _check(settings: Settings, origins: Mapping[str, str]) -> Iterable[str]:
     """What no single option can tell: addresses, zones, and that nobody gets in by default (promise 7)."""
     for option, bind in (("receive.bind", settings.receive.bind), ("web.bind", settings.web.bind)):
@@ -306,6 +321,7 @@ def _check(settings: Settings, origins: Mapping[str, str]) -> Iterable[str]:
         except ValueError as error:
             yield f"{origins[option]}: {option}: {error}"
             return
+    yield from _check_numbers(settings, origins)
     try:
         _ = settings.site.zone
     except (ZoneInfoNotFoundError, ValueError):

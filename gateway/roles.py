@@ -13,6 +13,7 @@ from types import FrameType
 import structlog
 
 from gateway.config import Settings
+from gateway.errors import Misconfigured
 from gateway.pipeline import Line
 from gateway.publish.embedded import EmbeddedTarget
 from gateway.receive.loop import run as run_receiver
@@ -35,6 +36,18 @@ _MEGABYTE = 1024 * 1024
 def open_ledger(settings: Settings) -> Ledger:
     quiet = QuietPolicy(quiet_secs=settings.gather.quiet_secs, cap_secs=settings.gather.quiet_cap_secs)
     return Ledger(settings.ledger_url, quiet)
+
+
+def open_existing_ledger(settings: Settings) -> Ledger:
+    """For commands that look at a gateway's ledger: they never make one. Raises :class:`Misconfigured` when there is none."""
+    database = settings.data.directory / "ledger.db"
+    if settings.ledger.url is None and not database.exists():
+        raise Misconfigured(
+            f"no gateway has worked in {settings.data.directory} (there is no {database.name}); see data.directory"
+        )
+    ledger = open_ledger(settings)
+    ledger.migrate()
+    return ledger
 
 
 def open_store(settings: Settings) -> FhirStore:

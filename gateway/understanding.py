@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.config import Settings
 from gateway.dicom.reading import Header, read_header
+from gateway.errors import Misconfigured
 from gateway.fhir.identity import Identity, load_or_create_key
 from gateway.fhir.render import Renderer
 from gateway.gather.dossier import gather_dossier
@@ -42,6 +43,8 @@ class Understanding:
 
 def understanding(settings: Settings) -> Understanding:
     """Built from the settings. Raises :class:`~gateway.errors.Misconfigured` with every complaint of every mapping file."""
+    if not settings.mappings.directory.is_dir():
+        raise Misconfigured(f"mappings.directory: there is no folder {settings.mappings.directory}; set it to your mapping files")
     mappings = load(settings.mappings.directory)
     identity = Identity(load_or_create_key(settings.key_file))
     return Understanding(

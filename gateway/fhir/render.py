@@ -148,8 +148,10 @@ class _Resources:
 
 def _device(fields: JsonObject) -> JsonObject:
     """A device as configured: its key holds everything we say of it, so an upgrade is a new device, not a rewritten one."""
+    if not any(fields.get(name) for name in ("manufacturer", "model", "serial", "station")):
+        return {}  # nobody could tell which device that is
     words = [f"{name}={value}" for name, value in sorted(fields.items()) if value]
-    return {**fields, "key": "|".join(words)} if words else {}
+    return {**fields, "key": "|".join(words)}
 
 
 def _check(resources: Iterable[JsonObject]) -> None:

@@ -34,10 +34,12 @@ def gather_dossier(
 ) -> Dossier:
     """Gather a dossier from all that published instances say of one patient.
 
-    ``known`` maps aliases to ids minted before; ``mint`` makes an id from an alias (a pure function of it).
+    ``known`` maps this patient's aliases to ids minted before; ``mint`` makes an id from a name (a pure function of it). The
+    patient is part of that name: an event UID that turns up under a second patient (a study sent again under a corrected id, a
+    header that is wrong) makes a second fact, and never moves the first one.
     """
     clusters = _cluster([reading for shared in records for reading in _readings(shared)])
-    keys = _assign_keys(list(clusters), known, mint)
+    keys = _assign_keys(list(clusters), known, lambda alias: mint(f"{patient_key}|{alias}"))
     administrations = tuple(sorted((_one(keys[item[0]], item) for item in clusters.items()), key=_order))
     return Dossier(
         patient_key=patient_key,

@@ -46,7 +46,7 @@ class Stages:
         self._database = database
         self._timers = timers
         self._sql = database.statements(Path(__file__).parent / "sql" / "stages.sql")
-        for name in ("leased_tickets", "tokens", "requeue"):
+        for name in ("leased_tickets", "tokens"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
 
     def lease(self, *, limit: int, now: float, lease_secs: float) -> list[Ticket]:
@@ -125,11 +125,12 @@ class Stages:
             connection.execute(self._sql["count_crash"], {"id": instance_id})
 
     def requeue(self, instance_ids: Sequence[int]) -> int:
-        """Try again what stands in quarantine. Returns how many were taken up."""
-        if not instance_ids:
-            return 0
+        """Try again what stands in quarantine. Returns how many were taken up.
+
+        Left where they are: objects without a SOP Instance UID, and a second content of a UID that is worked on already.
+        """
         with self._database.write() as connection:
-            return connection.execute(self._sql["requeue"], {"ids": list(instance_ids)}).rowcount
+            return sum(connection.execute(self._sql["requeue"], {"id": item}).rowcount for item in instance_ids)
 
 
 def _record_row(item: Normalised, shared_ids: dict[str, int]) -> dict[str, object]:

@@ -41,7 +41,7 @@ from gateway.web.fhir_shape import shaped
 
 THREADS = 4
 GZIP_FROM_BYTES = 1024
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]
 
 T = TypeVar("T")
 

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from gateway.model import JsonObject
 from gateway.spool.overview import Overview
+
+if TYPE_CHECKING:  # a list of counts needs no DICOM client
+    from gateway.workbench.scu import FileOutcome
+
+
+def failure_lines(failures: Sequence[FileOutcome]) -> Iterator[str]:
+    """Why objects were not stored: one line each, but a reason that many share is told once."""
+    by_reason: dict[str, list[FileOutcome]] = {}
+    for failure in failures:
+        by_reason.setdefault(failure.meaning, []).append(failure)
+    for reason, those in by_reason.items():
+        if len(those) > _SHOWN_EACH:
+            yield f"{len(those)} objects, the first of them {those[0].file.path}: {reason}"
+        else:
+            yield from (f"{failure.file.path}: {reason}" for failure in those)
+
+
+#: Up to so many objects with one reason are named one by one.
+_SHOWN_EACH = 5
 
 
 def list_lines(overview: Overview, state: str | None, limit: int) -> Iterator[str]:
@@ -25,7 +45,7 @@ def _counts(counts: JsonObject, problems: int) -> Iterator[str]:
     for state, number in counts["instances"].items():
         yield f"{state:<13} {number:>8}"
     yield f"open subjects {counts['open_subjects']:>8}"
-    yield f"problems      {problems:>8}"
+    yield f"unpublishable {problems:>8}"
     for target, states in counts["deliveries"].items():
         for state, number in sorted(states.items()):
             yield f"to {target}: {state:<11} {number:>6}"

@@ -186,6 +186,14 @@ def test_a_quarantined_instance_is_listed_with_its_reason_and_can_be_tried_again
     assert ledger.overview.counts()["instances"]["received"] == 1
 
 
+def test_of_two_quarantined_contents_of_one_uid_only_one_is_tried_again(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1, content=cut, reason="cut short") for cut in ("a", "b")])
+    ledger.intake.record_arrivals([received(2, reason="no study")])
+    items = [item["id"] for item in ledger.overview.instances("quarantined")]
+    assert ledger.stages.requeue(items) == 2
+    assert ledger.overview.counts()["instances"] == {"received": 2, "normalised": 0, "quarantined": 1, "conflict": 0}
+
+
 def test_a_study_is_due_only_after_its_quiet_time(ledger: Ledger) -> None:
     take_in(ledger, 1)
     assert ledger.subjects.lease_due(now=NOW + 9, lease_secs=60) is None

@@ -148,6 +148,14 @@ def test_no_id_ever_serves_two_facts_however_the_knowledge_grew() -> None:
     assert next(fact.key for fact in third.administrations if "event|2.25.1" in fact.aliases) == first.administrations[0].key
 
 
+def test_an_event_uid_under_two_patients_is_two_facts() -> None:
+    """A study sent again under a corrected id must not take the injection away from anybody."""
+    told = (injection(event_uid="2.25.1"),)
+    ours = gather_dossier("urn:site:pid|P1", [shared(administrations=told)], known={}, mint=str.upper)
+    theirs = gather_dossier("urn:site:pid|P2", [shared(patient="P2", administrations=told)], known={}, mint=str.upper)
+    assert ours.administrations[0].key != theirs.administrations[0].key
+
+
 def test_two_equal_items_in_one_header_stay_two() -> None:
     assert len(dossier(shared(administrations=(injection(), injection()))).administrations) == 2
 

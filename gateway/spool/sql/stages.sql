@@ -38,6 +38,9 @@ UPDATE instance SET state = 'quarantined', reason = :reason, lease_until = NULL 
 UPDATE instance SET crashes = crashes + 1, lease_until = NULL WHERE id = :id AND state = 'received'
 
 -- name: requeue
--- A human asked for another try of what stands in quarantine.
+-- A human asked for another try of what stands in quarantine. One row at a time: of two contents of one UID only one can be tried.
 UPDATE instance SET state = 'received', reason = NULL, crashes = 0, lease_until = NULL
-WHERE state = 'quarantined' AND sop_instance_uid <> '' AND id IN :ids
+WHERE state = 'quarantined' AND sop_instance_uid <> '' AND id = :id AND NOT EXISTS (
+  SELECT 1 FROM instance other
+  WHERE other.sop_instance_uid = instance.sop_instance_uid AND other.state IN ('received', 'normalised')
+)
