@@ -80,7 +80,7 @@ def _table(whole: dict[str, list[float]], without_start: dict[str, list[float]],
             continue
         cells = [converter.name, f"{sorted(starts[converter.name])[len(starts[converter.name]) // 2]:.2f} s"]
         for rates in (whole, without_start):
-            theirs = Sample(tuple(rates[converter.name]))
+            theirs = Sample(tuple(rate for rate in rates[converter.name] if rate > 0))
             cells += [str(theirs), "" if converter is ISOBRIDGE else ratio(Sample(tuple(rates[ISOBRIDGE.name])), theirs)]
         rows.append(cells)
     return table(header, rows)
