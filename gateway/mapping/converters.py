@@ -33,6 +33,7 @@ _CODE_VALUES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValu
 _SCHEME, _MEANING = parse_path("CodingSchemeDesignator"), parse_path("CodeMeaning")
 #: FHIR R4 ``code``: no spaces at the ends, single spaces within.
 _CODE = re.compile(r"\S+( \S+)*")
+_LONGEST_LIFE_YEARS = 130
 _LARGEST_COUNT = 2**31 - 1
 _GENDERS = {"M": "male", "F": "female", "O": "other"}
 
@@ -107,6 +108,23 @@ def datetime_of(parts: Parts, options: Options) -> Outcome:
         note = Note(f"{error} in {time.path}: only the day is kept", Severity.WARNING)
         return Outcome(value=whole, source=day.path, notes=(note,))
     return told(moment, source)
+
+
+def birth_date(parts: Parts, options: Options) -> Outcome:
+    """A DA as FHIR date, withheld when nobody scanned ``on`` that day can have been born then: 9999 and 1700 mean "unknown"."""
+    day, scan = parts.first("date"), parts.first("on")
+    if day is None:
+        return ABSENT
+    born = values.date(one_value(day))
+    try:
+        scanned = values.date(one_value(scan)) if scan is not None else ""
+    except Invalid:  # the day of the study has an issue of its own
+        scanned = ""
+    if scanned and born > scanned:
+        raise Invalid("lies after the study")
+    if scanned and int(scanned[:4]) - int(born[:4]) > _LONGEST_LIFE_YEARS:
+        raise Invalid(f"lies more than {_LONGEST_LIFE_YEARS} years before the study")
+    return Outcome(value=born, source=day.path)
 
 
 def told(moment: Moment, source: str) -> Outcome:
@@ -225,6 +243,7 @@ GENERAL: tuple[Converter, ...] = (
     ),
     Converter(name="datetime", convert=datetime),
     Converter(name="datetime_of", convert=datetime_of, parts={"date": Part(), "time": Part(required=False)}),
+    Converter(name="birth_date", convert=birth_date, parts={"date": Part(), "on": Part(required=False)}),
     Converter(name="quantity", convert=quantity, takes_unit=True, result="quantity"),
     Converter(name="quantity_unless_zero", convert=quantity_unless_zero, takes_unit=True, result="quantity"),
     Converter(name="concept", convert=concept, takes_codes=None, result="concept"),
