@@ -168,7 +168,7 @@ def _get(url: str, parameters: dict[str, str]) -> Any:
 def _print(facts: Sequence[JsonObject], place: _Place, console: Console) -> None:
     table = Table(title="What a researcher finds", title_justify="left")
     for name in ("Patient", "Study", "Series", "Objects", "Tracer", "Activity", "Injected"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for fact in facts:
         if fact["study"]:
             table.add_row(*_row(fact))
@@ -189,12 +189,14 @@ def _row(fact: JsonObject) -> list[str]:
     dose = administration.get("dosage", {}).get("dose", {})
     return [
         shown,
-        f"{study.get('description', '')}\n{study.get('started', '')[:16]}",
+        f"{study.get('description', '')}\n{study.get('started', '')[:10]}",
         "+".join(coding["code"] for coding in study.get("modality", [])),
         str(study.get("numberOfInstances", "")),
         _tracer(administration, fact.get("medications", {})),
         f"{dose['value']} {dose['unit']}" if dose else "-",
-        str(administration.get("effectiveDateTime") or administration.get("effectivePeriod", {}).get("start", "-")),
+        str(administration.get("effectiveDateTime") or administration.get("effectivePeriod", {}).get("start", "-")).replace(
+            "T", "\n"
+        ),
     ]
 
 
