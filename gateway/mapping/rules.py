@@ -16,7 +16,7 @@ from gateway.errors import Quarantined
 from gateway.mapping.codes import Codes
 from gateway.mapping.conversion import Converter, Options
 from gateway.mapping.template import ResourceTemplate
-from gateway.model import Json, JsonObject
+from gateway.model import JsonObject
 
 LEVELS = ("patient", "study", "series", "device", "instance", "administration")
 #: The level that ``for_each`` repeats, once per item of a sequence.
@@ -178,10 +178,3 @@ class Mappings:
             if all(condition.fits(raw[condition.tag]) for condition in mapping.conditions):
                 return mapping
         raise Quarantined("No mapping fits this kind of object.")
-
-
-def value_at(tree: Json, keys: tuple[str, ...]) -> Json:
-    """The value at nested keys, or ``None``."""
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree

@@ -117,7 +117,3 @@ def as_instant(microseconds: int) -> str:
 def from_datetime(moment: dt.datetime) -> int:
     """Microseconds since the epoch, cut to whole milliseconds: what is stored is what is shown."""
     return (moment - _EPOCH) // _MICROSECOND // 1000 * 1000
-
-
-def to_datetime(microseconds: int) -> dt.datetime:
-    return _EPOCH + microseconds * _MICROSECOND

@@ -11,6 +11,7 @@ from gateway.errors import Quarantined, Rejected
 from gateway.gather.study import Member, gather_study
 from gateway.model import Issue, JsonObject, Record, Severity, SharedFields
 from gateway.understanding import Understanding
+from gateway.workbench.folders import files_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +61,6 @@ def convert(
     kept, places = [record for _, record in records.values()], [path for path, _ in records.values()]
     bundles = tuple(_bundles(kept, places, understanding, recorded, problems))
     return Conversion(bundles=bundles, problems=tuple(problems), files=count)
-
-
-def files_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files named, and those below the folders named, in a fixed order; hidden ones and DICOMDIR are passed over."""
-    for path in paths:
-        if path.is_dir():
-            found = sorted(item for item in path.rglob("*") if item.is_file())
-            yield from (item for item in found if item.name != "DICOMDIR" and not item.name.startswith("."))
-        else:
-            yield path
 
 
 def _read(path: Path, understanding: Understanding, problems: list[Problem]) -> Record | None:

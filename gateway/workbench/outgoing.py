@@ -6,13 +6,15 @@ file meta (PS3.10 section 7.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import MediaStorageDirectoryStorage
 from pynetdicom.dsutils import split_dataset
+
+from gateway.workbench.folders import files_in
 
 #: Context IDs are the odd numbers 1 to 255 (PS3.8 9.3.2.2), so one association can negotiate 128.
 MAX_CONTEXTS = 128
@@ -46,21 +48,13 @@ def find_files(paths: Iterable[Path]) -> tuple[list[DicomFile], list[Skipped]]:
     """All DICOM files among ``paths``, folders included, each once, in a stable order."""
     files: list[DicomFile] = []
     skipped: list[Skipped] = []
-    for path in dict.fromkeys(_walk(paths)):
+    for path in files_in(paths):
         found = inspect(path)
         if isinstance(found, DicomFile):
             files.append(found)
         else:
             skipped.append(found)
     return files, skipped
-
-
-def _walk(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from (inner for inner in sorted(path.rglob("*")) if inner.is_file())
-        else:
-            yield path
 
 
 def inspect(path: Path) -> DicomFile | Skipped:
