@@ -69,6 +69,7 @@ class Receive:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spool:
     acknowledge_after: Literal["file", "row"] = "file"
+    journal_megabytes: int = 96
     reserve_megabytes: int = 64
 
 

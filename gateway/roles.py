@@ -19,6 +19,7 @@ from gateway.publish.embedded import EmbeddedTarget
 from gateway.receive.loop import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
+from gateway.spool.journal import Journal
 from gateway.spool.ledger import Ledger
 from gateway.spool.recovery import recover
 from gateway.spool.timers import QuietPolicy
@@ -71,9 +72,10 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
     configure(level=settings.log.level, style=settings.log.format, role="receive")
     section = settings.receive
     files, ledger = open_files(settings), open_ledger(settings)
-    found = recover(files, ledger.intake, today=dt.datetime.now(dt.UTC).date().isoformat())
-    if found.adopted or found.cleared:
-        log.warning("recovered", stage="receive", adopted=found.adopted, cleared=found.cleared)
+    journal = Journal(files, capacity_bytes=settings.spool.journal_megabytes * _MEGABYTE)
+    found = recover(files, ledger.intake, journal, today=dt.datetime.now(dt.UTC).date().isoformat())
+    if found.adopted or found.cleared or found.replayed:
+        log.warning("recovered", stage="receive", adopted=found.adopted, cleared=found.cleared, replayed=found.replayed)
     _tune_collector()
     run_receiver(
         [listener],
@@ -94,6 +96,7 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
         files,
         ledger.intake,
         lifeline_fd=life_line,
+        journal=journal if settings.spool.acknowledge_after == "file" else None,
     )
 
 

@@ -25,7 +25,7 @@ ALLOWED_KEYS = frozenset(
         "action", "adopted", "associations", "attempt", "bytes", "called_ae", "calling_ae", "cleared", "code",
         "count", "day", "digest", "door", "error", "error_id", "event", "exc_info", "exception", "field", "host",
         "instances", "issues", "item", "kind", "level", "logger", "mapping", "method", "missing", "mode", "option",
-        "path", "peer", "pid", "port", "problem", "reason", "restarts", "result", "role", "route", "seconds",
+        "path", "peer", "pid", "port", "problem", "reason", "replayed", "restarts", "result", "role", "route", "seconds",
         "series", "signal", "size_bytes", "stack_info", "stage", "state", "status", "subject", "target", "timestamp",
         "url", "version",
     }

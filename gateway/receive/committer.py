@@ -15,7 +15,7 @@ from gateway.model import Received
 from gateway.receive import status
 from gateway.receive.containment import INTERNAL_FAULT, Refusal, contained
 from gateway.receive.door import Door, Prepared
-from gateway.spool.incoming import commit_together as together
+from gateway.spool.placing import commit_together as together
 
 Outcome = Received | Refusal
 

@@ -27,10 +27,12 @@ from gateway.receive.association import Job, OnEvent, State
 from gateway.receive.committer import Committer
 from gateway.receive.connection import Connection
 from gateway.receive.containment import Refusal, commit, finish, prepare
-from gateway.receive.door import Door
+from gateway.receive.door import Door, Prepared
 from gateway.receive.rows import Rows, RowWriter
 from gateway.receive.settings import ReceiveSettings
+from gateway.receive.settler import Settler
 from gateway.spool.files import SpoolFiles
+from gateway.spool.journal import Journal
 
 _log = structlog.get_logger()
 
@@ -55,6 +57,7 @@ def run(
     rows: Rows,
     *,
     lifeline_fd: int | None,
+    journal: Journal | None = None,
     on_event: OnEvent = ignore_event,
 ) -> None:
     """Serve the bound, listening sockets until SIGTERM, or until ``lifeline_fd`` reads its end (the supervisor is gone).
@@ -62,7 +65,7 @@ def run(
     Then no new connection is taken, objects half received are finished and answered (``drain_timeout_secs``), rows are
     written, and this returns. The sockets stay the caller's. Raises what ended the writing of rows, should it end.
     """
-    with contextlib.closing(Receiver(settings, files, rows, on_event)) as receiver, _stopped_by_signal(receiver):
+    with contextlib.closing(Receiver(settings, files, rows, journal, on_event)) as receiver, _stopped_by_signal(receiver):
         receiver.serve(listeners, lifeline_fd)
 
 
@@ -84,7 +87,9 @@ def _stopped_by_signal(receiver: Receiver) -> Iterator[None]:
 class Receiver:
     """The loop's state. Also what associations see of it (:class:`~gateway.receive.association.Host`)."""
 
-    def __init__(self, settings: ReceiveSettings, files: SpoolFiles, rows: Rows, on_event: OnEvent) -> None:
+    def __init__(
+        self, settings: ReceiveSettings, files: SpoolFiles, rows: Rows, journal: Journal | None, on_event: OnEvent
+    ) -> None:
         self.settings = settings
         self.door = Door(files, max_object_bytes=settings.max_object_bytes)
         self.on_event = on_event
@@ -98,12 +103,16 @@ class Receiver:
         self._pool = ThreadPoolExecutor(max_workers=_FINISHERS, thread_name_prefix="finish")
         self._committer = Committer(self.door, self._from_thread)
         self._writer = RowWriter(rows, files, self._wake)
+        self._gathered: list[tuple[Connection, Prepared]] = []  # judged in this turn, to become durable at its end
+        self._settler = Settler(files, journal, self._writer.submit, self._wake) if journal else None
 
     def open_associations(self) -> int:
         return self._open
 
     def refusal(self) -> str | None:
-        return _ROW_UNWRITABLE if self._writer.is_blocked else None
+        if self._writer.is_blocked:
+            return _ROW_UNWRITABLE
+        return self._settler.refusal if self._settler else None
 
     def stop(self) -> None:
         """Begin to drain. May be called from a signal handler or another thread."""
@@ -132,6 +141,8 @@ class Receiver:
             self._close(connection, "the receiver stops")
         self._pool.shutdown(wait=True)
         self._committer.stop()
+        if self._settler is not None and (left := self._settler.stop()):
+            _log.warning("files_left_to_replay", action="files_left_to_replay", count=left)
         self.door.files.close()
         while self._calls:
             self._calls.popleft()()  # what became durable meanwhile still gets its row
@@ -154,7 +165,7 @@ class Receiver:
             if now >= next_tick:
                 next_tick = now + tick_secs
                 self._end_overdue(now)
-                self._writer.raise_failure()
+                self._raise_failure()
 
     def _drain(self) -> None:
         while self._connections and self._stop_at is not None and time.monotonic() < self._stop_at:
@@ -168,8 +179,10 @@ class Receiver:
     def _turn(self, timeout_secs: float | None) -> None:
         for key, mask in self._selector.select(timeout_secs):
             key.data(mask)
+        self._commit_gathered()
         while self._calls:
             self._calls.popleft()()
+            self._commit_gathered()
 
     # What happens on the sockets
 
@@ -206,8 +219,6 @@ class Receiver:
             if job is None:
                 break
             if not self._finish(connection, job):
-                connection.is_paused = True
-                self._unwatch(connection)
                 return
         self._settle(connection)
 
@@ -217,7 +228,7 @@ class Receiver:
         if not connection.flush():
             self._close(connection, association.ended_by)
             return
-        if association.state is State.OPEN and self._open == 1:
+        if association.state is State.OPEN and self._open == 1 and self._settler is None:
             self.door.files.make_ready()
         if association.state is State.ENDING and not association.out:
             self._end(connection)
@@ -265,15 +276,41 @@ class Receiver:
         prepared = prepare(self.door, job)
         if isinstance(prepared, Refusal):
             return self._finished(connection, prepared)
+        if self._settler is None:
+            return self._commit(connection, prepared)
+        connection.is_paused = True
+        self._gathered.append((connection, prepared))
+        return False
+
+    def _commit_gathered(self) -> None:
+        """Make what all peers finished in this turn durable with one sync, and answer."""
+        while self._gathered:
+            group, self._gathered = self._gathered, []
+            taken = self._settler is not None and self._settler.take([prepared for _, prepared in group])
+            for connection, prepared in group:
+                if taken:
+                    prepared.incoming.discard()
+                    self._accept_object(connection, prepared.received)
+                if taken or self._commit(connection, prepared):
+                    self._resume(connection)
+
+    def _commit(self, connection: Connection, prepared: Prepared) -> bool:
+        """Give the object its file at once; True when the answer is out already."""
         if self._open == 1:
             return self._finished(connection, commit(self.door, prepared))
+        self._pause(connection)
         self._committer.submit(prepared, lambda outcome: self._resume_with(connection, outcome))
         return False
 
     def _hand_over(self, connection: Connection, work: Callable[[], Received | Refusal]) -> bool:
+        self._pause(connection)
         future = self._pool.submit(work)
         future.add_done_callback(lambda done: self._from_thread(lambda: self._resume_finished(connection, done)))
         return False
+
+    def _pause(self, connection: Connection) -> None:
+        connection.is_paused = True
+        self._unwatch(connection)
 
     def _resume_finished(self, connection: Connection, done: Future[Received | Refusal]) -> None:
         self._resume_with(connection, done.result())
@@ -287,15 +324,23 @@ class Receiver:
         if isinstance(outcome, Refusal):
             self._answer(connection, outcome.code, outcome.reason)
             return True
-        self.on_event("object_received", status=outcome.status, size_bytes=outcome.instance.size_bytes)
         if self.settings.acknowledge_after == "file":
-            self._answer(connection, outcome.status, outcome.reason or "")
+            self._accept_object(connection, outcome)
             self._writer.submit(outcome)
             return True
+        self._pause(connection)
+        self._count_object(outcome)
         self._writer.submit(
             outcome, lambda written: self._from_thread(lambda: self._resume_written(connection, outcome, written))
         )
         return False
+
+    def _accept_object(self, connection: Connection, received: Received) -> None:
+        self._count_object(received)
+        self._answer(connection, received.status, received.reason or "")
+
+    def _count_object(self, received: Received) -> None:
+        self.on_event("object_received", status=received.status, size_bytes=received.instance.size_bytes)
 
     def _resume_written(self, connection: Connection, received: Received, written: bool) -> None:
         if written:
@@ -342,7 +387,12 @@ class Receiver:
     def _on_wake(self, _mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_in, 4096)
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
         self._writer.raise_failure()
+        if self._settler is not None:
+            self._settler.raise_failure()
 
     def _on_lifeline(self, lifeline_fd: int) -> None:
         if not os.read(lifeline_fd, 4096):

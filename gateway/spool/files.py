@@ -27,7 +27,8 @@ from gateway.dicom.file_meta import FileMetaInputs
 from gateway.errors import Retryable
 from gateway.model import Instance
 from gateway.spool.durable import GroupSync, make_directory, unwritable
-from gateway.spool.incoming import Incoming, QuarantineNote
+from gateway.spool.incoming import Incoming
+from gateway.spool.placing import QuarantineNote
 
 INCOMING, QUARANTINE = "incoming", "quarantine"
 
@@ -52,7 +53,8 @@ class SpoolFiles:
     ) -> None:
         self.directory = directory
         self.now = now
-        self._incoming = str(directory / INCOMING) + os.sep
+        self._root = str(directory) + os.sep
+        self._incoming = f"{self._root}{INCOMING}{os.sep}"
         self._reserve_bytes = reserve_bytes
         self._space_known_until = 0.0
         self._lock = threading.Lock()
@@ -66,22 +68,34 @@ class SpoolFiles:
         self.check_space()
         return Incoming(self, meta)
 
-    def check_space(self) -> None:
-        """Refuse early, before a disk is so full that even the ledger cannot write. Raises :class:`Retryable`."""
+    def check_space(self, *, beside_bytes: int = 0) -> None:
+        """Refuse early, before a disk is so full that even the ledger cannot write. Raises :class:`Retryable`.
+
+        ``beside_bytes`` must be free beside the reserve.
+        """
         now = time.monotonic()
-        if now < self._space_known_until:
+        if now < self._space_known_until and not beside_bytes:
             return
         try:
             disk = os.statvfs(self.directory)
         except OSError as error:
             raise unwritable(error) from error
-        if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
+        if disk.f_bavail * disk.f_frsize < self._reserve_bytes + beside_bytes:
             raise Retryable("The spool's disk is nearly full.")
         self._space_known_until = now + _SPACE_KNOWN_SECS
 
     def path(self, instance: Instance, *, quarantined: bool = False) -> Path:
         """Where the instance's file stands."""
         return self.locate(instance.day, instance.digest, quarantined=quarantined)
+
+    def name(self, instance: Instance, *, quarantined: bool) -> str:
+        """The same below the spool directory; without the cost of a path object, which counts for each object received."""
+        name = f"{instance.day}{os.sep}{instance.digest}.dcm"
+        return f"{QUARANTINE}{os.sep}{name}" if quarantined else name
+
+    def at(self, name: str) -> str:
+        """The full path of a name below the spool directory."""
+        return self._root + name
 
     def locate(self, day: str, digest: str, *, quarantined: bool = False) -> Path:
         return self.partition(day, quarantined=quarantined) / f"{digest}.dcm"

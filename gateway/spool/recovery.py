@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.spool.files import SpoolFiles
 from gateway.spool.intake import Intake
+from gateway.spool.journal import Journal
 from gateway.spool.sweep import Found, adopt, clear_incoming, sweep
 
 _GROUP = 200
@@ -17,14 +18,17 @@ class Recovered:
 
     adopted: int  #: durable files that had no row
     cleared: int  #: half-received files that nobody was told of
+    replayed: int  #: objects of the journal that may have had no file
 
 
-def recover(files: SpoolFiles, intake: Intake, *, today: str) -> Recovered:
-    """Adopt every durable file without a row; close the days that are over, so that the next sweep passes them by.
+def recover(files: SpoolFiles, intake: Intake, journal: Journal, *, today: str) -> Recovered:
+    """Give what stands in the journal its files and every durable file its row; close the days that are over.
 
-    Needs that no receiver of this machine is running. Raises :class:`~gateway.errors.Retryable` when the ledger cannot be written.
+    A closed day is passed over by the next sweep. Needs that no receiver of this machine is running.
+    Raises :class:`~gateway.errors.Retryable` when the disk or the ledger cannot be written.
     """
     cleared = clear_incoming(files, older_than_secs=0)
+    replayed = journal.replay()
     by_digest: dict[str, Found] = {}
     days: set[str] = set()
     for found in sweep(files, closed_days=intake.closed_days()):
@@ -37,4 +41,4 @@ def recover(files: SpoolFiles, intake: Intake, *, today: str) -> Recovered:
     for day in sorted(days):
         if day < today:
             intake.close_day(day)
-    return Recovered(adopted=len(orphans), cleared=cleared)
+    return Recovered(adopted=len(orphans), cleared=cleared, replayed=replayed)

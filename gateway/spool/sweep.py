@@ -21,7 +21,8 @@ from gateway.errors import Quarantined
 from gateway.model import Arrival, Door, Instance, Received
 from gateway.spool.durable import sync_directory
 from gateway.spool.files import INCOMING, SpoolFiles
-from gateway.spool.incoming import QuarantineNote, instance_of
+from gateway.spool.incoming import instance_of
+from gateway.spool.placing import QuarantineNote
 
 _TRANSFER_SYNTAX_UID = 0x00020010
 _SUCCESS, _CANNOT_UNDERSTAND = 0x0000, 0xC000

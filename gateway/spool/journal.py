@@ -1,0 +1,326 @@
+"""A write-ahead journal: small objects become durable in groups, with one data sync; their files follow in the background.
+
+A file of its own costs a name, an inode and a commit of the file system before anybody may be answered. The journal's segments are
+written full of zeros beforehand and overwritten, so that ``fdatasync`` has nothing to take to disk but the bytes themselves. What
+stands here may be acknowledged. After a crash :meth:`Journal.replay` gives it its files, and only then is the sweep run.
+
+A segment is a chain of records that ends where one does not prove true: a checksummed head, then the complete Part 10 file,
+named by its own digest, padded to whole pages. A record is appended only after those before it are on disk, so nothing
+acknowledged stands behind a torn one. Each filling has a generation of its own: what an older filling left behind is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.spool.durable import make_directory, sync_directory, unwritable
+from gateway.spool.placing import Placing, QuarantineNote, commit_together
+
+if TYPE_CHECKING:
+    from gateway.spool.files import SpoolFiles
+    from gateway.spool.incoming import Incoming
+
+_log = structlog.get_logger()
+
+JOURNAL = "journal"
+SEGMENT_BYTES = 16 << 20
+_PAGE_BYTES = 4096
+_ZERO_PAGE = bytes(_PAGE_BYTES)
+#: Magic, generation, checksum of what follows it in the head and of the particulars, their length, the Part 10 header's and the data set's.
+_HEAD = Struct("<8s16sIIIQ")
+_CHECKED_FROM = 28
+_MAGIC = b"ISOBJRN1"
+_REPLAY_GROUP = 64
+
+
+@dataclass(slots=True)
+class _Segment:
+    descriptor: int
+    size_bytes: int
+    generation: bytes = b""
+    end: int = 0
+    pending: int = 0  #: records whose files do not stand yet
+
+
+class JournalRecord(Placing):
+    """An object that is durable in the journal and waits for its file."""
+
+    __slots__ = ("_header_bytes", "_length_bytes", "_start", "segment")
+
+    def __init__(self, files: SpoolFiles, segment: _Segment, start: int, header_bytes: int, data_bytes: int) -> None:
+        super().__init__(files)
+        self.segment = segment
+        self._start = start
+        self._header_bytes = header_bytes
+        self._length_bytes = header_bytes + data_bytes
+
+    def proves(self, transfer_syntax_uid: str, digest: str) -> bool:
+        """Whether the bytes are those that the digest was made of."""
+        found = hashlib.sha256(transfer_syntax_uid.encode("ascii", "replace"))
+        found.update(os.pread(self.segment.descriptor, self._length_bytes - self._header_bytes, self._start + self._header_bytes))
+        return found.hexdigest() == digest
+
+    def _fill(self) -> str:
+        self.discard()  # a former try may have left something
+        self._descriptor, self._temporary = self._files.open_temporary()
+        position, end = self._start, self._start + self._length_bytes
+        while position < end:
+            copied = os.sendfile(self._descriptor, self.segment.descriptor, position, end - position)
+            if not copied:
+                raise OSError(5, "a segment of the journal is shorter than it was")
+            position += copied
+        return self._temporary
+
+
+class Journal:
+    """The journal of one spool directory. One thread appends, another settles; one process at a time."""
+
+    def __init__(self, files: SpoolFiles, *, capacity_bytes: int, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._files = files
+        self._directory = files.directory / JOURNAL
+        self._segment_bytes = segment_bytes
+        self._wanted = max(2, -(-capacity_bytes // segment_bytes)) if capacity_bytes else 0
+        self._lock = threading.Lock()
+        self._free: list[_Segment] = []
+        self._current: _Segment | None = None
+        self._pending_bytes = 0
+        self._broken = False
+
+    @property
+    def is_crowded(self) -> bool:
+        """More than half of it waits for files."""
+        return self._pending_bytes * 2 > self._wanted * self._segment_bytes
+
+    def replay(self) -> int:
+        """Give every record that a former process left its file; returns how many.
+
+        Raises :class:`~gateway.errors.Retryable` when the disk cannot.
+        """
+        count = 0
+        for path in sorted(self._directory.glob("*.seg")):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            segment = _Segment(descriptor, os.fstat(descriptor).st_size)
+            try:
+                count += self._settle_left(segment)
+                _wipe(segment)
+            except OSError as error:
+                raise unwritable(error) from error
+            finally:
+                os.close(descriptor)
+        return count
+
+    def _settle_left(self, segment: _Segment) -> int:
+        left = list(self._records(segment))
+        for start in range(0, len(left), _REPLAY_GROUP):
+            group = left[start : start + _REPLAY_GROUP]
+            failure = next((failure for failure in commit_together(self._files, group) if failure is not None), None)
+            if failure is not None:
+                raise failure
+        return len(left)
+
+    def _records(self, segment: _Segment) -> Iterator[JournalRecord]:
+        position, generation = 0, b""
+        while (head := _read_head(segment, position)) is not None and head.generation == (generation or head.generation):
+            generation = head.generation
+            record = JournalRecord(self._files, segment, position + head.size_bytes, head.header_bytes, head.data_bytes)
+            if not record.proves(head.transfer_syntax_uid, Path(head.name).stem):
+                return
+            record.stand_at(head.name, head.note)
+            yield record
+            position = _padded(position + head.size_bytes + head.header_bytes + head.data_bytes)
+
+    def prepare(self) -> None:
+        """Make the segments, full of zeros. Without them nothing is taken and every object gets its file at once.
+
+        Raises :class:`OSError`, or :class:`~gateway.errors.Retryable` when the disk has no room for them.
+        """
+        if not self._wanted:
+            return
+        self._files.check_space(beside_bytes=2 * self._wanted * self._segment_bytes)
+        make_directory(self._directory)
+        for number in range(self._wanted):
+            segment = _make_segment(self._directory / f"{number:03d}.seg", self._segment_bytes)
+            with self._lock:
+                self._free.append(segment)
+        sync_directory(self._directory)
+
+    def append(self, group: Sequence[Incoming]) -> list[JournalRecord] | None:
+        """Make staged objects durable; None when the journal cannot take them just now, and nothing has happened."""
+        drafts = [self._draft(item) for item in group]
+        reserved = self._reserve(len(group), sum(draft.size_bytes for draft in drafts))
+        if reserved is None:
+            return None
+        segment, position = reserved
+        records: list[JournalRecord] = []
+        buffers: list[bytes | bytearray] = []
+        start = position
+        for item, draft in zip(group, drafts, strict=True):
+            head = _encode_head(segment.generation, draft.told, len(draft.header), len(draft.data))
+            record = JournalRecord(self._files, segment, start + len(head), len(draft.header), len(draft.data))
+            record.stand_at(item.name, item.note)
+            records.append(record)
+            buffers += [head, draft.header, draft.data, _ZERO_PAGE[: draft.padding_bytes]]
+            start += draft.size_bytes
+        try:
+            _write_all(segment.descriptor, buffers, position)
+            os.fdatasync(segment.descriptor)
+        except OSError as error:
+            # A failed sync is never tried again: the kernel may have dropped the pages. The objects go to files of their own.
+            self._broken = True
+            _log.error("journal_unwritable", action="journal_unwritable", reason=unwritable(error).reason)
+            return None
+        return records
+
+    def _draft(self, item: Incoming) -> _Draft:
+        told = _particulars(item.name, item.meta.transfer_syntax_uid, item.note)
+        return _Draft(told, *item.journal_pieces())
+
+    def _reserve(self, count: int, size_bytes: int) -> tuple[_Segment, int] | None:
+        with self._lock:
+            if self._broken:
+                return None
+            segment = self._current
+            if segment is None or segment.end + size_bytes > segment.size_bytes:
+                if not self._free or size_bytes > self._segment_bytes:
+                    return None
+                segment = self._current = self._free.pop()
+            if not segment.end:
+                segment.generation = secrets.token_bytes(16)
+            position, segment.end = segment.end, segment.end + size_bytes
+            segment.pending += count
+            self._pending_bytes += size_bytes
+            return segment, position
+
+    def settled(self, records: Sequence[JournalRecord]) -> None:
+        """These have their files now. A segment without pending records is used anew. Raises :class:`OSError`."""
+        for segment in {id(record.segment): record.segment for record in records}.values():
+            with self._lock:
+                segment.pending -= sum(record.segment is segment for record in records)
+                if segment.pending:
+                    continue
+                _wipe(segment)
+                self._pending_bytes -= segment.end
+                segment.end = 0
+                if segment is not self._current:
+                    self._free.append(segment)
+
+    def close(self) -> None:
+        """Let go of the segments; what is pending stays in them."""
+        with self._lock:
+            for segment in [*self._free, *([self._current] if self._current else [])]:
+                os.close(segment.descriptor)
+            self._free, self._current = [], None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    generation: bytes
+    size_bytes: int
+    header_bytes: int
+    data_bytes: int
+    name: str  #: where the file goes, below the spool directory
+    transfer_syntax_uid: str
+    note: QuarantineNote | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What will be a record: particulars, Part 10 header, data set."""
+
+    told: bytes
+    header: bytes
+    data: bytearray
+
+    @property
+    def size_bytes(self) -> int:
+        return _padded(self._bare_bytes)
+
+    @property
+    def padding_bytes(self) -> int:
+        return self.size_bytes - self._bare_bytes
+
+    @property
+    def _bare_bytes(self) -> int:
+        return _HEAD.size + len(self.told) + len(self.header) + len(self.data)
+
+
+def _particulars(name: str, transfer_syntax_uid: str, note: QuarantineNote | None) -> bytes:
+    """What a record must tell beside the file itself."""
+    return json.dumps([name, transfer_syntax_uid, (note.reason, note.sender, note.received_at) if note else None]).encode()
+
+
+def _encode_head(generation: bytes, told: bytes, header_bytes: int, data_bytes: int) -> bytes:
+    checked = _HEAD.pack(_MAGIC, generation, 0, len(told), header_bytes, data_bytes)[_CHECKED_FROM:] + told
+    return _HEAD.pack(_MAGIC, generation, zlib.crc32(checked, zlib.crc32(generation)), len(told), header_bytes, data_bytes) + told
+
+
+def _read_head(segment: _Segment, position: int) -> _Head | None:
+    """The head at ``position``, if a whole one stands there and its record fits."""
+    encoded = os.pread(segment.descriptor, _HEAD.size, position)
+    if len(encoded) < _HEAD.size:
+        return None
+    magic, generation, checksum, told_bytes, header_bytes, data_bytes = _HEAD.unpack(encoded)
+    if magic != _MAGIC or position + _HEAD.size + told_bytes + header_bytes + data_bytes > segment.size_bytes:
+        return None
+    told = os.pread(segment.descriptor, told_bytes, position + _HEAD.size)
+    if zlib.crc32(encoded[_CHECKED_FROM:] + told, zlib.crc32(generation)) != checksum:
+        return None
+    name, syntax, note = json.loads(told)
+    return _Head(
+        generation=generation,
+        size_bytes=_HEAD.size + told_bytes,
+        header_bytes=header_bytes,
+        data_bytes=data_bytes,
+        name=name,
+        transfer_syntax_uid=syntax,
+        note=QuarantineNote(reason=note[0], sender=note[1], received_at=note[2]) if note else None,
+    )
+
+
+def _padded(size_bytes: int) -> int:
+    return -(-size_bytes // _PAGE_BYTES) * _PAGE_BYTES
+
+
+def _make_segment(path: Path, size_bytes: int) -> _Segment:
+    """A segment whose blocks exist and are written: overwriting them changes nothing in the file system's own tables."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(descriptor).st_size != size_bytes:
+            os.ftruncate(descriptor, 0)
+            zeros = bytes(1 << 20)
+            for position in range(0, size_bytes, len(zeros)):
+                _write_all(descriptor, [zeros[: size_bytes - position]], position)
+            os.fsync(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return _Segment(descriptor, size_bytes)
+
+
+def _wipe(segment: _Segment) -> None:
+    """Forget the chain: its first head goes."""
+    if segment.size_bytes:
+        _write_all(segment.descriptor, [_ZERO_PAGE], 0)
+        os.fdatasync(segment.descriptor)
+
+
+def _write_all(descriptor: int, buffers: Sequence[bytes | bytearray], position: int) -> None:
+    size = sum(map(len, buffers))
+    written = os.pwritev(descriptor, buffers, position)
+    if written < size:  # rare: a signal
+        rest = memoryview(b"".join(buffers))[written:]
+        while rest:
+            count = os.pwrite(descriptor, rest, position + size - len(rest))
+            rest = rest[count:]
