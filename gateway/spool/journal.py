@@ -38,9 +38,9 @@ JOURNAL = "journal"
 SEGMENT_BYTES = 16 << 20
 _PAGE_BYTES = 4096
 _ZERO_PAGE = bytes(_PAGE_BYTES)
-#: Magic, generation, checksum of what follows it in the head and of the particulars, their length, the Part 10 header's and the data set's.
+#: Magic, generation, checksum of all but the data set, lengths of the particulars, the Part 10 header and the data set.
 _HEAD = Struct("<8s16sIIIQ")
-_CHECKED_FROM = 28
+_CHECKSUM_AT, _CHECKED_FROM = 24, 28
 _MAGIC = b"ISOBJRN1"
 _REPLAY_GROUP = 64
 
@@ -87,16 +87,21 @@ class JournalRecord(Placing):
 class Journal:
     """The journal of one spool directory. One thread appends, another settles; one process at a time."""
 
-    def __init__(self, files: SpoolFiles, *, capacity_bytes: int, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(self, files: SpoolFiles, *, capacity_bytes: int, segment_bytes: int | None = None) -> None:
         self._files = files
         self._directory = files.directory / JOURNAL
-        self._segment_bytes = segment_bytes
-        self._wanted = max(2, -(-capacity_bytes // segment_bytes)) if capacity_bytes else 0
+        self._segment_bytes = segment_bytes or min(SEGMENT_BYTES, _padded(capacity_bytes // 2))
+        self._wanted = capacity_bytes // self._segment_bytes if capacity_bytes else 0
         self._lock = threading.Lock()
         self._free: list[_Segment] = []
         self._current: _Segment | None = None
         self._pending_bytes = 0
         self._broken = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Objects can be taken now."""
+        return not self._broken and (self._current is not None or bool(self._free))
 
     @property
     def is_crowded(self) -> bool:
@@ -167,7 +172,7 @@ class Journal:
         buffers: list[bytes | bytearray] = []
         start = position
         for item, draft in zip(group, drafts, strict=True):
-            head = _encode_head(segment.generation, draft.told, len(draft.header), len(draft.data))
+            head = _encode_head(segment.generation, draft.told, draft.header, len(draft.data))
             record = JournalRecord(self._files, segment, start + len(head), len(draft.header), len(draft.data))
             record.stand_at(item.name, item.note)
             records.append(record)
@@ -261,9 +266,15 @@ def _particulars(name: str, transfer_syntax_uid: str, note: QuarantineNote | Non
     return json.dumps([name, transfer_syntax_uid, (note.reason, note.sender, note.received_at) if note else None]).encode()
 
 
-def _encode_head(generation: bytes, told: bytes, header_bytes: int, data_bytes: int) -> bytes:
-    checked = _HEAD.pack(_MAGIC, generation, 0, len(told), header_bytes, data_bytes)[_CHECKED_FROM:] + told
-    return _HEAD.pack(_MAGIC, generation, zlib.crc32(checked, zlib.crc32(generation)), len(told), header_bytes, data_bytes) + told
+def _encode_head(generation: bytes, told: bytes, header: bytes, data_bytes: int) -> bytes:
+    fields = (_MAGIC, generation, 0, len(told), len(header), data_bytes)
+    checksum = _checksum(_HEAD.pack(*fields), told + header)
+    return _HEAD.pack(_MAGIC, generation, checksum, *fields[3:]) + told
+
+
+def _checksum(head: bytes, rest: bytes) -> int:
+    """Over all that is not the data set, which its own digest proves."""
+    return zlib.crc32(rest, zlib.crc32(head[_CHECKED_FROM:], zlib.crc32(head[:_CHECKSUM_AT])))
 
 
 def _read_head(segment: _Segment, position: int) -> _Head | None:
@@ -274,10 +285,10 @@ def _read_head(segment: _Segment, position: int) -> _Head | None:
     magic, generation, checksum, told_bytes, header_bytes, data_bytes = _HEAD.unpack(encoded)
     if magic != _MAGIC or position + _HEAD.size + told_bytes + header_bytes + data_bytes > segment.size_bytes:
         return None
-    told = os.pread(segment.descriptor, told_bytes, position + _HEAD.size)
-    if zlib.crc32(encoded[_CHECKED_FROM:] + told, zlib.crc32(generation)) != checksum:
+    rest = os.pread(segment.descriptor, told_bytes + header_bytes, position + _HEAD.size)
+    if _checksum(encoded, rest) != checksum:
         return None
-    name, syntax, note = json.loads(told)
+    name, syntax, note = json.loads(rest[:told_bytes])
     return _Head(
         generation=generation,
         size_bytes=_HEAD.size + told_bytes,

@@ -53,8 +53,8 @@ def _isobridge_idle(directory: Path) -> AbstractContextManager[AEAddress]:
 
 @contextmanager
 def _daemon(directory: Path, settings: dict[str, dict[str, int]]) -> Iterator[AEAddress]:
-    quiet = {"gather": {"quiet_secs": 60, "quiet_cap_secs": 3600}}
-    with Installation(directory / "isobridge", settings=quiet | settings) as installation:
+    shipped = {"gather": {"quiet_secs": 60, "quiet_cap_secs": 3600}, "spool": {"journal_megabytes": 96}}
+    with Installation(directory / "isobridge", settings=shipped | settings) as installation:
         address = installation.address
         assert address is not None
         yield AEAddress(ae_title=address.ae_title, host=address.host, port=address.port)
@@ -91,10 +91,10 @@ def _pynetdicom(directory: Path) -> Iterator[AEAddress]:
         yield AEAddress(ae_title="PEER", host="127.0.0.1", port=int(process.stdout.readline()))
 
 
-ISOBRIDGE = Receiver("Isobridge, whole daemon", "file + directory fsync", None, _isobridge)
+ISOBRIDGE = Receiver("Isobridge, whole daemon", "journal (or file + directory) sync", None, _isobridge)
 RECEIVERS = (
     ISOBRIDGE,
-    Receiver("Isobridge, worker idle", "file + directory fsync", None, _isobridge_idle),
+    Receiver("Isobridge, worker idle", "the same", None, _isobridge_idle),
     Receiver("Orthanc (Debian), SQLite index", "file fsync, index not", "Orthanc", _orthanc),
     Receiver("DCMTK storescp", "nothing", "storescp", _storescp),
     Receiver("pynetdicom, handler + fsync", "file fsync", None, _pynetdicom),

@@ -53,6 +53,7 @@ class Installation:
             "receive": {"bind": "127.0.0.1:0"},
             "web": {"bind": "127.0.0.1:0"},
             "gather": {"quiet_secs": 1, "quiet_cap_secs": 5},
+            "spool": {"journal_megabytes": 8},
             "mappings": {"directory": str(REPOSITORY / "mappings")},
         }
         if key_file is not None:

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from gateway.receive import services
 from gateway.receive.loop import run
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
+from gateway.spool.journal import Journal
 
 WAIT_SECS = 20.0
 
@@ -76,9 +78,12 @@ class Receiving:
 
 
 @contextmanager
-def receiving(directory: Path, *, reserve_bytes: int = 0, rows: MemoryRows | None = None, **settings: Any) -> Iterator[Receiving]:
-    """Run the receiver in a thread until the block ends; its end must be clean."""
+def receiving(
+    directory: Path, *, reserve_bytes: int = 0, rows: MemoryRows | None = None, journal_bytes: int = 0, **settings: Any
+) -> Iterator[Receiving]:
+    """Run the receiver in a thread until the block ends; its end must be clean. With a journal it is ready when the block begins."""
     files = SpoolFiles(directory, reserve_bytes=reserve_bytes)
+    journal = Journal(files, capacity_bytes=journal_bytes, segment_bytes=journal_bytes // 4) if journal_bytes else None
     rows = rows or MemoryRows()
     events: list[tuple[str, dict[str, Any]]] = []
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -96,6 +101,7 @@ def receiving(directory: Path, *, reserve_bytes: int = 0, rows: MemoryRows | Non
                 files,
                 rows,
                 lifeline_fd=lifeline_in,
+                journal=journal,
                 on_event=on_event,
             )
         except BaseException as error:
@@ -112,6 +118,9 @@ def receiving(directory: Path, *, reserve_bytes: int = 0, rows: MemoryRows | Non
             thread.join(WAIT_SECS)
 
     thread.start()
+    deadline = time.monotonic() + WAIT_SECS
+    while journal is not None and not journal.is_ready and time.monotonic() < deadline:
+        thread.join(0.005)
     try:
         yield Receiving(port=listener.getsockname()[1], files=files, rows=rows, events=events, stop=stop)
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.spool.files import SpoolFiles
+from gateway.spool.journal import Journal
 from gateway.spool.sweep import adopt, clear_incoming, sweep
 from tests import builders
 from tests.integration.receiving import PET, RawPeer, data_set_of, digest_of
@@ -24,13 +25,16 @@ from pathlib import Path
 from gateway.receive.loop import run
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
+from gateway.spool.journal import Journal
 
 class Sink:
     def record_arrivals(self, batch):
         return []
 
 listener = socket.socket(fileno=int(sys.argv[1]))
-run([listener], ReceiveSettings(), SpoolFiles(Path(sys.argv[2]), reserve_bytes=0), Sink(), lifeline_fd=0)
+files = SpoolFiles(Path(sys.argv[2]), reserve_bytes=0)
+journal = Journal(files, capacity_bytes=int(sys.argv[3]), segment_bytes=1 << 20)
+run([listener], ReceiveSettings(), files, Sink(), lifeline_fd=0, journal=journal)
 """
 
 
@@ -49,13 +53,14 @@ def _send_until_it_dies(port: int, first: int, acknowledged: set[str]) -> None:
         return
 
 
+@pytest.mark.parametrize("journal_bytes", [0, 4 << 20])
 @pytest.mark.parametrize("peers", [1, 3])
-def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, peers: int) -> None:
+def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, peers: int, journal_bytes: int) -> None:
     acknowledged: set[str] = set()
     enough = random.Random(peers).randint(15, 40)
     with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
         port = listener.getsockname()[1]
-        command = [sys.executable, "-c", _RECEIVER, str(listener.fileno()), str(tmp_path)]
+        command = [sys.executable, "-c", _RECEIVER, str(listener.fileno()), str(tmp_path), str(journal_bytes)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
         listener.close()
         senders = [threading.Thread(target=_send_until_it_dies, args=(port, 10 + n, acknowledged)) for n in range(peers)]
@@ -69,6 +74,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, peers: int) 
             sender.join(30)
     files = SpoolFiles(tmp_path, reserve_bytes=0)
     clear_incoming(files, older_than_secs=-1)
+    Journal(files, capacity_bytes=0).replay()
     adopted = {received.instance.digest: received for received in (adopt(files, found) for found in sweep(files))}
     assert len(acknowledged) >= enough
     assert acknowledged <= set(adopted)
@@ -78,7 +84,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, peers: int) 
 
 def test_sigterm_ends_the_receiver_cleanly(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = [sys.executable, "-c", _RECEIVER, str(listener.fileno()), str(tmp_path)]
+        command = [sys.executable, "-c", _RECEIVER, str(listener.fileno()), str(tmp_path), "0"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
         with socket.create_connection(listener.getsockname(), timeout=20) as sock:
             RawPeer(sock).associate()
@@ -89,7 +95,7 @@ def test_sigterm_ends_the_receiver_cleanly(tmp_path: Path) -> None:
 
 def test_the_receiver_ends_when_its_supervisor_does(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = [sys.executable, "-c", _RECEIVER, str(listener.fileno()), str(tmp_path)]
+        command = [sys.executable, "-c", _RECEIVER, str(listener.fileno()), str(tmp_path), "0"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
         with socket.create_connection(listener.getsockname(), timeout=20) as sock:
             RawPeer(sock).associate()
