@@ -3,6 +3,7 @@
 Layout under the spool directory::
 
     incoming/<random>.part              being received; worthless after a crash
+    journal/<number>.seg                small objects on their way to a file of their own; see :mod:`gateway.spool.journal`
     2026-03-01/<digest>.dcm             durable instances, by the UTC day on which they were sealed
     quarantine/2026-03-01/<digest>.dcm  kept for a human, with <digest>.json telling the reason
 

@@ -72,6 +72,13 @@ class JournalRecord(Placing):
         found.update(os.pread(self.segment.descriptor, self._length_bytes - self._header_bytes, self._start + self._header_bytes))
         return found.hexdigest() == digest
 
+    def _confirm(self) -> bool:
+        """Compare every byte: after a power cut a file may stand under our name, of the right size, whose content never reached the disk."""
+        if not super()._confirm():
+            return False
+        ours = os.pread(self.segment.descriptor, self._length_bytes, self._start)
+        return Path(self._final).read_bytes() == ours
+
     def _fill(self) -> str:
         self.discard()  # a former try may have left something
         self._descriptor, self._temporary = self._files.open_temporary()

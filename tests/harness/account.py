@@ -63,10 +63,17 @@ def settle(data: Path, *, timeout_secs: float = 120.0) -> list[str]:
     """Wait until the ledger has nothing left to do; returns what is still open when the time is up."""
     deadline = time.monotonic() + timeout_secs
     while True:
-        unfinished = unknown_files(data) + open_work(data / "ledger.db")
+        unfinished = journalled(data) + unknown_files(data) + open_work(data / "ledger.db")
         if not unfinished or time.monotonic() > deadline:
             return unfinished
         time.sleep(0.1)
+
+
+def journalled(data: Path) -> list[str]:
+    """Segments of the journal that hold acknowledged objects whose files are still to come."""
+    segments = (data / "spool" / "journal").glob("*.seg")
+    waiting = sum(path.read_bytes()[:7] == b"ISOBJRN" for path in segments)
+    return [f"{waiting} segments of the journal not yet settled"] if waiting else []
 
 
 def unknown_files(data: Path) -> list[str]:

@@ -172,6 +172,15 @@ def test_the_same_object_twice_in_one_group_is_one_file(files: SpoolFiles) -> No
     assert list((files.directory / "incoming").iterdir()) == []
 
 
+def test_a_file_whose_content_never_reached_the_disk_is_written_again(files: SpoolFiles) -> None:
+    (record,) = taken(opened(files), files, 0)
+    path = files.locate("2026-03-01", digest_of(part10(0)))
+    path.parent.mkdir()
+    path.write_bytes(bytes(record._length_bytes))
+    assert Journal(files, capacity_bytes=0).replay() == 1
+    assert data_set_of(path.read_bytes()) == data_set_of(part10(0))
+
+
 def test_without_room_no_journal_is_made(tmp_path: Path) -> None:
     files = SpoolFiles(tmp_path, reserve_bytes=1 << 60)
     journal = Journal(files, capacity_bytes=SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES)
