@@ -73,7 +73,7 @@ class JournalRecord(Placing):
         return found.hexdigest() == digest
 
     def _confirm(self) -> bool:
-        """Compare every byte: after a power cut a file may stand under our name, of the right size, whose content never reached the disk."""
+        """Compare every byte: after a power cut a file of our name and size may stand there without our content."""
         if not super()._confirm():
             return False
         ours = os.pread(self.segment.descriptor, self._length_bytes, self._start)
