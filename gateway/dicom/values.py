@@ -167,6 +167,13 @@ def at(day: dt.date, time: TimeOfDay, zone: dt.tzinfo) -> Moment:
     return Moment(f"{day}T{time.hour:02}:{time.minute:02}:{second:02}{fraction}{_offset_text(offset)}", exact)
 
 
+def instant(text: str) -> dt.datetime | None:
+    """FHIR dateTime text as :func:`at` writes it -> an aware ``datetime``; ``None`` for a day alone. A leap second counts as :59."""
+    if "T" not in text:
+        return None
+    return dt.datetime.fromisoformat(text.replace(":60", ":59") if text[16:19] == ":60" else text)
+
+
 def person_name(value: str) -> JsonObject:
     """A PN (PS3.5 section 6.2.1): ``family^given^middle^prefix^suffix``, groups ``alphabetic=ideographic=phonetic``.
 
