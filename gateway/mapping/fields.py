@@ -121,7 +121,8 @@ class FieldCompiler:
         if relative and not name.startswith(f"{REPEATED}."):
             self._complaints.append(origin.complain(f"only '{REPEATED}' fields can read ${REPEATED}", "from"))
             return None
-        path = sr_path(node, self._codes, origin, self._complaints, relative=relative)
+        inside = self.repeated.text if relative and self.repeated else None
+        path = sr_path(node, self._codes, origin, self._complaints, inside=inside)
         if path is None:
             return None
         return ItemPath(path) if relative else RootPath(path)

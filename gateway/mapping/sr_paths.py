@@ -18,13 +18,16 @@ _PRIVATE = "99"
 
 
 def sr_path(
-    node: dict[str, Any], codes: Codes, origin: Origin, complaints: list[Complaint], *, relative: bool = False
+    node: dict[str, Any], codes: Codes, origin: Origin, complaints: list[Complaint], *, inside: str | None = None
 ) -> SrPath | None:
-    """Compile a path; ``relative`` ones begin with ``$administration``, which is left out. After a complaint ``None``."""
+    """Compile a path; after a complaint ``None``.
+
+    A path that begins with ``$administration`` starts at an item of ``for_each``; ``inside`` is how that one was written.
+    """
     before = len(complaints)
     complaints += [origin.complain(f"unknown key '{key}'{did_you_mean(key, _KEYS)}", "from") for key in node if key not in _KEYS]
     words = node["sr"] if isinstance(node["sr"], list) else []
-    words = words[1:] if relative else words
+    words = words[1:] if inside else words
     if not 1 <= len(words) <= DEEPEST:
         complaints.append(
             origin.complain(f"'sr' is a list of 1 to {DEEPEST} concept names, as in [113502 DCM, 113507 DCM]", "from")
@@ -34,7 +37,7 @@ def sr_path(
     attribute = _attribute(node.get("attribute"), origin, complaints)
     if len(complaints) > before:
         return None
-    text = "sr " + "/".join(str(word) for word in words)
+    text = (f"{inside}/" if inside else "sr ") + "/".join(str(word) for word in words)
     return SrPath(text, tuple(step for step in steps if step), attribute)
 
 

@@ -86,6 +86,7 @@ def spect_image(case: Spect, grid: Grid, suv: FloatArray) -> Dataset:
     del dataset.ProcedureCodeSequence
     dataset.ManufacturerModelName, dataset.DeviceSerialNumber = "Numerical Gamma Camera", "SAMPLE-SPECT-1"
     dataset.StationName = "SAMPLESPECT"
+    dataset.BodyPartExamined = "CHESTABDPELVIS"
     dataset.SOPClassUID, dataset.SOPInstanceUID = NuclearMedicineImageStorage, case.uid("spect/0")
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
     dataset.AcquisitionDate, dataset.AcquisitionTime = da(case.pet_at), tm(case.pet_at)

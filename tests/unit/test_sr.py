@@ -148,8 +148,8 @@ def test_a_base_that_matches_nothing_is_never_chosen_and_its_holes_are_those_of_
 
 def test_the_sources_of_a_report_name_the_concepts() -> None:
     sources = read(REPORT, {}).shared.sources
-    assert sources["administration.activity"] == "sr 113507 DCM"
-    assert sources["administration.radionuclide"] == "sr 349358000 SCT/89457008 SCT"
+    assert sources["administration.activity"] == "sr 113502 DCM/113507 DCM"
+    assert sources["administration.radionuclide"] == "sr 113502 DCM/349358000 SCT/89457008 SCT"
 
 
 def test_two_reports_that_differ_only_in_their_content_are_told_apart() -> None:
