@@ -112,9 +112,9 @@ def test_tolerances_are_thirty_minutes_and_ten_percent_of_the_same_nuclide(told:
 
 
 def test_half_a_half_life_is_the_limit_of_short_lived_nuclides_and_very_short_ones_need_an_event_uid() -> None:
-    carbon = {"half_life": {"value": Decimal(1223), "unit": "s"}}
-    near, far = injection("400", "09:40", **carbon), injection("400", "09:41", **carbon)
-    given_at = injection("400", "09:30", event="2.25.1", **carbon)
+    carbon = {"value": Decimal(1223), "unit": "s"}
+    near, far = injection("400", "09:40", half_life=carbon), injection("400", "09:41", half_life=carbon)
+    given_at = injection("400", "09:30", event="2.25.1", half_life=carbon)
     assert len(dossier(header("1.1", near), report("1.2", given_at)).administrations) == 1
     assert len(dossier(header("1.1", far), report("1.2", given_at)).administrations) == 2
     water, told = injection("800", "09:30", nuclide="O-15"), injection("800", "09:30", nuclide="O-15", event="2.25.1")
@@ -166,14 +166,10 @@ def test_a_pair_that_is_certain_by_its_event_leaves_the_other_pair_unambiguous()
 
 
 def test_agents_with_different_codes_are_never_one() -> None:
-    dotatate, psma = ({"agent": {"system": "s", "code": code, "text": code}} for code in ("781259000", "1"))
-    assert (
-        len(dossier(header("1.1", injection(**dotatate)), report("1.2", injection(event="2.25.1", **psma))).administrations) == 2
-    )
-    words = {"agent": {"text": "Lutathera 7.4 GBq"}}
-    assert (
-        len(dossier(header("1.1", injection(**dotatate)), report("1.2", injection(event="2.25.1", **words))).administrations) == 1
-    )
+    dotatate, psma = ({"system": "s", "code": code, "text": code} for code in ("781259000", "1"))
+    image = header("1.1", injection(agent=dotatate))
+    assert len(dossier(image, report("1.2", injection(event="2.25.1", agent=psma))).administrations) == 2
+    assert len(dossier(image, report("1.2", injection(event="2.25.1", agent={"text": "Lutathera 7.4 GBq"}))).administrations) == 1
 
 
 def test_facts_of_the_same_day_that_are_too_far_apart_are_told_of_each_other() -> None:
