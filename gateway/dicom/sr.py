@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from gateway.dicom.paths import Element, Item, Path, Root, parse_path
 from gateway.dicom.values import Invalid
@@ -41,6 +42,9 @@ _PLAIN = {
         "PNAME": "PersonName",
     }.items()
 }
+
+#: The named children of containers in hand: a mapping asks the same container once for every field.
+_READ: WeakKeyDictionary[Root | Item, tuple[tuple[Names, Item], ...]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,12 @@ def find(start: Root | Item, path: SrPath) -> Element | None:
 
 
 def _children(place: Root | Item, names: Names) -> Iterator[Item]:
-    content = place.find(CONTENT)
-    for item in content.items if content else ():
-        if _name(item) & names:
-            yield item
+    """The direct children with one of these names, in the order of the report."""
+    content = _READ.get(place)
+    if content is None:
+        found = place.find(CONTENT)
+        content = _READ[place] = tuple((_name(item), item) for item in (found.items if found else ()))
+    return (item for own, item in content if own & names)
 
 
 def _name(item: Item) -> Names:
