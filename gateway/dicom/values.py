@@ -112,6 +112,14 @@ def time_of_day(value: str) -> TimeOfDay:
     return TimeOfDay(hour, minute, second, fraction)
 
 
+def clock(value: str) -> str:
+    """A DICOM TM as a FHIR time, whole seconds. Hours alone say too little, 24:00 is another day's."""
+    time = time_of_day(value)
+    if time.minute is None or time.day_shift:
+        raise Invalid("is not a time with minutes")
+    return f"{time.hour:02}:{time.minute:02}:{min(time.second or 0, 59):02}"
+
+
 def utc_offset(value: str) -> dt.timezone:
     """A DICOM offset ``&ZZXX`` (PS3.5 DT; TimezoneOffsetFromUTC), -1200 to +1400."""
     found = _OFFSET.fullmatch(value)

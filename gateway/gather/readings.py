@@ -7,6 +7,7 @@ start and activity are all equal and one kind of source tells them. Anything les
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Reading:
     label: str  #: how ``shared.sources`` calls it
     event: str | None  #: its name by event UID
     fact: str  #: its name by what it says
+    words: str  #: the same without the day of an injection that has no start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,22 @@ class Account:
     @property
     def injection(self) -> Injection:
         return injection(self.readings)
+
+    @property
+    def scan(self) -> dt.datetime | None:
+        """When the last of its series started."""
+        told = (reading.shared.series.get("started") or reading.shared.study.get("started") for reading in self.readings)
+        return max((at for text in told if isinstance(text, str) and (at := instant(text))), default=None)
+
+    @property
+    def words(self) -> frozenset[str]:
+        """What its readings say, whatever the day on which they say it."""
+        return frozenset(reading.words for reading in self.readings)
+
+    @property
+    def facts(self) -> list[str]:
+        """Its names that are no event UIDs."""
+        return [name for name in self.names if name.startswith("fact|")]
 
 
 def accounts(records: Sequence[SharedFields]) -> list[Account]:
@@ -97,13 +115,14 @@ def account(readings: Iterable[Reading], facts: Iterable[str]) -> Account:
 def injection(readings: Sequence[Reading]) -> Injection:
     """What these readings tell, by majority, in the words of arithmetic."""
     fields = by_majority((dict(reading.fields), 1) for reading in readings)
-    started = fields.get("started_at")
+    started, clock = fields.get("started_at"), fields.get("start_clock")
     return Injection(
         nuclide=_code(fields.get("radionuclide"), or_text=True),
         agent=_code(fields.get("agent"), or_text=False),
         activity_mbq=_number(fields.get("activity"), "MBq"),
         start=instant(started) if isinstance(started, str) else None,
         half_life_s=_number(fields.get("half_life"), "s"),
+        clock=dt.time.fromisoformat(clock) if isinstance(clock, str) else None,
     )
 
 
@@ -117,12 +136,13 @@ def _readings(shared: SharedFields) -> Iterable[Reading]:
         if repeats[fact] > 1:  # two equal items in one header are two administrations, not one told twice
             fact = f"{fact}|{repeats[fact]}"
         label = "administration" if len(shared.administrations) == 1 else f"administration[{index}]"
-        yield Reading(fields=fields, shared=shared, source=source, label=label, event=event, fact=fact)
+        words = fact if fields.get("started_at") else fact.replace(_day(shared), "some day")
+        yield Reading(fields=fields, shared=shared, source=source, label=label, event=event, fact=fact, words=words)
 
 
 def _fact_name(fields: JsonObject, shared: SharedFields) -> str:
     """What a reading says, as a name. A reading without a start holds only for its own day."""
-    start = fields.get("started_at") or f"on {str(shared.study.get('started') or shared.study.get('uid'))[:10]}"
+    start = fields.get("started_at") or f"{_day(shared)} {fields.get('start_clock') or ''}".strip()
     nuclide = fields.get("radionuclide") or {}
     agent = fields.get("agent") or {}
     activity = fields.get("activity") or {}
@@ -133,6 +153,10 @@ def _fact_name(fields: JsonObject, shared: SharedFields) -> str:
         f"{activity['value']} {activity['unit']}" if activity else None,
     )
     return "fact|" + "|".join(str(word) if word else "-" for word in words)
+
+
+def _day(shared: SharedFields) -> str:
+    return f"on {str(shared.study.get('started') or shared.study.get('uid'))[:10]}"
 
 
 def _code(concept: Any, *, or_text: bool) -> str | None:

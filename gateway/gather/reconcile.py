@@ -3,18 +3,19 @@
 Pure, a function of the whole set. The rule is design.md section 4: the same event UID (``readings`` has joined those); or the
 same nuclide, exactly one candidate on each side, activity and start within tolerances (``nuclear.sameness``). Tolerance is not
 transitive, so accounts are never chained: one of the images and one of the reports, or none. Two accounts of one kind of source
-never meet here, whatever they say. What may be one but is not certain stays apart, and is told.
+never meet here, whatever they say; but for headers that repeat the time of an injection and do not know its day (``placed``).
+What may be one but is not certain stays apart, and is told.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gateway.gather.readings import Account, Source, account
+from gateway.gather.readings import Account, Source, account, injection
 from gateway.model import Issue, Severity
-from gateway.nuclear.sameness import Gap, gap, may_be_one, same_nuclide
+from gateway.nuclear.sameness import Gap, gap, may_be_one, on_the_day_of, same_nuclide
 
 #: Accounts that stay apart are told of each other only when they are of one nuclide and lie this close together.
 NEAR_S = 86400
@@ -40,8 +41,63 @@ def reconcile(told: Sequence[Account]) -> list[Fact]:
     joined = {item.names for pair in pairs for item in pair}
     alone = [item for item in (*images, *reports) if item.names not in joined]
     apart = [Fact(account=item, issues=tuple(_apart(item, candidates[item.names], alone))) for item in alone]
-    made = [*certain, *(_joined(image, report) for image, report in pairs), *apart]
-    return sorted(made, key=lambda fact: fact.account.names)
+    made = [*certain, *(_joined([image], report) for image, report in pairs), *apart]
+    return sorted(placed(made), key=lambda fact: fact.account.names)
+
+
+def placed(facts: Sequence[Fact]) -> list[Fact]:
+    """Headers that know the time of an injection but not its day, as NM Image has it, join the one report that gives the day.
+
+    The scans of a cycle repeat their header, so several accounts may join one report, when all of them say the same words.
+    """
+    undated = [fact for fact in facts if _knows_only_the_clock(fact.account)]
+    reports = [fact for fact in facts if Source.REPORT in fact.account.sources]
+    fitting = {fact.account.names: [host for host in reports if _fits(fact.account, host.account)] for fact in undated}
+    joining: dict[tuple[str, ...], list[Account]] = defaultdict(list)
+    for fact in undated:
+        for host in fitting[fact.account.names]:
+            joining[host.account.names].append(fact.account)
+    made: dict[tuple[str, ...], Fact] = {fact.account.names: fact for fact in facts}
+    for host in reports:
+        group = joining[host.account.names]
+        if not group:
+            continue
+        if _is_one_story(group) and all(len(fitting[item.names]) == 1 for item in group):
+            made[host.account.names] = _joined(group, host.account, "Image headers that know no day")
+            for item in group:
+                del made[item.names]
+        else:
+            for fact in (host, *(fact for fact in undated if fact.account in group)):
+                made[fact.account.names] = replace(fact, issues=(*fact.issues, _SEVERAL_FIT))
+    return list(made.values())
+
+
+def _knows_only_the_clock(item: Account) -> bool:
+    no_day = not any(reading.fields.get("started_at") for reading in item.readings)
+    return item.sources == {Source.IMAGE} and no_day and item.injection.clock is not None
+
+
+def _fits(item: Account, host: Account) -> bool:
+    reference = injection(host.of(Source.REPORT))
+    placed_on_day = on_the_day_of(item.injection, reference, item.scan)
+    two_events = _has_event(item) and any(reading.event for reading in host.of(Source.IMAGE))
+    return placed_on_day is not None and not two_events and may_be_one(placed_on_day, reference)
+
+
+def _is_one_story(group: Sequence[Account]) -> bool:
+    """True for one account, or for several without event UIDs that say the same on different days."""
+    return len(group) == 1 or (len({item.words for item in group}) == 1 and not any(map(_has_event, group)))
+
+
+def _has_event(item: Account) -> bool:
+    return any(reading.event for reading in item.readings)
+
+
+_SEVERAL_FIT = Issue(
+    field=FIELD,
+    reason="Image headers that know the time but not the day of an injection fit a dose report, but not only one way: kept apart.",
+    severity=Severity.WARNING,
+)
 
 
 def _only_partner(item: Account, candidates: dict[tuple[str, ...], list[Account]]) -> Account | None:
@@ -60,12 +116,16 @@ def _candidates(images: Sequence[Account], reports: Sequence[Account]) -> dict[t
     return found
 
 
-def _joined(image: Account, report: Account) -> Fact:
-    facts = [name for name in (*image.names, *report.names) if name.startswith("fact|")]
-    words = gap(image.injection, report.injection).words()
-    reason = f"Image headers and a dose report were taken as one administration; the headers tell of it {words}."
+def _joined(images: Sequence[Account], report: Account, told: str = "Image headers") -> Fact:
+    """One fact of a report, with whatever it holds already, and of the accounts of image headers that belong to it."""
+    reference = injection(report.of(Source.REPORT))
+    first = images[0].injection
+    words = gap(on_the_day_of(first, reference, images[0].scan) or first, reference).words()
+    reason = f"{told} and a dose report were taken as one administration; the headers tell of it {words}."
     note = Issue(field=FIELD, reason=f"{reason} The dose report is published.", severity=Severity.WARNING)
-    return Fact(account=account((*image.readings, *report.readings), facts), reconciled=True, issues=(note,))
+    readings = [*report.readings, *(reading for image in images for reading in image.readings)]
+    names = [*report.facts, *(name for image in images for name in image.facts)]
+    return Fact(account=account(readings, names), reconciled=True, issues=(note,))
 
 
 def _apart(item: Account, partners: Sequence[Account], alone: Sequence[Account]) -> Iterable[Issue]:

@@ -261,6 +261,7 @@ GENERAL: tuple[Converter, ...] = (
     simple("list", texts, texts.__doc__ or ""),
     simple("joined", lambda element: "; ".join(texts(element)), "All filled values as one text, with semicolons."),
     simple("date", lambda element: values.date(one_value(element)), "A DA as FHIR date; partial stays partial."),
+    simple("time", lambda element: values.clock(one_value(element)), "A TM as FHIR time; it has no zone and no day."),
     simple("gender", gender, gender.__doc__ or ""),
     simple(
         "person_name",

@@ -7,13 +7,16 @@ the tolerances, or without a common ground to judge by, they are two.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 ACTIVITY_TOLERANCE = Decimal("0.10")
 LONGEST_GAP_S = Decimal(1800)
 #: Of nuclides that live shorter, a patient gets several injections within minutes: only an event UID tells those apart.
 SHORTEST_HALF_LIFE_S = Decimal(900)
+#: A scan whose header does not know the day of the injection belongs to one not longer ago: a next therapy cycle starts later.
+MOST_HALF_LIVES_TO_SCAN = 3
+_DAY_S = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,7 @@ class Injection:
     activity_mbq: Decimal | None
     start: dt.datetime | None
     half_life_s: Decimal | None
+    clock: dt.time | None = None  #: the start by the clock on the wall, where its day is unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,28 @@ def may_be_one(of: Injection, reference: Injection) -> bool:
     if apart.seconds is None or apart.share is None:
         return False
     return abs(apart.seconds) <= min(LONGEST_GAP_S, half_life / 2) and abs(apart.share) <= ACTIVITY_TOLERANCE
+
+
+def on_the_day_of(of: Injection, reference: Injection, scan: dt.datetime | None) -> Injection | None:
+    """An injection that knows its time but not its day, on the day of ``reference``: when that lies before the scan, not too long.
+
+    ``None`` when it cannot be placed. The clock on the wall is read in the zone in which the reference is written.
+    """
+    half_life = reference.half_life_s or of.half_life_s
+    if of.start is not None or of.clock is None or reference.start is None or scan is None or half_life is None:
+        return None
+    until_scan = (scan - reference.start).total_seconds()
+    if not -_DAY_S / 2 <= until_scan <= MOST_HALF_LIVES_TO_SCAN * half_life:
+        return None
+    days = (reference.start.date() + dt.timedelta(days=shift) for shift in (-1, 0, 1))
+    starts = (dt.datetime.combine(day, of.clock, tzinfo=reference.start.tzinfo) for day in days)
+    closest = min(starts, key=lambda start: abs((start - _start(reference)).total_seconds()))
+    return replace(of, start=closest)
+
+
+def _start(reference: Injection) -> dt.datetime:
+    assert reference.start is not None  # noqa: S101  the caller has looked
+    return reference.start
 
 
 def same_nuclide(one: Injection, other: Injection) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from gateway.config import Settings
@@ -73,6 +74,28 @@ def test_a_therapy_cycle_as_scanners_send_it_is_one_administration_in_all_120_or
     orders = [gathered(understanding, order) for order in itertools.permutations(cycle)]
     assert len(orders) == 120
     assert all(order == expected for order in orders)
+
+
+def test_cameras_that_write_no_date_of_injection_lean_on_the_report(tmp_path: Path, understanding: Understanding) -> None:
+    """NM Image has an injection time but no date (PS3.3 C.8.4.10): published as they come, the cycle still ends as one."""
+    records = []
+    for path in (path for study in generate_cycle(tmp_path / "cycle", slices=2) for path in study.files):
+        dataset = pydicom.dcmread(path)
+        if dataset.Modality == "NM":
+            del dataset.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartDateTime
+            dataset.save_as(path)
+        records.append(understanding.read(path))
+    hospital = Hospital(tmp_path, understanding)
+    for record in records[1:]:
+        hospital.take(record)
+        hospital.publish()
+    assert len(hospital.administrations()) == 4  # nobody knows better yet
+    hospital.take(records[0])
+    hospital.publish()
+    (given,) = hospital.administrations()
+    assert given["effectivePeriod"]["start"] == "2026-03-03T09:30:00+01:00"
+    assert hospital.states() == {"active": 1, "entered-in-error": 3}
+    hospital.ledger.close()
 
 
 class Hospital:

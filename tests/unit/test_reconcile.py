@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -241,6 +242,7 @@ _INJECTIONS = st.builds(
     at=st.sampled_from(["09:00", "09:20", "09:40", None]),
     nuclide=st.sampled_from(["Lu-177", "F-18"]),
     event=st.sampled_from([None, "2.25.1", "2.25.2", "2.25.3"]),
+    start_clock=st.sampled_from([None, "09:05:00", "09:40:00"]),
 )
 
 
@@ -282,3 +284,86 @@ def test_published_step_by_step_no_id_ever_serves_two_facts_and_a_re_send_change
         known, replaced = {**known, **now.minted}, now.replaced
     again = dossier(*records, known=known, replaced=replaced)
     assert (again.administrations, again.replaced, again.minted) == (now.administrations, now.replaced, {})
+
+
+def undated(study: str, day: str, clock: str | None = "09:36:00", mbq: str = "7400", **more: Any) -> SharedFields:
+    """A scan of an older camera: its header knows when by the clock, not on which day."""
+    told = header(study, injection(mbq, None, start_clock=clock, **more))
+    study_fields = {**told.study, "started": f"2026-{day}T11:00:00+01:00"}
+    return dataclasses.replace(told, key=f"{told.key}{day}", study=study_fields)
+
+
+DAYS = ("03-02", "03-03", "03-05", "03-09")
+OLD_CYCLE = [*(undated(f"1.{n}", day) for n, day in enumerate(DAYS)), report("1.9", injection("7386.4", "09:30", event="2.25.7"))]
+
+
+def test_headers_that_know_the_clock_but_no_day_join_the_report_that_gives_it_in_every_order() -> None:
+    expected = dossier(*OLD_CYCLE)
+    (fact,) = expected.administrations
+    assert fact.fields["started_at"] == "2026-03-02T09:30:00+01:00"
+    assert len(fact.study_uids) == 5
+    assert "that know no day" in fact.issues[0].reason
+    assert "6 min later, with 0.2 % more activity" in fact.issues[0].reason
+    assert all(dossier(*order) == expected for order in itertools.permutations(OLD_CYCLE))
+
+
+def test_published_one_by_one_the_undated_facts_are_replaced_by_one_survivor() -> None:
+    for order in itertools.permutations(OLD_CYCLE):
+        known: dict[str, str] = {}
+        replaced: dict[str, str] = {}
+        ever: set[str] = set()
+        for count in range(1, len(order) + 1):
+            now = dossier(*order[:count], known=known, replaced=replaced)
+            known, replaced = {**known, **now.minted}, now.replaced
+            ever |= {fact.key for fact in now.administrations}
+        (fact,) = now.administrations
+        assert now.replaced == dict.fromkeys(ever - {fact.key}, fact.key)
+        assert set(known.values()) == {fact.key}
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        undated("2.1", "03-03", clock="10:10:00"),  # another time
+        undated("2.1", "03-03", mbq="3700"),  # another activity
+        undated("2.1", "05-04"),  # the next cycle: too long after this report
+        undated("2.1", "02-27"),  # before it
+        undated("2.1", "03-03", clock=None),  # no time at all
+        undated("2.1", "03-03", nuclide="F-18"),
+    ],
+)
+def test_an_undated_header_joins_only_what_fits(stranger: SharedFields) -> None:
+    assert len(dossier(*OLD_CYCLE, stranger).administrations) == 2
+
+
+def test_an_undated_header_that_fits_two_reports_or_tells_another_story_stays_apart() -> None:
+    second = report("1.8", injection("7400", "09:40", event="2.25.8"))
+    assert len(dossier(*OLD_CYCLE, second).administrations) == 6
+    other_words = undated("2.1", "03-03", mbq="7300")
+    found = dossier(*OLD_CYCLE, other_words)
+    assert len(found.administrations) == 6
+    assert all("not only one way" in fact.issues[-1].reason for fact in found.administrations)
+
+
+def test_undated_headers_with_event_uids_of_their_own_are_never_made_one() -> None:
+    events = [undated(f"1.{n}", day, event=f"2.25.{n}") for n, day in enumerate(DAYS[:2])]
+    assert len(dossier(*events, OLD_CYCLE[-1]).administrations) == 3
+    assert len(dossier(events[0], OLD_CYCLE[-1]).administrations) == 1
+    dated = header("1.7", injection("7400", "09:31", event="2.25.99"))
+    assert len(dossier(events[0], dated, OLD_CYCLE[-1]).administrations) == 2
+
+
+def test_an_injection_before_midnight_and_a_report_after_it_are_close() -> None:
+    late = undated("1.1", "03-04", clock="23:58:00")
+    told = report("1.2", injection("7400", None, started_at="2026-03-04T00:05:00+01:00", event="2.25.1"))
+    (fact,) = dossier(late, told).administrations
+    assert "7 min earlier" in fact.issues[0].reason
+
+
+def test_a_header_that_states_its_day_is_not_placed_on_another() -> None:
+    told = undated("1.1", "03-05", started_at="2026-03-04")
+    assert len(dossier(told, OLD_CYCLE[-1]).administrations) == 2
+
+
+def test_two_injections_of_one_day_by_different_clocks_are_two() -> None:
+    assert len(dossier(undated("1.1", "03-03"), undated("1.1", "03-03", clock="14:00:00")).administrations) == 2
