@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 
 from gateway.gather.choose import by_majority, canonical
 from gateway.gather.patient import demographics
@@ -77,7 +78,7 @@ def _assign_keys(
     taken = {*keys.values(), *owner}
     for names in sorted(facts):
         if names not in keys:
-            fresh = (mint(name) for name in (names[0], f"{names[0]}|apart"))
+            fresh = (mint(f"{names[0]}{'|apart' * times}") for times in count())
             keys[names] = next(key for key in fresh if key not in taken)
             taken.add(keys[names])
     return keys

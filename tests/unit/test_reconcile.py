@@ -231,6 +231,13 @@ def test_a_fact_that_proves_to_be_two_after_all_revives_nobody_elses_id() -> Non
     assert apart.replaced == {}
 
 
+def test_a_fact_whose_every_id_went_to_others_still_gets_one() -> None:
+    told = [header("1.1", injection(event="2.25.1")), *(header(f"2.{n}", injection(event=f"2.25.{n}")) for n in (2, 3))]
+    mine = "id of sys|P1|event|2.25.1"
+    found = dossier(*told, known={"event|2.25.2": mine, "event|2.25.3": f"{mine}|apart"})
+    assert {fact.key for fact in found.administrations} == {mine, f"{mine}|apart", f"{mine}|apart|apart"}
+
+
 def test_a_lost_id_that_is_lost_again_leads_to_the_last_survivor() -> None:
     found = dossier(header("1.1", injection(event="2.25.1")), known={"event|2.25.1": "c"}, replaced={"a": "b", "b": "c"})
     assert found.replaced == {"a": "c", "b": "c"}
