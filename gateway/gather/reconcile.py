@@ -63,7 +63,9 @@ def placed(facts: Sequence[Fact]) -> list[Fact]:
         if not group:
             continue
         if _is_one_story(group) and all(len(fitting[item.names]) == 1 for item in group):
-            made[host.account.names] = _joined(group, host.account, "Image headers that know no day")
+            fact = _joined(group, host.account, "Image headers that know no day")
+            before = host.issues if host.reconciled else ()
+            made[host.account.names] = replace(fact, issues=(*before, *fact.issues))
             for item in group:
                 del made[item.names]
         else:
