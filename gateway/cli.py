@@ -177,10 +177,10 @@ def echo(target: str, calling: str, wait: int) -> None:
 @main.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 def sample(directory: Path) -> None:
-    """Write realistic, obviously invented PET/CT studies into DIRECTORY, to try things with."""
-    from gateway.workbench.sample import generate_samples
+    """Write realistic, obviously invented PET/CT studies and a Lu-177 therapy cycle into DIRECTORY, to try things with."""
+    from gateway.workbench.sample import generate_cycle, generate_samples
 
-    for study in generate_samples(directory):
+    for study in (*generate_samples(directory), *generate_cycle(directory / "lutathera")):
         click.echo(f"{study.directory}: {len(study.files)} objects")
 
 

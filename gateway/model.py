@@ -171,7 +171,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Administration:
-    """One tracer administration. ``key`` is its minted id; ``aliases`` are the names its sources know it by."""
+    """One tracer administration. ``key`` is its minted id; ``aliases`` are the names its sources know it by, the surest first."""
 
     key: str
     aliases: tuple[str, ...]
@@ -180,6 +180,9 @@ class Administration:
     series_uids: tuple[str, ...]
     mapping: str
     issues: tuple[Issue, ...]
+    event_uids: tuple[str, ...] = ()  #: every event UID that a source gave
+    reconciled: bool = False  #: facts of two kinds of source were taken as one within tolerances
+    sources: dict[str, str] = field(default_factory=dict)  #: field -> ``mapping: path`` of the published value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +192,9 @@ class Dossier:
     patient_key: str
     patient: JsonObject
     administrations: tuple[Administration, ...]
-    minted: dict[str, str]  #: alias -> id, those that were not known before
+    minted: dict[str, str]  #: alias -> id, those that were not known before or led to another id
     mapping_versions: tuple[str, ...]
+    replaced: dict[str, str] = field(default_factory=dict)  #: lost administration id -> the id that survives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,8 @@ def _seal_study(uid: str, line: Line, recorded: str) -> Sealed:
 def _seal_dossier(patient_key: str, line: Line, recorded: str) -> Sealed:
     subjects = line.ledger.subjects
     records = [stored.fields for stored in subjects.dossier_shared(patient_key)]
-    dossier = line.understanding.dossier(patient_key, records, subjects.aliases(patient_key))
+    known, replaced = subjects.facts.aliases(patient_key), subjects.facts.replaced(patient_key)
+    dossier = line.understanding.dossier(patient_key, records, known, replaced)
     bundle = line.understanding.renderer.dossier(dossier, recorded=recorded) if dossier.administrations else None
     return Sealed(
         patient_key=patient_key,
@@ -89,6 +90,7 @@ def _seal_dossier(patient_key: str, line: Line, recorded: str) -> Sealed:
         release=(),
         dossiers=frozenset(),
         aliases=dossier.minted,
+        replaced=dossier.replaced,
     )
 
 

@@ -37,8 +37,14 @@ class Understanding:
     def study_bundle(self, study: Study, patient_records: Sequence[SharedFields], *, recorded: str) -> Bundle:
         return self.renderer.study(study, demographics(study.patient_key, patient_records), recorded=recorded)
 
-    def dossier(self, patient_key: str, records: Sequence[SharedFields], known: Mapping[str, str]) -> Dossier:
-        return gather_dossier(patient_key, records, known=known, mint=self.renderer.mint)
+    def dossier(
+        self,
+        patient_key: str,
+        records: Sequence[SharedFields],
+        known: Mapping[str, str],
+        replaced: Mapping[str, str] | None = None,
+    ) -> Dossier:
+        return gather_dossier(patient_key, records, known=known, replaced=replaced, mint=self.renderer.mint)
 
 
 def understanding(settings: Settings) -> Understanding:

@@ -67,6 +67,7 @@ class Element:
     path: str
     texts: tuple[str, ...] = ()
     items: tuple[Item, ...] = ()
+    unit: str = ""  #: UCUM code that came with the number, in a structured report
 
     @property
     def text(self) -> str:

@@ -112,6 +112,14 @@ def time_of_day(value: str) -> TimeOfDay:
     return TimeOfDay(hour, minute, second, fraction)
 
 
+def clock(value: str) -> str:
+    """A DICOM TM as a FHIR time, whole seconds. Hours alone say too little, 24:00 is another day's."""
+    time = time_of_day(value)
+    if time.minute is None or time.day_shift:
+        raise Invalid("is not a time with minutes")
+    return f"{time.hour:02}:{time.minute:02}:{min(time.second or 0, 59):02}"
+
+
 def utc_offset(value: str) -> dt.timezone:
     """A DICOM offset ``&ZZXX`` (PS3.5 DT; TimezoneOffsetFromUTC), -1200 to +1400."""
     found = _OFFSET.fullmatch(value)
@@ -165,6 +173,13 @@ def at(day: dt.date, time: TimeOfDay, zone: dt.tzinfo) -> Moment:
     exact = local + dt.timedelta(seconds=second - min(second, 59), microseconds=int(time.fraction.ljust(6, "0") or 0))
     fraction = f".{time.fraction}" if time.fraction else ""
     return Moment(f"{day}T{time.hour:02}:{time.minute:02}:{second:02}{fraction}{_offset_text(offset)}", exact)
+
+
+def instant(text: str) -> dt.datetime | None:
+    """FHIR dateTime text as :func:`at` writes it -> an aware ``datetime``; ``None`` for a day alone. A leap second counts as :59."""
+    if "T" not in text:
+        return None
+    return dt.datetime.fromisoformat(text.replace(":60", ":59") if text[16:19] == ":60" else text)
 
 
 def person_name(value: str) -> JsonObject:

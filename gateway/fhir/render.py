@@ -76,7 +76,13 @@ class Renderer:
             for uid in item.study_uids
         ]
         return {
-            "administration": {"key": item.key, **item.fields},
+            "administration": {
+                **item.fields,
+                "key": item.key,
+                "event_uids": list(item.event_uids),
+                "reconciled": item.reconciled or None,
+                "remarks": [issue.reason for issue in item.issues],
+            },
             "patient": dossier.patient,
             "studies": studies,
         }

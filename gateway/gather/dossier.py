@@ -1,144 +1,174 @@
 """A patient's dossier: the administrations that cross studies, each one fact, minted once.
 
-Many headers tell of one injection: every slice of every series, in every study of a therapy cycle. Here they become one fact.
-Two readings are one administration when they carry the same event UID (0008,3012), or, where no UID is given, when nuclide,
-agent, start and activity are all equal. Anything less certain stays apart: reconciliation within tolerances is a rule of its own.
+``readings`` groups what surely is one, ``reconcile`` joins image headers with dose reports; here each fact gets its id, its values
+and its remarks.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import count
 
 from gateway.gather.choose import by_majority, canonical
 from gateway.gather.patient import demographics
+from gateway.gather.readings import Account, Reading, Source, accounts, injection
+from gateway.gather.reconcile import Fact, reconcile
 from gateway.model import Administration, Dossier, Issue, JsonObject, Severity, SharedFields
+from gateway.nuclear.sameness import gap
 
 #: Fields in which the readings of one administration should agree.
 _MUST_AGREE = ("activity", "started_at", "radionuclide", "agent")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """One administration as one header tells it."""
-
-    fields: JsonObject
-    shared: SharedFields
-    event: str | None
-    fact: str
+#: Fields that mean something only together: they are taken from one source.
+_TOGETHER = {"started_at": ("stopped_at",), "activity": ("measured_before", "measured_after")}
 
 
 def gather_dossier(
-    patient_key: str, records: Sequence[SharedFields], *, known: Mapping[str, str], mint: Callable[[str], str]
+    patient_key: str,
+    records: Sequence[SharedFields],
+    *,
+    known: Mapping[str, str],
+    mint: Callable[[str], str],
+    replaced: Mapping[str, str] | None = None,
 ) -> Dossier:
     """Gather a dossier from all that published instances say of one patient.
 
-    ``known`` maps this patient's aliases to ids minted before; ``mint`` makes an id from a name (a pure function of it). The
-    patient is part of that name: an event UID that turns up under a second patient (a study sent again under a corrected id, a
-    header that is wrong) makes a second fact, and never moves the first one.
+    ``known`` maps this patient's aliases to ids minted before, ``replaced`` ids that were lost to the ones that survive; ``mint``
+    makes an id from a name (a pure function of it). The patient is part of that name: an event UID that turns up under a second
+    patient (a study sent again under a corrected id, a header that is wrong) makes a second fact, and never moves the first one.
     """
-    clusters = _cluster([reading for shared in records for reading in _readings(shared)])
-    keys = _assign_keys(list(clusters), known, lambda alias: mint(f"{patient_key}|{alias}"))
-    administrations = tuple(sorted((_one(keys[item[0]], item) for item in clusters.items()), key=_order))
+    facts = reconcile(accounts(records))
+    keys = _assign_keys([fact.account.names for fact in facts], known, lambda alias: mint(f"{patient_key}|{alias}"))
+    administrations = tuple(sorted((_one(keys[fact.account.names], fact) for fact in facts), key=_order))
     return Dossier(
         patient_key=patient_key,
         patient=demographics(patient_key, records),
         administrations=administrations,
-        minted={alias: item.key for item in administrations for alias in item.aliases if alias not in known},
+        minted={alias: item.key for item in administrations for alias in item.aliases if known.get(alias) != item.key},
         mapping_versions=tuple(
             sorted({f"{shared.mapping}@{shared.mapping_version}" for shared in records if shared.administrations})
         ),
+        replaced=_replaced(administrations, known, replaced or {}),
     )
 
 
-def _readings(shared: SharedFields) -> Iterable[_Reading]:
-    repeats: Counter[str] = Counter()
-    for fields in shared.administrations:
-        fact = _fact_name(fields, shared)
-        event = f"event|{fields['event_uid']}" if fields.get("event_uid") else None
-        repeats[fact] += event is None
-        if repeats[fact] > 1:  # two equal items in one header are two administrations, not one told twice
-            fact = f"{fact}|{repeats[fact]}"
-        yield _Reading(fields=fields, shared=shared, event=event, fact=fact)
+def _assign_keys(
+    facts: Sequence[tuple[str, ...]], known: Mapping[str, str], mint: Callable[[str], str]
+) -> dict[tuple[str, ...], str]:
+    """An id for each fact: one minted before, if a name of it has one. No id serves two.
 
-
-def _fact_name(fields: JsonObject, shared: SharedFields) -> str:
-    """What a reading says, as a name. A reading without a start holds only for its own day."""
-    start = fields.get("started_at") or f"on {str(shared.study.get('started') or shared.study.get('uid'))[:10]}"
-    nuclide = fields.get("radionuclide") or {}
-    agent = fields.get("agent") or {}
-    activity = fields.get("activity") or {}
-    words = (
-        nuclide.get("code") or nuclide.get("text"),
-        agent.get("code") or agent.get("text"),
-        start,
-        f"{activity['value']} {activity['unit']}" if activity else None,
-    )
-    return "fact|" + "|".join(str(word) if word else "-" for word in words)
-
-
-#: The names of one administration, those that are surest first.
-_Names = tuple[str, ...]
-
-
-def _cluster(readings: Sequence[_Reading]) -> dict[_Names, list[_Reading]]:
-    """Group readings over the whole set: by event UID; those without one join the only cluster that tells the same fact.
-
-    A fact that several events tell names none of them: it would lead a later reading to the wrong one.
+    Of several ids that a fact was known by, the one of its surest name survives (an event UID of a report, of an image, then the
+    earliest start): a rule that does not ask what arrived first. An id that several facts know stays with one that has an event
+    UID, and of those with the one it was minted for.
     """
-    by_event: dict[str, list[_Reading]] = defaultdict(list)
-    by_fact: dict[str, list[_Reading]] = defaultdict(list)
-    for reading in readings:
-        (by_event[reading.event] if reading.event else by_fact[reading.fact]).append(reading)
-    tellers: dict[str, set[str]] = defaultdict(set)
-    for event, group in by_event.items():
-        for reading in group:
-            tellers[reading.fact].add(event)
-    clusters: dict[_Names, list[_Reading]] = {}
-    for event, group in sorted(by_event.items()):
-        sure = sorted(fact for fact in {reading.fact for reading in group} if len(tellers[fact]) == 1)
-        joining = [reading for fact in sure for reading in by_fact.pop(fact, ())]
-        clusters[(event, *sure)] = [*group, *joining]
-    clusters.update({(fact,): group for fact, group in sorted(by_fact.items())})
-    return clusters
 
+    def stays_with(key: str, group: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+        return min(group, key=lambda names: (names[0].startswith("fact|"), all(mint(name) != key for name in names), names))
 
-def _assign_keys(clusters: Sequence[_Names], known: Mapping[str, str], mint: Callable[[str], str]) -> dict[_Names, str]:
-    """An id for each cluster: one minted before, if a name of it has one. No id serves two."""
-    taken: set[str] = set()
-    keys: dict[_Names, str] = {}
-    for names in clusters:
-        candidates = [known[name] for name in names if name in known]
-        candidates += [mint(names[0]), mint(f"{names[0]}|apart")]
-        keys[names] = next(key for key in candidates if key not in taken)
-        taken.add(keys[names])
+    knowers: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for names in sorted(facts):
+        for key in dict.fromkeys(known[name] for name in names if name in known):
+            knowers[key].append(names)
+    owner = {key: stays_with(key, group) for key, group in knowers.items()}
+    keys: dict[tuple[str, ...], str] = {}
+    for names in facts:
+        own = [known[name] for name in names if name in known and owner[known[name]] == names]
+        if own:
+            keys[names] = own[0]
+    taken = {*keys.values(), *owner}
+    for names in sorted(facts):
+        if names not in keys:
+            fresh = (mint(f"{names[0]}{'|apart' * times}") for times in count())
+            keys[names] = next(key for key in fresh if key not in taken)
+            taken.add(keys[names])
     return keys
 
 
-def _one(key: str, cluster: tuple[_Names, Sequence[_Reading]]) -> Administration:
-    aliases, readings = cluster
-    mapping = min(Counter(reading.shared.mapping for reading in readings).items(), key=lambda item: (-item[1], item[0]))[0]
+def _replaced(administrations: Sequence[Administration], known: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """Every id that was lost, with the id that survives now. One that is in use again is not lost."""
+    active = {item.key for item in administrations}
+    lost = {known[alias]: item.key for item in administrations for alias in item.aliases if alias in known}
+    chain = {**before, **{old: new for old, new in lost.items() if old != new}}
+    return {old: _last(old, chain, active) for old in sorted(chain) if old not in active}
+
+
+def _last(key: str, chain: Mapping[str, str], active: set[str]) -> str:
+    """Follow the chain of replacements to its end."""
+    seen: set[str] = set()
+    while key in chain and key not in active and key not in seen:
+        seen.add(key)
+        key = chain[key]
+    return key
+
+
+def _one(key: str, fact: Fact) -> Administration:
+    told = fact.account
+    fields = _fields(told)
+    event_uids = (name.removeprefix("event|") for name in told.names if name.startswith("event|"))
     return Administration(
         key=key,
-        aliases=aliases,
-        fields=by_majority((dict(reading.fields), 1) for reading in readings),
-        study_uids=tuple(sorted({str(reading.shared.study.get("uid")) for reading in readings})),
-        series_uids=tuple(sorted({str(reading.shared.series.get("uid")) for reading in readings})),
-        mapping=mapping,
-        issues=tuple(_disagreements(readings)),
+        aliases=told.names,
+        fields=fields,
+        study_uids=tuple(sorted({str(reading.shared.study.get("uid")) for reading in told.readings})),
+        series_uids=tuple(sorted({str(reading.shared.series.get("uid")) for reading in told.readings})),
+        mapping=_mapping(told),
+        issues=(*fact.issues, *_disagreements(told, reconciled=fact.reconciled)),
+        event_uids=tuple(event_uids),
+        reconciled=fact.reconciled,
+        sources=_sources(fields, told),
     )
 
 
-def _disagreements(cluster: Sequence[_Reading]) -> Iterable[Issue]:
+def _fields(told: Account) -> JsonObject:
+    """The published values: those of the dose report; gaps are filled from image headers, each kind by majority."""
+    merged: JsonObject = {}
+    for source in Source:
+        found = by_majority((dict(reading.fields), 1) for reading in told.of(source))
+        blocked = {name for first, rest in _TOGETHER.items() if first in merged for name in rest}
+        blocked |= {f"{name}_repaired" for name in merged}
+        merged = {**{name: value for name, value in found.items() if name not in blocked}, **merged}
+    return dict(sorted(merged.items()))
+
+
+def _mapping(told: Account) -> str:
+    """The mapping whose templates render it: of the kind of source that is believed first, the most frequent."""
+    readings = told.of(min(told.sources))
+    return min(Counter(reading.shared.mapping for reading in readings).items(), key=lambda item: (-item[1], item[0]))[0]
+
+
+def _sources(fields: JsonObject, told: Account) -> dict[str, str]:
+    """Where each published value stands: the mapping and the path of the first reading that says it."""
+    found: dict[str, str] = {}
+    for name, value in fields.items():
+        for reading in told.readings:
+            path = reading.shared.sources.get(f"{reading.label}.{name}")
+            if path and name in reading.fields and canonical(reading.fields[name]) == canonical(value):
+                found[name] = f"{reading.shared.mapping}: {path}"
+                break
+    return found
+
+
+def _disagreements(told: Account, *, reconciled: bool) -> Iterable[Issue]:
     for name in _MUST_AGREE:
-        values = {canonical(reading.fields[name]) for reading in cluster if name in reading.fields}
-        if len(values) > 1:
-            yield Issue(
-                field=f"administration.{name}",
-                reason=f"The headers of one administration give {len(values)} different values; the most frequent is published.",
-                severity=Severity.WARNING,
-            )
+        for source, words in ((Source.REPORT, "dose reports"), (Source.IMAGE, "headers")):
+            values = {canonical(reading.fields[name]) for reading in told.of(source) if name in reading.fields}
+            if len(values) > 1:
+                reason = f"The {words} of one administration give {len(values)} different values; the most frequent is published."
+                yield Issue(field=f"administration.{name}", reason=reason, severity=Severity.WARNING)
+    images, reports = told.of(Source.IMAGE), told.of(Source.REPORT)
+    if images and reports and not reconciled and _differ(images, reports):
+        words = gap(injection(images), injection(reports)).words()
+        reason = (
+            f"Image headers and dose report of one event differ: the headers tell of it {words}. The dose report is published."
+        )
+        yield Issue(field="administration", reason=reason, severity=Severity.WARNING)
+
+
+def _differ(images: Sequence[Reading], reports: Sequence[Reading]) -> bool:
+    one, two = injection(images), injection(reports)
+    apart = gap(one, two)
+    other_agent = bool(one.agent and two.agent and one.agent != two.agent)
+    return bool(apart.seconds or apart.share) or (one.nuclide != two.nuclide) or other_agent
 
 
 def _order(item: Administration) -> tuple[str, str]:

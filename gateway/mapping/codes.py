@@ -48,6 +48,15 @@ def _snomed_rt() -> Mapping[str, str]:
     return table
 
 
+@cache
+def _snomed_rt_by_successor() -> Mapping[str, tuple[str, ...]]:
+    """SNOMED CT codes and the retired SNOMED-RT codes that mean the same."""
+    successors: dict[str, tuple[str, ...]] = {}
+    for retired, code in _snomed_rt().items():
+        successors[code] = (*successors.get(code, ()), retired)
+    return successors
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coded:
     """A code as a sender wrote it: coding scheme designator, value, meaning. Any of them may be empty."""
@@ -83,6 +92,13 @@ class Schemes:
             if code:
                 return "SCT", code
         return coded.scheme, coded.value
+
+    def equals(self, scheme: str, code: str) -> frozenset[tuple[str, str]]:
+        """All ways in which senders write a code: itself, and the retired SNOMED-RT codes for it."""
+        if scheme != "SCT":
+            return frozenset({(scheme, code)})
+        retired = {*_snomed_rt_by_successor().get(code, ()), *(old for old, new in self.snomed_rt_extra.items() if new == code)}
+        return frozenset({(scheme, code), *((designator, old) for designator in self.snomed_rt for old in retired)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 from gateway.dicom import values
@@ -27,7 +28,7 @@ from gateway.mapping.conversion import (
 )
 from gateway.model import Json, Severity
 from gateway.nuclear.units import convert as convert_unit
-from gateway.nuclear.units import plain
+from gateway.nuclear.units import dimension, plain
 
 _CODE_VALUES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValue")))
 _SCHEME, _MEANING = parse_path("CodingSchemeDesignator"), parse_path("CodeMeaning")
@@ -151,19 +152,42 @@ def quantity_unless_zero(parts: Parts, options: Options) -> Outcome:
 
 
 def _quantity(element: Element, options: Options) -> Outcome:
-    return Outcome(value=quantity_json(values.decimal(one_value(element)), options), source=element.path)
+    return Outcome(
+        value=quantity_json(values.decimal(one_value(element)), unit_of(element, options), options), source=element.path
+    )
 
 
-def quantity_json(number: Decimal, options: Options) -> Json:
-    """A number in the mapping's incoming unit as JSON in its outgoing one."""
-    assert options.unit_in is not None  # noqa: S101  lint guarantees it
-    assert options.unit_out is not None  # noqa: S101
-    return {"value": convert_unit(number, options.unit_in, options.unit_out), "unit": options.unit_out}
+def quantity_json(number: Decimal, unit: str, options: Options) -> Json:
+    """A number in a unit as JSON in the mapping's outgoing one."""
+    assert options.unit_out is not None  # noqa: S101  lint guarantees it
+    return {"value": convert_unit(number, unit, options.unit_out), "unit": options.unit_out}
+
+
+def unit_of(element: Element, options: Options) -> str:
+    """The unit of a number: the one that a report gives with it, else the one that the mapping says senders write.
+
+    Raises :class:`Invalid` for a unit that measures something else than the mapping publishes.
+    """
+    unit = element.unit or options.unit_in or ""
+    if dimension(unit) is None or dimension(unit) != dimension(options.unit_out or ""):
+        raise Invalid("is in a unit that measures something else")
+    return unit
 
 
 def concept(parts: Parts, options: Options) -> Outcome:
     """A coded value: a code sequence item or words, understood through ``codes``; what is unknown passes as text, and is told."""
     return first_clean(parts, lambda element: concept_of(element, options))
+
+
+def concepts(parts: Parts, options: Options) -> Outcome:
+    """Several coded values, for content items that a report repeats: a list, each understood like ``concept``."""
+    element = parts.first("value")
+    if element is None:
+        return ABSENT
+    singles = [replace(element, items=(item,)) for item in element.items] or [replace(element, texts=(t,)) for t in element.texts]
+    outcomes = [concept_of(single, options) for single in singles]
+    found = [outcome.value for outcome in outcomes if outcome.value is not None]
+    return Outcome(value=found or None, notes=tuple(note for outcome in outcomes for note in outcome.notes), source=element.path)
 
 
 def known_concept(parts: Parts, options: Options) -> Outcome:
@@ -177,6 +201,8 @@ def concept_of(element: Element, options: Options, *, nuclide: str | None = None
     """Understand one code sequence item or text. ``nuclide`` tells agents of one name apart."""
     if not element.items:
         return _worded(values.text(element.text), element.path, options, nuclide)
+    if len(element.items) > 1:
+        raise Invalid("has several codes where one is wanted")
     coded = read_coded(element.items[0])
     if not coded.value:
         if not coded.meaning:
@@ -235,6 +261,7 @@ GENERAL: tuple[Converter, ...] = (
     simple("list", texts, texts.__doc__ or ""),
     simple("joined", lambda element: "; ".join(texts(element)), "All filled values as one text, with semicolons."),
     simple("date", lambda element: values.date(one_value(element)), "A DA as FHIR date; partial stays partial."),
+    simple("time", lambda element: values.clock(one_value(element)), "A TM as FHIR time; it has no zone and no day."),
     simple("gender", gender, gender.__doc__ or ""),
     simple(
         "person_name",
@@ -247,5 +274,6 @@ GENERAL: tuple[Converter, ...] = (
     Converter(name="quantity", convert=quantity, takes_unit=True, result="quantity"),
     Converter(name="quantity_unless_zero", convert=quantity_unless_zero, takes_unit=True, result="quantity"),
     Converter(name="concept", convert=concept, takes_codes=None, result="concept"),
+    Converter(name="concepts", convert=concepts, takes_codes=None),
     Converter(name="known_concept", convert=known_concept, takes_codes=True, result="concept"),
 )

@@ -14,6 +14,7 @@ from pydicom._uid_dict import UID_dictionary
 
 from gateway.dicom.paths import Path, Step, parse_path, vr_of
 from gateway.dicom.reading import python_encodings
+from gateway.mapping import sr_example
 from gateway.model import Json, JsonObject
 
 _LONG_VRS = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
@@ -26,7 +27,10 @@ def merged(example: JsonObject, given: JsonObject) -> JsonObject:
     """The example with differences: keys are paths, ``null`` removes, one index past the end adds an item."""
     result = copy.deepcopy(example)
     for path, value in given.items():
-        _put(result, _names(parse_path(path)), value)
+        if sr_example.is_sr(path):
+            sr_example.put(result, path, value)
+        else:
+            _put(result, _names(parse_path(path)), value)
     return result
 
 
@@ -34,7 +38,7 @@ def encode(tree: JsonObject) -> bytes:
     """A whole Part 10 file."""
     meta = _element(0x00020010, "UI", b"1.2.840.10008.1.2.1\0")
     length = _element(0x00020000, "UL", struct.pack("<I", len(meta)))
-    return b"\0" * 128 + b"DICM" + length + meta + _dataset(tree, "")
+    return b"\0" * 128 + b"DICM" + length + meta + _dataset(sr_example.expanded(tree), "")
 
 
 def _dataset(tree: JsonObject, charset: str) -> bytes:

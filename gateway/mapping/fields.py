@@ -9,12 +9,14 @@ from typing import Any
 from pydicom._dicom_dict import DicomDictionary
 
 from gateway.dicom.paths import Path, PathError, is_sequence, parse_path
+from gateway.dicom.sr import SrPath
 from gateway.mapping.codes import Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.conversion import Converter, Kind, Options
 from gateway.mapping.files import Effective, Origin, Piece
 from gateway.mapping.registry import CONVERTERS
 from gateway.mapping.rules import LEVELS, REPEATED, FieldRef, FieldRule, ItemPath, Need, RootPath, Source
+from gateway.mapping.sr_paths import sr_path
 from gateway.nuclear import units
 
 _FIELD_KEYS = ("from", "as", "codes", "unit", "need")
@@ -35,11 +37,13 @@ class FieldCompiler:
         compiled = [self._field(name, piece) for name, piece in self._effective.fields.items()]
         return [rule for rule in compiled if rule]
 
-    def _repeated(self) -> Path | None:
+    def _repeated(self) -> Path | SrPath | None:
         for level, piece in self._effective.for_each.items():
             if level != REPEATED:
                 self._complaints.append(piece.origin.complain(f"only '{REPEATED}' can be repeated, not '{level}'"))
                 continue
+            if isinstance(piece.node, dict):
+                return sr_path(piece.node, self._codes, piece.origin, self._complaints)
             path = self._path(str(piece.node), piece.origin)
             if path and not is_sequence(path):
                 self._complaints.append(piece.origin.complain(f"'{piece.node}' is not a sequence"))
@@ -55,7 +59,7 @@ class FieldCompiler:
         converter = CONVERTERS[spec["as"]]
         before = len(self._complaints)
         sources = self._sources(name, spec["from"], converter, piece.origin)
-        options = self._options(spec, converter, piece.origin)
+        options = self._options(spec, converter, sources, piece.origin)
         if len(self._complaints) > before:
             return None
         return FieldRule(name=name, converter=converter, sources=sources, options=options, need=Need(spec.get("need", "may")))
@@ -87,7 +91,7 @@ class FieldCompiler:
             yield piece.origin.complain(f"'need' is one of {', '.join(Need)}, not '{spec['need']}'", "need")
 
     def _sources(self, name: str, node: Any, converter: Converter, origin: Origin) -> dict[str, tuple[Source, ...]]:
-        given = node if isinstance(node, dict) else {"value": node}
+        given = node if isinstance(node, dict) and "sr" not in node else {"value": node}
         for part in given:
             if part not in converter.parts:
                 known = ", ".join(converter.parts)
@@ -107,7 +111,25 @@ class FieldCompiler:
         sources = [self._source(name, text, kind, origin) for text in texts]
         return tuple(source for source in sources if source)
 
+    def _sr_source(self, name: str, node: dict[str, Any], kind: Kind, origin: Origin) -> Source | None:
+        """``{sr: [113502 DCM, 113507 DCM]}``; inside an administration ``{sr: [$administration, 113507 DCM]}``."""
+        if kind is Kind.FIELD:
+            self._complaints.append(origin.complain("here belongs the name of a field", "from"))
+            return None
+        steps = node.get("sr")
+        relative = isinstance(steps, list) and steps[:1] == [f"${REPEATED}"]
+        if relative and not name.startswith(f"{REPEATED}."):
+            self._complaints.append(origin.complain(f"only '{REPEATED}' fields can read ${REPEATED}", "from"))
+            return None
+        inside = self.repeated.text if relative and self.repeated else None
+        path = sr_path(node, self._codes, origin, self._complaints, inside=inside)
+        if path is None:
+            return None
+        return ItemPath(path) if relative else RootPath(path)
+
     def _source(self, name: str, text: Any, kind: Kind, origin: Origin) -> Source | None:
+        if isinstance(text, dict) and "sr" in text:
+            return self._sr_source(name, text, kind, origin)
         if not isinstance(text, str) or not text:
             self._complaints.append(origin.complain("a source is the path of an element, or the name of a field", "from"))
             return None
@@ -152,14 +174,18 @@ class FieldCompiler:
             self._complaints.append(origin.complain(f"{error}{hint}", "from"))
             return None
 
-    def _options(self, spec: dict[str, Any], converter: Converter, origin: Origin) -> Options:
+    def _options(
+        self, spec: dict[str, Any], converter: Converter, sources: dict[str, tuple[Source, ...]], origin: Origin
+    ) -> Options:
         table, unit = spec.get("codes"), spec.get("unit")
-        self._complaints += _options_problems(spec, converter, self._codes, origin)
+        self._complaints += _options_problems(spec, converter, self._codes, sources, origin)
         unit = unit if isinstance(unit, dict) else {}
         return Options(codes=self._codes, table=table, unit_in=unit.get("in"), unit_out=unit.get("out"))
 
 
-def _options_problems(spec: dict[str, Any], converter: Converter, codes: Codes, origin: Origin) -> Iterable[Complaint]:
+def _options_problems(
+    spec: dict[str, Any], converter: Converter, codes: Codes, sources: dict[str, tuple[Source, ...]], origin: Origin
+) -> Iterable[Complaint]:
     table = spec.get("codes")
     if converter.takes_codes and table is None:
         yield origin.complain(f"'{converter.name}' needs 'codes'")
@@ -170,21 +196,30 @@ def _options_problems(spec: dict[str, Any], converter: Converter, codes: Codes, 
     for needed in converter.reads_tables:
         if needed not in codes.tables:
             yield origin.complain(f"'{converter.name}' needs the code table codes/{needed}.yaml")
-    yield from _unit_problems(spec.get("unit"), converter, origin)
+    yield from _unit_problems(spec.get("unit"), converter, _carry_units(sources.get("value", ())), origin)
 
 
-def _unit_problems(unit: Any, converter: Converter, origin: Origin) -> Iterable[Complaint]:
+def _carry_units(sources: tuple[Source, ...]) -> bool:
+    """True when every source is a report's content item: its numbers bring their own unit."""
+    paths = [source.path for source in sources if not isinstance(source, FieldRef)]
+    return bool(paths) and all(isinstance(path, SrPath) and path.attribute is None for path in paths)
+
+
+def _unit_problems(unit: Any, converter: Converter, carried: bool, origin: Origin) -> Iterable[Complaint]:
     if not converter.takes_unit:
         if unit is not None:
             yield origin.complain(f"'{converter.name}' takes no 'unit'", "unit")
         return
-    if not isinstance(unit, dict) or set(unit) != {"in", "out"}:
+    if carried and (not isinstance(unit, dict) or set(unit) != {"out"}):
+        yield origin.complain(f"'{converter.name}' needs 'unit: {{out: ...}}': a report's number brings its unit along", "unit")
+        return
+    if not carried and (not isinstance(unit, dict) or set(unit) != {"in", "out"}):
         yield origin.complain(f"'{converter.name}' needs 'unit: {{in: ..., out: ...}}'", "unit")
         return
     for key, name in unit.items():
         if units.dimension(str(name)) is None:
             yield origin.complain(f"unknown unit '{name}'{did_you_mean(str(name), units.KNOWN)}", "unit", key)
-    if units.dimension(str(unit["in"])) != units.dimension(str(unit["out"])):
+    if not carried and units.dimension(str(unit["in"])) != units.dimension(str(unit["out"])):
         yield origin.complain(f"{unit['in']} cannot become {unit['out']}", "unit")
 
 

@@ -62,6 +62,11 @@ class Effective:
     example: dict[str, Any]
     own: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def abstract(self) -> bool:
+        """``match: nothing``: a base for others, itself never chosen."""
+        return bool(self.own.get("match") == "nothing")
+
 
 def read_files(directory: Path, complaints: list[Complaint]) -> dict[str, Document]:
     """Every mapping file of a directory and its ``vendors`` and ``sites``, by name."""
@@ -153,8 +158,8 @@ def _shape_complaints(document: Document) -> Iterable[Complaint]:
             yield complain(document, (section,), f"'{section}' must be {_TYPE_NAMES[first]}")
     if "match" not in document.data:
         yield complain(document, (), "say what this mapping is for: 'match' is missing ('match: everything' for all objects)")
-    elif isinstance(document.data["match"], str) and document.data["match"] != "everything":
-        yield complain(document, ("match",), "'match' is either 'everything' or keywords with values")
+    elif isinstance(document.data["match"], str) and document.data["match"] not in ("everything", "nothing"):
+        yield complain(document, ("match",), "'match' is 'everything', 'nothing' (a base for others), or keywords with values")
 
 
 def _from_text(shown: str, line: str) -> Complaint:

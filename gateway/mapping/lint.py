@@ -6,11 +6,12 @@ two mappings for the same objects, a resource that means two things.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gateway.dicom.paths import PathError, parse_path
+from gateway.mapping import sr_example
 from gateway.mapping.codes import Codes, load_codes
 from gateway.mapping.compile import compile_mapping
 from gateway.mapping.complaints import Complaint, did_you_mean
@@ -32,7 +33,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "series": frozenset({"number_of_instances", "instances"}),
     "device": frozenset({"key"}),
     "instance": frozenset(),
-    "administration": frozenset({"key"}),
+    "administration": frozenset({"key", "event_uids", "reconciled", "remarks"}),
 }
 #: What a template may read, by ``per``: name in the scope -> level whose fields stand there.
 SCOPES: dict[str, dict[str, str]] = {
@@ -67,7 +68,8 @@ def _check(
     effective: list[Effective], mappings: list[Mapping], codes: Codes, fhir_check: FhirCheck | None
 ) -> Iterable[Complaint]:
     for one, mapping in zip(effective, mappings, strict=True):
-        yield from _check_templates(one, mapping)
+        heirs = [heir for heir in mappings if one.abstract and mapping.name in heir.lineage]
+        yield from _check_templates(one, mapping, heirs)
         yield from _check_tests(one, mapping)
         yield from _check_example(one)
         if fhir_check:
@@ -80,19 +82,22 @@ def _check(
         yield Complaint("codes", 1, 1, "there is no code table here")
 
 
-def _check_templates(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
+def _check_templates(effective: Effective, mapping: Mapping, heirs: Sequence[Mapping]) -> Iterable[Complaint]:
+    """Every hole of the templates. Those of a base for others are checked where they stand, against all that its heirs write."""
     for name, resource in mapping.resources.items():
         origin = effective.resources[name].origin
+        if origin.document is not effective.document and origin.document.data.get("match") == "nothing":
+            continue
         for index, part in enumerate(resource.identity):
-            yield from _check_template(part, resource.per, effective, mapping, origin, ("identity", index))
-        yield from _check_template(resource.body, resource.per, effective, mapping, origin, ())
+            yield from _check_template(part, resource.per, effective, (mapping, *heirs), origin, ("identity", index))
+        yield from _check_template(resource.body, resource.per, effective, (mapping, *heirs), origin, ())
 
 
 def _check_template(
-    template: Template, per: str, effective: Effective, mapping: Mapping, origin: Origin, below: tuple[str | int, ...]
+    template: Template, per: str, effective: Effective, mappings: Sequence[Mapping], origin: Origin, below: tuple[str | int, ...]
 ) -> Iterable[Complaint]:
     for place, path in template.paths:
-        problem = _path_problem(path, per, mapping)
+        problem = _path_problem(path, per, mappings)
         if problem:
             yield origin.complain(problem, *below, *place)
     known = {*effective.resources, "patient", "study", "device"}
@@ -101,7 +106,7 @@ def _check_template(
             yield origin.complain(f"'@{name}' is not a resource of this mapping{did_you_mean(name, known)}", *below, *place)
 
 
-def _path_problem(path: str, per: str, mapping: Mapping) -> str | None:
+def _path_problem(path: str, per: str, mappings: Sequence[Mapping]) -> str | None:
     """Why nothing will ever stand at a scope path, or ``None``."""
     if path.startswith("refs.") or path in ("series", "studies", "series[].instances", "study.modalities[]"):
         return None
@@ -109,8 +114,8 @@ def _path_problem(path: str, per: str, mapping: Mapping) -> str | None:
     root = max((name for name in scope if path == name or path.startswith(f"{name}.")), key=len, default=None)
     if root is None:
         return f"'${{{path}}}': a resource per {per} can read {', '.join(name.replace('[]', '') for name in scope)}"
-    level, rest = scope[root], path[len(root) + 1 :]
-    readable = readable_names(mapping, level)
+    level, rest = scope[root], path[len(root) + 1 :].removesuffix("[]")
+    readable = {name for mapping in mappings for name in readable_names(mapping, level)}
     if not rest or rest in readable or rest.startswith("refs."):
         return None
     return f"'${{{path}}}': no field '{level}.{rest}' is written{did_you_mean(rest, readable)}"
@@ -191,6 +196,14 @@ def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]
         yield origin.complain("elements are given as a mapping of keywords", *below)
         return
     for path, value in given.items():
+        if sr_example.is_sr(path):
+            wrong = (
+                sr_example.problems(value)
+                if path == sr_example.SR
+                else sr_example.item_problems(path.split("/")[-1], value or {})
+            )
+            yield from (origin.complain(text, *below, path) for text in wrong)
+            continue
         try:
             parse_path(path)
         except PathError as error:
@@ -203,6 +216,8 @@ def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]
 def _same_match(effective: list[Effective]) -> Iterable[Complaint]:
     seen: dict[str, str] = {}
     for one in effective:
+        if one.abstract:
+            continue
         key = repr(sorted((name, piece.node) for name, piece in one.match.items()))
         if key in seen:
             yield Origin(one.document, ("match",)).complain(f"the same objects are matched by '{seen[key]}'")

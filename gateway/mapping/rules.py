@@ -11,7 +11,9 @@ from functools import cached_property
 
 from pydicom.dataset import Dataset
 
+from gateway.dicom import sr
 from gateway.dicom.paths import DatasetHeader, HeaderLike, Path
+from gateway.dicom.sr import SrPath
 from gateway.errors import Quarantined
 from gateway.mapping.codes import Codes
 from gateway.mapping.conversion import Converter, Options
@@ -35,14 +37,14 @@ class Need(StrEnum):
 class RootPath:
     """A path from the top of the object."""
 
-    path: Path
+    path: Path | SrPath
 
 
 @dataclass(frozen=True, slots=True)
 class ItemPath:
     """A path from the current item of ``for_each``."""
 
-    path: Path
+    path: Path | SrPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,12 @@ class Mapping:
     conditions: tuple[Condition, ...]
     fields: tuple[FieldRule, ...]  #: each after those it refers to
     own_fields: tuple[str, ...]  #: names of those that are not inherited
-    repeated: Path | None  #: the sequence whose items are administrations
+    repeated: Path | SrPath | None  #: the sequence, or the container of a report, whose items are administrations
     resources: dict[str, ResourceTemplate]
     codes: Codes
     example: JsonObject = field(default_factory=dict)
     tests: tuple[MappingTest, ...] = ()
+    abstract: bool = False  #: ``match: nothing``: only there to be extended
 
     @cached_property
     def by_level(self) -> dict[str, tuple[FieldRule, ...]]:
@@ -134,7 +137,8 @@ class Mapping:
         ]
         if self.repeated:
             paths.append(self.repeated)
-        tops = {(path.steps[0].tag, path.steps[0].creator): path for path in paths}
+        plain = [path if isinstance(path, Path) else sr.CONTENT for path in paths]
+        tops = {(path.steps[0].tag, path.steps[0].creator): path for path in plain}
         return tuple(tops.values())
 
 
@@ -175,6 +179,6 @@ class Mappings:
 
     def _choose(self, raw: dict[int, bytes]) -> Mapping:
         for mapping in self._mappings:
-            if all(condition.fits(raw[condition.tag]) for condition in mapping.conditions):
+            if not mapping.abstract and all(condition.fits(raw[condition.tag]) for condition in mapping.conditions):
                 return mapping
         raise Quarantined("No mapping fits this kind of object.")

@@ -6,7 +6,8 @@ The rules, all of them:
 * Objects and lists that become empty go as well, upwards. So does an object whose holes are all empty: a system without
   its code, a component without its value. An object of nothing but literals stays.
 * ``- {for_each: s in series, uid: "${s.uid}"}`` in a list makes one entry per item; the other keys are its body.
-* ``if: path`` / ``unless: path`` in an object keep it only when the path has a value / has none.
+* ``if: path`` / ``unless: path`` in an object keep it only when the path has a value / has none. With ``is: value`` beside
+  them, that value stands there instead of an object.
 * ``reference: "@device"`` is looked up in ``refs``: of the innermost loop item that has that name, else of the scope.
 * ``{value, unit}`` becomes a Quantity in UCUM; ``{system, code, text}`` a CodeableConcept, without ``display``, because validators
   compare displays with the code system's own words.
@@ -123,7 +124,12 @@ class _Compiler:
             raise TemplateError((*place, "for_each"), "'for_each' stands only in an entry of a list")
         conditions = self._conditions(node, place)
         body = {key: value for key, value in node.items() if key not in _VERBS}
-        render = self._fields(body, place, loops)
+        if "is" in body:
+            if len(body) > 1 or not conditions:
+                raise TemplateError((*place, "is"), "'is' stands alone with 'if' or 'unless'")
+            render = self.node(body["is"], (*place, "is"), loops)
+        else:
+            render = self._fields(body, place, loops)
         if not conditions:
             return render
 

@@ -78,13 +78,15 @@ def injection_end(parts: Parts, options: Options) -> Outcome:
     if source is None:
         return ABSENT
     started = parts.fields("started")
-    if not isinstance(started, str) or "T" not in started:
+    start = values.instant(started) if isinstance(started, str) else None
+    if start is None:
         return withheld("cannot be dated, because the start is unknown", source.path)
-    start = dt.datetime.fromisoformat(_whole_seconds(started))
     if stated is not None:
         moment = values.moment(one_value(stated), parts.zone())
         if moment.at is None:
             return told(moment, stated.path)
+        if moment.at == start:
+            return ABSENT  # senders repeat the start where they know no end
         if dt.timedelta(0) <= moment.at - start < _DAY:
             return Outcome(value=moment.text, source=stated.path)
     clock = values.split_datetime(one_value(stated))[1] if stated else values.time_of_day(one_value(source))
@@ -166,11 +168,6 @@ def _days(parts: Parts) -> Iterable[str]:
             yield values.date(one_value(element))
         except Invalid:
             continue
-
-
-def _whole_seconds(text: str) -> str:
-    """FHIR text as ``datetime.fromisoformat`` reads it: leap second as :59."""
-    return text.replace(":60", ":59") if ":60" in text[16:19] else text
 
 
 _HALF_LIFE = Part(kind=Kind.FIELD, required=False)

@@ -20,7 +20,7 @@ from gateway.mapping.conversion import (
     first_clean,
     withheld,
 )
-from gateway.mapping.converters import concept_of, one_value
+from gateway.mapping.converters import concept_of, one_value, unit_of
 from gateway.model import Json, JsonObject, Severity
 from gateway.nuclear.activity import Withheld, read_activity
 from gateway.nuclear.nuclide import Nuclide, half_life_fits
@@ -64,7 +64,7 @@ def half_life(parts: Parts, options: Options) -> Outcome:
             return ABSENT
         note = Note(f"was not stated; the physical half-life of {nuclide.name} was taken", Severity.INFORMATION)
         return Outcome(value=_seconds(physical), notes=(note,), source=f"codes/{NUCLIDES_TABLE}.yaml")
-    stated = convert(values.decimal(one_value(element)), options.unit_in or "s", "s")
+    stated = convert(values.decimal(one_value(element)), unit_of(element, options), "s")
     if stated <= 0:
         raise Invalid("is not above zero")
     if nuclide is None or physical is None or half_life_fits(stated, nuclide):
@@ -79,9 +79,10 @@ def half_life(parts: Parts, options: Options) -> Outcome:
 def activity(parts: Parts, options: Options) -> Outcome:
     """The administered activity: as declared when plausible for the nuclide; repaired when exactly one other unit is; else withheld."""
     nuclide = nuclide_of(parts.fields("nuclide"), options.codes)
-    unit_in, unit_out = options.unit_in or "Bq", options.unit_out or "MBq"
+    unit_out = options.unit_out or "MBq"
 
     def read(element: Element) -> Outcome:
+        unit_in = unit_of(element, options)
         reading = read_activity(values.decimal(one_value(element)), unit_in, nuclide)
         if isinstance(reading, Withheld):
             return withheld(reading.reason, element.path)

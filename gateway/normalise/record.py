@@ -16,8 +16,9 @@ from decimal import Decimal
 from threading import Lock
 from typing import Any
 
-from gateway.dicom import values
-from gateway.dicom.paths import Element, HeaderLike, Item, Root, parse_path
+from gateway.dicom import sr, values
+from gateway.dicom.paths import Element, HeaderLike, Item, Path, Root, parse_path
+from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
 from gateway.errors import Quarantined
 from gateway.mapping.conversion import Outcome, Parts, SiteContext, withheld
@@ -103,11 +104,15 @@ def _items(root: Root, mapping: Mapping, issues: list[Issue]) -> tuple[Item, ...
     if mapping.repeated is None:
         return ()
     try:
-        found = root.find(mapping.repeated)
+        found = _find(root, mapping.repeated)
     except Invalid as error:
         issues.append(Issue(field=REPEATED, reason=str(error)))
         return ()
     return found.items if found else ()
+
+
+def _find(place: Root | Item, path: Path | SrPath) -> Element | None:
+    return place.find(path) if isinstance(path, Path) else sr.find(place, path)
 
 
 def _sealed(
@@ -225,9 +230,9 @@ class _Alternatives(Iterator[Element]):
 
     def _read(self, source: Source) -> Element | None:
         if isinstance(source, RootPath):
-            return self._reading.root.find(source.path)
+            return _find(self._reading.root, source.path)
         if isinstance(source, ItemPath) and self._reading.item is not None:
-            return self._reading.item.find(source.path)
+            return _find(self._reading.item, source.path)
         return None
 
 

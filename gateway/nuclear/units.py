@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 
-#: Unit -> (dimension, size in the dimension's base unit). Base units: Bq, s, mL, kg, m, Bq/mol.
+#: Unit -> (dimension, size in the dimension's base unit). Base units: Bq, s, mL, kg, m, Bq/mol, 1, keV.
 _UNITS: dict[str, tuple[str, Decimal]] = {
     "Bq": ("activity", Decimal(1)),
     "kBq": ("activity", Decimal("1E3")),
@@ -24,13 +24,17 @@ _UNITS: dict[str, tuple[str, Decimal]] = {
     "uL": ("volume", Decimal("1E-3")),
     "mL": ("volume", Decimal(1)),
     "cm3": ("volume", Decimal(1)),
+    "ml": ("volume", Decimal(1)),
     "L": ("volume", Decimal("1E3")),
+    "l": ("volume", Decimal("1E3")),
     "g": ("mass", Decimal("1E-3")),
     "kg": ("mass", Decimal(1)),
     "cm": ("length", Decimal("1E-2")),
     "m": ("length", Decimal(1)),
     "Bq/umol": ("specific activity", Decimal("1E6")),
     "Bq/mmol": ("specific activity", Decimal("1E3")),
+    "%": ("share", Decimal("1E-2")),
+    "keV": ("energy", Decimal(1)),
     "MBq/umol": ("specific activity", Decimal("1E12")),
 }
 

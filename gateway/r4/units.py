@@ -7,9 +7,11 @@ from __future__ import annotations
 
 UCUM = "http://unitsofmeasure.org"
 
-#: By line: activity; dose and dose rate; time; size, mass, density; standardised uptake; laboratory and physiology; the rest.
+#: By line: activity; molar and cumulated activity;
+#: dose and dose rate; time; size, mass, density; standardised uptake; laboratory and physiology; the rest.
 _CODES = """
-Bq kBq MBq GBq TBq mCi uCi Bq/mL Bq/ml kBq/mL kBq/ml MBq/mL MBq/ml Bq/g kBq/g MBq/g MBq/kg Bq.s MBq.s MBq.h GBq.h MBq.h/MBq
+Bq kBq MBq GBq TBq mCi uCi Bq/mL Bq/ml kBq/mL kBq/ml MBq/mL MBq/ml Bq/g kBq/g MBq/g MBq/kg
+Bq/mmol Bq/umol Bq.s MBq.s MBq.h GBq.h MBq.h/MBq
 Gy cGy mGy uGy Sv mSv uSv Gy/s Gy/h mGy/h uSv/h Gy/GBq mGy/MBq mSv/MBq Gy/MBq mGy.cm mGy.cm2 Gy.m2 uGy.m2 dGy.cm2 cGy.cm2
 s ms us min h d wk mo a /s /min /h Hz kHz
 m cm mm um nm m2 cm2 mm2 m3 cm3 mm3 L mL uL l ml dL kg g mg ug ng pg kg/m2 g/mL g/ml g/cm3

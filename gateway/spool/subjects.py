@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.model import Issue, JsonObject, SharedFields
 from gateway.spool import bodies
+from gateway.spool.facts import Facts
 from gateway.spool.timers import Timers
 
 
@@ -60,12 +61,14 @@ class Sealed:
     release: Sequence[int]
     dossiers: frozenset[str]  #: patient keys whose dossier must be gathered again
     aliases: Mapping[str, str]  #: administration alias -> id, newly minted or newly learnt
+    replaced: Mapping[str, str] = field(default_factory=dict)  #: administration id given up -> id that survives
 
 
 class Subjects:
     def __init__(self, database: Database, timers: Timers) -> None:
         self._database = database
         self._timers = timers
+        self.facts = Facts(database)
         self._sql = database.statements(Path(__file__).parent / "sql" / "subjects.sql")
         self._sql["shared_bodies"] = self._sql["shared_bodies"].bindparams(sa.bindparam("ids", expanding=True))
 
@@ -114,9 +117,7 @@ class Subjects:
 
     def aliases(self, patient_key: str) -> dict[str, str]:
         """Known administrations of a patient: alias (event UID or fact key) -> administration id."""
-        with self._database.read() as connection:
-            rows = connection.execute(self._sql["select_alias"], {"patient_key": patient_key})
-            return {row.alias: row.administration_id for row in rows}
+        return self.facts.aliases(patient_key)
 
     def note_problem(self, ticket: SubjectTicket, reason: str) -> None:
         """This subject cannot be published, and why. It stays open and is tried again when the lease has run out."""
@@ -156,10 +157,7 @@ class Subjects:
             connection.execute(self._sql["hold_instance"], {"id": instance_id, "reason": reason})
         for instance_id in sealed.release:
             connection.execute(self._sql["release_instance"], {"id": instance_id})
-        for alias, identifier in sealed.aliases.items():
-            row = {"id": identifier, "patient_key": sealed.patient_key, "alias": alias}
-            connection.execute(self._sql["insert_administration"], row)
-            connection.execute(self._sql["insert_alias"], row)
+        self.facts.store(connection, sealed.patient_key, sealed.aliases, sealed.replaced)
         self._timers.touch(connection, SubjectKind.DOSSIER, sealed.dossiers, now=now)
 
     def _insert_version(

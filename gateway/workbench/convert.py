@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.errors import Quarantined, Rejected
 from gateway.gather.study import Member, gather_study
-from gateway.model import Issue, JsonObject, Record, Severity, SharedFields
+from gateway.model import Administration, Issue, JsonObject, Record, Severity, SharedFields
 from gateway.understanding import Understanding
 from gateway.workbench.folders import files_in
 
@@ -112,8 +112,21 @@ def _bundles(
         yield understanding.study_bundle(study, list(dossiers[study.patient_key].values()), recorded=recorded).body
     for patient, shared in sorted(dossiers.items()):
         dossier = understanding.dossier(patient, [shared[key] for key in sorted(shared)], {})
+        problems += _of_dossier(dossier.administrations, records, paths)
         if dossier.administrations:
             yield understanding.renderer.dossier(dossier, recorded=recorded).body
+
+
+def _of_dossier(administrations: Iterable[Administration], records: Sequence[Record], paths: Sequence[Path]) -> Iterator[Problem]:
+    """What came up when administrations were gathered, each under the first file that tells of it."""
+    for item in administrations:
+        telling = (
+            path
+            for path, record in zip(paths, records, strict=True)
+            if record.shared.administrations and record.shared.series.get("uid") in item.series_uids
+        )
+        path = next(telling)
+        yield from (Problem(path=path, reason=i.reason, field=i.field, severity=i.severity) for i in item.issues)
 
 
 def _by_study(records: Sequence[Record], understanding: Understanding) -> dict[str, list[Member]]:

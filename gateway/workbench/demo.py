@@ -21,7 +21,7 @@ from rich.table import Table
 
 from gateway.errors import Misconfigured
 from gateway.model import JsonObject
-from gateway.workbench.sample import SampleStudy, generate_samples
+from gateway.workbench.sample import SampleStudy, generate_cycle, generate_samples
 from gateway.workbench.scu import AEAddress, FileOutcome, send
 
 START_SECS = 30
@@ -100,10 +100,10 @@ def _listening(run_file: Path, daemon: subprocess.Popen[bytes]) -> _Place:
 
 
 def _sample(directory: Path, console: Console) -> tuple[SampleStudy, ...]:
-    with console.status("Inventing two PET/CT studies ..."):
-        studies = generate_samples(directory)
+    with console.status("Inventing two PET/CT studies and a therapy cycle ..."):
+        studies = (*generate_samples(directory), *generate_cycle(directory / "lutathera"))
     count = sum(len(study.files) for study in studies)
-    console.print(f"Invented {len(studies)} PET/CT studies with {count} objects. No patient ever had them.")
+    console.print(f"Invented {len(studies)} studies of 3 patients with {count} objects. No patient ever had them.")
     return studies
 
 
@@ -131,7 +131,7 @@ def _wait(studies: Sequence[SampleStudy], place: _Place, console: Console) -> li
         progress.add_task(f"Waiting until the studies are quiet for {QUIET_SECS} s and published ...", total=None)
         while True:
             facts = [_facts(study, place.url) for study in studies]
-            if all(fact["study"] and fact["administrations"] for fact in facts) or time.monotonic() > deadline:
+            if not list(_check(studies, facts)) or time.monotonic() > deadline:
                 return facts
             time.sleep(0.5)
 
@@ -149,9 +149,13 @@ def _facts(sample: SampleStudy, url: str) -> JsonObject:
     return {
         "study": study,
         "patient": patient,
-        "administrations": [item for item in resources if item["resourceType"] == "MedicationAdministration"],
+        "administrations": [item for item in resources if _is_given(item)],
         "medications": {f"Medication/{item['id']}": item for item in resources if item["resourceType"] == "Medication"},
     }
+
+
+def _is_given(resource: JsonObject) -> bool:
+    return bool(resource["resourceType"] == "MedicationAdministration" and resource["status"] != "entered-in-error")
 
 
 def _first(url: str, parameters: dict[str, str]) -> JsonObject | None:
@@ -176,9 +180,17 @@ def _print(facts: Sequence[JsonObject], place: _Place, console: Console) -> None
     for fact in facts:
         if fact["study"]:
             console.print(f"  {place.url}/fhir/ImagingStudy/{fact['study']['id']}", soft_wrap=True)
-        for item in fact["administrations"]:
-            console.print(f"  {place.url}/fhir/MedicationAdministration/{item['id']}", soft_wrap=True)
+    for identifier, remarks in sorted(_given(facts).items()):
+        console.print(f"  {place.url}/fhir/MedicationAdministration/{identifier}", soft_wrap=True)
+        for remark in remarks:
+            console.print(f"    {remark}", soft_wrap=True)
     console.print(f"  {place.url}/", soft_wrap=True)
+
+
+def _given(facts: Sequence[JsonObject]) -> dict[str, list[str]]:
+    """Each administration once, with what its resource says about its sources: several studies tell of one."""
+    items = [item for fact in facts for item in fact["administrations"]]
+    return {item["id"]: [note["text"] for note in item.get("note", ())] for item in items}
 
 
 def _row(fact: JsonObject) -> list[str]:

@@ -1,7 +1,7 @@
-"""Makes realistic, obviously invented PET/CT studies for the demo, the self-test and the tests. No patient ever existed.
+"""Makes realistic, obviously invented PET/CT and SPECT studies for the demo, the self-test and the tests. No patient ever existed.
 
-Each study holds a PET and a CT of the numerical torso and the Radiopharmaceutical Radiation Dose SR of the same administration.
-The same seed and day give the same bytes.
+Each study holds a PET and a CT of the numerical torso and the Radiopharmaceutical Radiation Dose SR of the same administration;
+the therapy cycle is five studies of one infusion. The same seed and day give the same bytes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from gateway.workbench.sample_case import (
     Tracer,
     sample_uid,
 )
+from gateway.workbench.sample_cycle import LUTATHERA, LUTATHERA_PATIENT, SCAN_HOURS, Infusion, scans, spect_image
 from gateway.workbench.sample_images import ct_slices, pet_slices
 from gateway.workbench.sample_report import administration_report
 
 PET_PIXELS, PET_PIXEL_MM = 168, 4.07283
 CT_PIXELS, CT_PIXEL_MM = 256, 1.953125
+SPECT_PIXELS, SPECT_PIXEL_MM = 64, 9.5904
 
 #: Names our files as ours; not bound to the release, so that a new release does not change the sample bytes.
 IMPLEMENTATION_CLASS_UID = sample_uid(0, "implementation")
@@ -114,6 +116,46 @@ def generate_samples(directory: Path, *, slices: int = 96, day: dt.date = DEFAUL
         start=dt.time(10, 41, 5),
     )
     return fdg, dotatate
+
+
+def generate_cycle(directory: Path, *, slices: int = 32, seed: int = 30, day: dt.date = DEFAULT_DAY) -> tuple[SampleStudy, ...]:
+    """A 177Lu-DOTATATE cycle that ends on ``day``: the dose report of the infusion, and four SPECT studies of one object each.
+
+    Scanner and report tell of the one infusion with another start and another activity, and the scanner without event UID: what
+    every returned study names is what must come out, the words of the report.
+    """
+    started = dt.datetime.combine(day - dt.timedelta(hours=max(SCAN_HOURS)), dt.time(9, 30), tzinfo=ZONE)
+    infusion = Infusion(
+        seed=seed,
+        patient=LUTATHERA_PATIENT,
+        tracer=LUTATHERA,
+        activity_mbq=Decimal("7386.4"),
+        administered_at=started,
+        slices=slices,
+    )
+    grid = Grid(slices=slices, pixels=SPECT_PIXELS, pixel_mm=SPECT_PIXEL_MM)
+    suv = pet_volume(grid, body_of(infusion.patient, infusion.tracer), infusion.tracer.suv, seed=seed)
+    report = _write_series(directory / "infusion", "SR", [administration_report(infusion)])
+    studies = [_cycle_study(directory / "infusion", infusion, infusion, report, "SR")]
+    for scan in scans(infusion):
+        folder = directory / f"spect-{scan.hours}h"
+        studies.append(_cycle_study(folder, infusion, scan, _write_series(folder, "NM", [spect_image(scan, grid, suv)]), "NM"))
+    return tuple(studies)
+
+
+def _cycle_study(directory: Path, infusion: Infusion, study: Case, files: list[Path], modality: str) -> SampleStudy:
+    return SampleStudy(
+        directory=directory,
+        files=tuple(files),
+        patient=infusion.patient,
+        study_instance_uid=study.uid("study"),
+        accession_number=study.accession_number,
+        radiopharmaceutical=infusion.tracer.agent.meaning,
+        activity_mbq=infusion.activity_mbq,
+        administered_at=infusion.administered_at,
+        administration_event_uid=infusion.uid("administration"),
+        instances_by_modality=((modality, len(files)),),
+    )
 
 
 def body_of(patient: SamplePatient, tracer: Tracer) -> tuple[Part, ...]:

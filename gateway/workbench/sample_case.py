@@ -78,6 +78,9 @@ class Tracer:
     lesions: tuple[Part, ...]
     #: Sample coefficients in mGy/MBq: site -> value. For show, not for patients.
     organ_dose_mgy_per_mbq: Mapping[Code, Decimal] = field(default_factory=dict)
+    infusion_s: int = 20
+    volume_ml: int = 5
+    therapy: bool = False
 
     def decay(self, seconds: float) -> float:
         """The fraction of activity that is left after ``seconds``."""

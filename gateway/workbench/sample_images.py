@@ -107,11 +107,11 @@ def _write_pet_series(dataset: Dataset, case: Case, grid: Grid) -> None:
 def administration_item(case: Case) -> Dataset:
     """Radiopharmaceutical Information item (PS3.3 table C.8-61): activity in Bq at the start of administration."""
     tracer, start = case.tracer, case.administered_at
-    stop = start + dt.timedelta(seconds=20)
+    stop = start + dt.timedelta(seconds=tracer.infusion_s)
     item = Dataset()
     item.Radiopharmaceutical = tracer.label
     item.RadiopharmaceuticalRoute = "Intravenous route"
-    item.RadiopharmaceuticalVolume = "5"
+    item.RadiopharmaceuticalVolume = f"{tracer.volume_ml}"
     item.RadiopharmaceuticalStartTime, item.RadiopharmaceuticalStopTime = tm(start), tm(stop)
     item.RadiopharmaceuticalStartDateTime, item.RadiopharmaceuticalStopDateTime = datetime_value(start), datetime_value(stop)
     item.RadionuclideTotalDose = f"{int(case.activity_mbq * 1_000_000)}"

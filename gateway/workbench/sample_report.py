@@ -44,7 +44,8 @@ def administration_report(case: Case) -> Dataset:
     template = Dataset()
     template.MappingResource, template.TemplateIdentifier = "DCMR", "10021"
     dataset.ContentTemplateSequence = [template]
-    intent = code(_sct("363703001", "Has Intent"), _sct("261004008", "Diagnostic Intent"), relation="HAS CONCEPT MOD")
+    purpose = _sct("262202000", "Therapeutic Intent") if case.tracer.therapy else _sct("261004008", "Diagnostic Intent")
+    intent = code(_sct("363703001", "Has Intent"), purpose, relation="HAS CONCEPT MOD")
     dataset.ContentSequence = [
         code(_sct("363589002", "Associated Procedure"), PROCEDURE, relation="HAS CONCEPT MOD", children=[intent]),
         container(_dcm("113502", "Radiopharmaceutical Administration"), [*_administration(case), *_organ_doses(case)]),
@@ -66,9 +67,9 @@ def _administration(case: Case) -> list[Dataset]:
         ]),
         uid_reference(_dcm("113503", "Radiopharmaceutical Administration Event UID"), case.uid("administration")),
         date_time(_dcm("123003", "Radiopharmaceutical Start DateTime"), start),
-        date_time(_dcm("123004", "Radiopharmaceutical Stop DateTime"), start + dt.timedelta(seconds=20)),
+        date_time(_dcm("123004", "Radiopharmaceutical Stop DateTime"), start + dt.timedelta(seconds=tracer.infusion_s)),
         number(_dcm("113507", "Administered activity"), case.activity_mbq, "MBq"),
-        number(_dcm("123005", "Radiopharmaceutical Volume"), Decimal(5), "cm3"),
+        number(_dcm("123005", "Radiopharmaceutical Volume"), Decimal(tracer.volume_ml), "cm3"),
         measured(_dcm("113508", "Pre-Administration Measured Activity"), drawn_mbq, before),
         measured(_dcm("113509", "Post-Administration Measured Activity"), RESIDUAL_MBQ, after),
         code(_sct("410675002", "Route of administration"), INTRAVENOUS, children=[

@@ -171,6 +171,7 @@ def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:
     patient = {"key": "example", **fields["patient"]}
     series = {**fields["series"], "number_of_instances": 1, "instances": [fields["instance"]], "refs": refs}
     modality = fields["series"].get("modality")
+    first = (record.shared.administrations or ({},))[0]
     scopes: dict[str, JsonObject] = {
         "patient": {"patient": patient},
         "device": {"device": {"key": "example", **fields["device"]}},
@@ -186,7 +187,7 @@ def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:
         },
         "administration": {
             "patient": patient,
-            "administration": {"key": "example", **(record.shared.administrations or ({},))[0]},
+            "administration": {"key": "example", "event_uids": [first["event_uid"]] if "event_uid" in first else [], **first},
             "studies": [{"reference": "ImagingStudy/example"}],
         },
     }

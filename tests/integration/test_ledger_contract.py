@@ -338,6 +338,22 @@ def test_an_administration_is_minted_once(ledger: Ledger) -> None:
     assert ledger.subjects.aliases("sys|P1") == {"event|1.2": "m1"}
 
 
+def test_a_replaced_administration_is_remembered_and_its_names_lead_to_the_survivor(ledger: Ledger) -> None:
+    take_in(ledger, 1)
+    due(ledger, NOW + 11)
+    dossier = due(ledger, NOW + 11)
+    facts = ledger.subjects.facts
+    ledger.subjects.seal(dossier, sealed("d", aliases={"event|1": "m1", "fact|2": "m2"}), targets=[], now=NOW + 11)
+    with ledger.database.write() as connection:
+        facts.store(connection, "sys|P1", {"fact|2": "m1"}, {"m2": "m1"})
+    assert facts.aliases("sys|P1") == {"event|1": "m1", "fact|2": "m1"}
+    assert facts.replaced("sys|P1") == {"m2": "m1"}
+    with ledger.database.write() as connection:  # they prove to be two after all
+        facts.store(connection, "sys|P1", {"fact|2": "m2"}, {})
+    assert facts.aliases("sys|P1") == {"event|1": "m1", "fact|2": "m2"}
+    assert facts.replaced("sys|P1") == {}
+
+
 def test_a_subject_that_cannot_be_published_is_shown_and_tried_again(ledger: Ledger) -> None:
     take_in(ledger, 1)
     ticket = due(ledger, NOW + 11)

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
+from gateway.workbench.sample import generate_cycle
 from tests import builders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,15 @@ def test_convert_gives_bundles_and_ends_with_0(here: Path) -> None:
     kinds = [[entry["resource"]["resourceType"] for entry in bundle["entry"]] for bundle in bundles]
     assert "ImagingStudy" in kinds[0]
     assert "MedicationAdministration" in kinds[1]
+
+
+def test_convert_tells_how_headers_and_a_dose_report_became_one_administration(here: Path) -> None:
+    files = [path for study in generate_cycle(here / "cycle", slices=2) for path in study.files]
+    done = converted(*files, "--out", here / "out.json")
+    assert done.exit_code == 0, done.output
+    resources = [e["resource"] for bundle in json.loads((here / "out.json").read_text()) for e in bundle["entry"]]
+    assert [r["resourceType"] for r in resources].count("MedicationAdministration") == 1
+    assert "SR0001.dcm: warning: administration: Image headers and a dose report were taken as one" in done.output
 
 
 def test_convert_sets_aside_what_it_cannot_understand_and_ends_with_1(here: Path) -> None:

@@ -41,12 +41,15 @@ def understanding() -> Understanding:
     )
 
 
-def bundles_of(record: Record, understanding: Understanding) -> list[Json]:
-    key = understanding.patients.of(record.shared)
-    member = Member(member_id=1, patient_key=key, shared=record.shared, instance=record.instance)
-    study = gather_study(str(record.shared.study["uid"]), [member])
-    bundles = [understanding.study_bundle(study, [record.shared], recorded=RECORDED).body]
-    dossier = understanding.dossier(key, [record.shared], {})
+def bundles_of(records: list[Record], understanding: Understanding) -> list[Json]:
+    """The study of each object (each has its own), then what the patient was given."""
+    bundles, shared = [], [record.shared for record in records]
+    for record in records:
+        key = understanding.patients.of(record.shared)
+        member = Member(member_id=1, patient_key=key, shared=record.shared, instance=record.instance)
+        study = gather_study(str(record.shared.study["uid"]), [member])
+        bundles.append(understanding.study_bundle(study, shared, recorded=RECORDED).body)
+    dossier = understanding.dossier(key, shared, {})
     if dossier.administrations:
         bundles.append(understanding.renderer.dossier(dossier, recorded=RECORDED).body)
     return bundles
@@ -88,7 +91,10 @@ def test_a_golden_case_gives_the_same_record_and_the_same_fhir(
     tree = yamlfile.read(case / "instance.yaml").data
     record = understanding.understand(header_of(encode(tree)))
     compare(case / "record.json", record_json(record), update=update_golden)
-    compare(case / "bundle.json", bundles_of(record, understanding), update=update_golden)
+    records = [record]
+    if (case / "also.yaml").exists():
+        records.append(understanding.understand(header_of(encode(yamlfile.read(case / "also.yaml").data))))
+    compare(case / "bundle.json", bundles_of(records, understanding), update=update_golden)
 
 
 def test_mapping_version_and_time_are_outside_the_content(understanding: Understanding) -> None:

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from gateway.workbench.sample import SampleStudy, generate_sample, generate_samples
+from gateway.workbench.sample import SampleStudy, generate_cycle, generate_sample, generate_samples
 
 SLICES = 12
 
@@ -109,3 +109,18 @@ def test_the_two_samples_are_two_patients_with_two_tracers(tmp_path: Path) -> No
     assert fdg.study_instance_uid != dotatate.study_instance_uid
     assert {fdg.radiopharmaceutical, dotatate.radiopharmaceutical} == {"Fluorodeoxyglucose F^18^", "Dotatate Ga^68^"}
     assert not set(fdg.files) & set(dotatate.files)
+
+
+def test_a_therapy_cycle_is_five_studies_that_tell_one_infusion_in_two_ways(tmp_path: Path) -> None:
+    infusion, *scans = generate_cycle(tmp_path, slices=4)
+    assert len({study.study_instance_uid for study in (infusion, *scans)}) == 5
+    assert {study.administration_event_uid for study in scans} == {infusion.administration_event_uid}
+    headers = [pydicom.dcmread(study.files[0]) for study in scans]
+    told = {(h.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartDateTime, h.NumberOfFrames) for h in headers}
+    assert told == {("20260303093600.000", 4)}
+    assert [h.SeriesDescription for h in headers] == ["SPECT 4 h", "SPECT 24 h", "SPECT 72 h", "SPECT 168 h"]
+    counts = [int(h.CountsAccumulated) for h in headers]
+    assert counts == sorted(counts, reverse=True)
+    assert all(int(h.pixel_array.sum()) == h.CountsAccumulated for h in headers)
+    again = generate_cycle(tmp_path / "again", slices=4)
+    assert [study.files[0].read_bytes() for study in again] == [study.files[0].read_bytes() for study in (infusion, *scans)]

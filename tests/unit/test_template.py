@@ -132,6 +132,19 @@ def test_conditions_keep_an_object_only_when_they_hold() -> None:
     assert render(node, id=1, a={}) == {"id": 1, "dataAbsentReason": {"coding": [{"code": "unknown"}]}}
 
 
+def test_a_conditional_value_stands_there_only_when_its_condition_holds() -> None:
+    node = {"at": {"unless": "s.end", "is": "${s.start}"}, "period": {"if": "s.end", "start": "${s.start}", "end": "${s.end}"}}
+    assert render(node, s={"start": "2026"}) == {"at": "2026"}
+    assert render(node, s={"start": "2026", "end": "2027"}) == {"period": {"start": "2026", "end": "2027"}}
+    assert render(node, s={}) is None
+
+
+@pytest.mark.parametrize("node", [{"is": "${s.x}"}, {"if": "s.x", "is": "${s.x}", "more": "y"}])
+def test_a_conditional_value_stands_alone_with_its_condition(node: Any) -> None:
+    with pytest.raises(TemplateError, match="'is' stands alone"):
+        compile_template({"x": node})
+
+
 def test_a_list_in_a_hole_stays_a_list() -> None:
     assert render({"given": "${n.given}"}, n={"given": ["An", "Maria"]}) == {"given": ["An", "Maria"]}
 

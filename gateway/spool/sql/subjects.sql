@@ -96,12 +96,3 @@ UPDATE dossier SET versions = versions + :grown, lease_until = NULL, problem = N
   open_since = CASE WHEN next_quiet_at = :seen THEN NULL ELSE open_since END,
   next_quiet_at = CASE WHEN next_quiet_at = :seen THEN NULL ELSE next_quiet_at END
 WHERE patient_key = :key AND lease_token = :token
-
--- name: select_alias
-SELECT alias, administration_id FROM administration_alias WHERE patient_key = :patient_key
-
--- name: insert_administration
-INSERT INTO administration (id, patient_key) VALUES (:id, :patient_key) ON CONFLICT DO NOTHING
-
--- name: insert_alias
-INSERT INTO administration_alias (patient_key, alias, administration_id) VALUES (:patient_key, :alias, :id) ON CONFLICT DO NOTHING

@@ -1,0 +1,131 @@
+"""Structured reports: finding content items by the codes of their concept names (PS3.3 C.17.3, content tree by value).
+
+An SR path is a list of concept names, each a direct child of the one before: 113502 DCM (administration) -> 113507 DCM
+(administered activity). A concept may have several equal codes, because senders still write retired SNOMED-RT. What is found
+becomes an :class:`~gateway.dicom.paths.Element` like any other: texts, or items for codes and containers; a number brings
+its unit along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from gateway.dicom.paths import Element, Item, Path, Root, parse_path
+from gateway.dicom.values import Invalid
+
+#: A concept name: coding scheme designator and code value, with all its equals.
+Names = frozenset[tuple[str, str]]
+
+#: No template of PS3.16 nests deeper than half of that.
+DEEPEST = 12
+UCUM = "UCUM"
+
+CONTENT = parse_path("ContentSequence")
+_CONCEPT = parse_path("ConceptNameCodeSequence[0]")
+_VALUE_TYPE = parse_path("ValueType")
+_SCHEME = parse_path("CodingSchemeDesignator")
+_CODES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValue")))
+_MEASURED, _NUMBER = parse_path("MeasuredValueSequence"), parse_path("NumericValue")
+_UNITS = parse_path("MeasurementUnitsCodeSequence[0]")
+_CODED = parse_path("ConceptCodeSequence")
+#: Value types that hold one plain value, and the attribute that holds it (PS3.3 table C.17.3-1).
+_PLAIN = {
+    value_type: parse_path(keyword)
+    for value_type, keyword in {
+        "TEXT": "TextValue",
+        "UIDREF": "UID",
+        "DATETIME": "DateTime",
+        "DATE": "Date",
+        "TIME": "Time",
+        "PNAME": "PersonName",
+    }.items()
+}
+
+#: The named children of containers in hand: a mapping asks the same container once for every field.
+_READ: WeakKeyDictionary[Root | Item, tuple[tuple[Names, Item], ...]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class SrPath:
+    """Concept names from the root, or from an item of ``for_each``, downwards. ``text`` is how it was written."""
+
+    text: str
+    steps: tuple[Names, ...]
+    attribute: Path | None = None  #: an attribute of the item instead of its value, e.g. ObservationDateTime
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.steps) <= DEEPEST:
+            raise ValueError(f"an SR path has 1 to {DEEPEST} concept names")
+
+
+def find(start: Root | Item, path: SrPath) -> Element | None:
+    """What stands at a path: of several items all values, or all coded items.
+
+    Gives ``None`` when no item has these names, or none has a value. Raises :class:`Invalid` when one is unreadable.
+    """
+    places: list[Root | Item] = [start]
+    for names in path.steps:
+        places = [item for place in places for item in _children(place, names)]
+    found = [element for item in places if isinstance(item, Item) and (element := _value(item, path))]
+    if len(found) <= 1:
+        return found[0] if found else None
+    if len({element.unit for element in found}) > 1:
+        raise Invalid("is given several times in different units")
+    texts = tuple(text for element in found for text in element.texts)
+    items = tuple(item for element in found for item in element.items)
+    return Element(path.text, texts, items, found[0].unit)
+
+
+def _children(place: Root | Item, names: Names) -> Iterator[Item]:
+    """The direct children with one of these names, in the order of the report."""
+    content = _READ.get(place)
+    if content is None:
+        found = place.find(CONTENT)
+        content = _READ[place] = tuple((_name(item), item) for item in (found.items if found else ()))
+    return (item for own, item in content if own & names)
+
+
+def _name(item: Item) -> Names:
+    """The concept name of a content item; empty for one by reference, which has none."""
+    concept = item.find(_CONCEPT)
+    return frozenset({_code(concept.items[0])}) if concept and concept.items else frozenset()
+
+
+def _code(coded: Item) -> tuple[str, str]:
+    scheme = coded.find(_SCHEME)
+    value = next((found for path in _CODES if (found := coded.find(path))), None)
+    return (scheme.text if scheme else "", value.text if value else "")
+
+
+def _value(item: Item, path: SrPath) -> Element | None:
+    if path.attribute is not None:
+        found = item.find(path.attribute)
+        return Element(f"{path.text} {path.attribute.text}", found.texts, found.items) if found else None
+    kind = item.find(_VALUE_TYPE)
+    value_type = kind.text if kind else ""
+    if value_type == "CONTAINER":
+        return Element(path.text, (), (item,))
+    if value_type == "CODE":
+        coded = item.find(_CODED)
+        return Element(path.text, (), coded.items[:1]) if coded else None
+    if value_type == "NUM":
+        return _number(item, path)
+    if value_type not in _PLAIN:
+        raise Invalid("is of a value type that holds no value here")
+    found = item.find(_PLAIN[value_type])
+    return Element(path.text, found.texts) if found else None
+
+
+def _number(item: Item, path: SrPath) -> Element | None:
+    """A measured value and its unit; no measured value at all means that it is not known (PS3.3 C.18.1)."""
+    measured = item.find(_MEASURED)
+    number = measured.items[0].find(_NUMBER) if measured else None
+    if measured is None or number is None:
+        return None
+    units = measured.items[0].find(_UNITS)
+    scheme, unit = _code(units.items[0]) if units and units.items else ("", "")
+    if scheme != UCUM or not unit:
+        raise Invalid("is a number whose unit is not a code of UCUM")
+    return Element(path.text, number.texts, (), unit)

@@ -1,0 +1,69 @@
+"""``{sr: [113502 DCM, 113507 DCM]}`` in a mapping file -> a path through a structured report, every concept name checked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gateway.dicom.paths import Path, PathError, parse_path
+from gateway.dicom.sr import DEEPEST, Names, SrPath
+from gateway.mapping.codes import Coded, Codes
+from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.files import Origin
+
+_CONCEPT = re.compile(r"(\S+) ([A-Za-z0-9_]+)")
+_KEYS = ("sr", "attribute")
+#: Designators that begin like this are a vendor's or a site's own (PS3.16 section 8).
+_PRIVATE = "99"
+
+
+def sr_path(
+    node: dict[str, Any], codes: Codes, origin: Origin, complaints: list[Complaint], *, inside: str | None = None
+) -> SrPath | None:
+    """Compile a path; after a complaint ``None``.
+
+    A path that begins with ``$administration`` starts at an item of ``for_each``; ``inside`` is how that one was written.
+    """
+    before = len(complaints)
+    complaints += [origin.complain(f"unknown key '{key}'{did_you_mean(key, _KEYS)}", "from") for key in node if key not in _KEYS]
+    words = node["sr"] if isinstance(node["sr"], list) else []
+    words = words[1:] if inside else words
+    if not 1 <= len(words) <= DEEPEST:
+        complaints.append(
+            origin.complain(f"'sr' is a list of 1 to {DEEPEST} concept names, as in [113502 DCM, 113507 DCM]", "from")
+        )
+        return None
+    steps = [_concept(str(word), codes, origin, complaints) for word in words]
+    attribute = _attribute(node.get("attribute"), origin, complaints)
+    if len(complaints) > before:
+        return None
+    text = (f"{inside}/" if inside else "sr ") + "/".join(str(word) for word in words)
+    return SrPath(text, tuple(step for step in steps if step), attribute)
+
+
+def _concept(word: str, codes: Codes, origin: Origin, complaints: list[Complaint]) -> Names | None:
+    found = _CONCEPT.fullmatch(word)
+    if not found:
+        complaints.append(origin.complain(f"'{word}' is not a concept name: write code and scheme, as in 113507 DCM", "from"))
+        return None
+    code, scheme = found.groups()
+    schemes = codes.schemes
+    if scheme in schemes.snomed_rt:
+        now, current = schemes.current(Coded(scheme=scheme, value=code, meaning=""))
+        hint = f"; write '{current} {now}', the retired code is then understood as well" if now != scheme else ""
+        complaints.append(origin.complain(f"'{word}' is a retired SNOMED code{hint}", "from"))
+        return None
+    if scheme not in schemes.systems and not scheme.startswith(_PRIVATE):
+        complaints.append(origin.complain(f"'{scheme}' is not a coding scheme{did_you_mean(scheme, schemes.systems)}", "from"))
+        return None
+    return schemes.equals(scheme, code)
+
+
+def _attribute(keyword: Any, origin: Origin, complaints: list[Complaint]) -> Path | None:
+    if keyword is None:
+        return None
+    try:
+        return parse_path(str(keyword))
+    except PathError as error:
+        complaints.append(origin.complain(str(error), "from"))
+        return None

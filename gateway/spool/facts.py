@@ -1,0 +1,40 @@
+"""Administrations as the ledger remembers them: their names, and which of two that proved to be one was given up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy.engine import Connection
+
+from gateway.database import Database
+
+
+class Facts:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._sql = database.statements(Path(__file__).parent / "sql" / "facts.sql")
+
+    def aliases(self, patient_key: str) -> dict[str, str]:
+        """Known administrations of a patient: alias (event UID or fact key) -> administration id."""
+        with self._database.read() as connection:
+            rows = connection.execute(self._sql["select_alias"], {"patient_key": patient_key})
+            return {row.alias: row.administration_id for row in rows}
+
+    def replaced(self, patient_key: str) -> dict[str, str]:
+        """Administrations of a patient that were given up: lost id -> surviving id."""
+        with self._database.read() as connection:
+            rows = connection.execute(self._sql["select_replaced"], {"patient_key": patient_key})
+            return {row.id: row.replaced_by for row in rows}
+
+    def store(
+        self, connection: Connection, patient_key: str | None, aliases: Mapping[str, str], replaced: Mapping[str, str]
+    ) -> None:
+        """Remember names that are new or lead elsewhere now, and what was lost, inside the caller's transaction."""
+        for alias, identifier in sorted(aliases.items()):
+            row = {"id": identifier, "patient_key": patient_key, "alias": alias}
+            connection.execute(self._sql["activate_administration"], row)
+            connection.execute(self._sql["put_alias"], row)
+        for lost, survivor in sorted(replaced.items()):
+            row = {"id": lost, "patient_key": patient_key, "survivor": survivor}
+            connection.execute(self._sql["replace_administration"], row)

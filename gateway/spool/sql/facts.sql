@@ -1,0 +1,18 @@
+-- Administrations: minted once, known by many names, replaced when two prove to be one.
+
+-- name: select_alias
+SELECT alias, administration_id FROM administration_alias WHERE patient_key = :patient_key
+
+-- name: select_replaced
+SELECT id, replaced_by FROM administration WHERE patient_key = :patient_key AND replaced_by IS NOT NULL
+
+-- name: activate_administration
+INSERT INTO administration (id, patient_key) VALUES (:id, :patient_key)
+ON CONFLICT (id) DO UPDATE SET state = 'active', replaced_by = NULL
+
+-- name: put_alias
+INSERT INTO administration_alias (patient_key, alias, administration_id) VALUES (:patient_key, :alias, :id)
+ON CONFLICT (patient_key, alias) DO UPDATE SET administration_id = excluded.administration_id
+
+-- name: replace_administration
+UPDATE administration SET state = 'entered-in-error', replaced_by = :survivor WHERE id = :id AND patient_key = :patient_key
