@@ -191,6 +191,7 @@ class Dossier:
     administrations: tuple[Administration, ...]
     minted: dict[str, str]  #: alias -> id, those that were not known before
     mapping_versions: tuple[str, ...]
+    replaced: dict[str, str] = field(default_factory=dict)  #: administration id that was lost -> the one that survives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

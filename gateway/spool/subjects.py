@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,18 +24,24 @@ class SubjectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectTicket:
-    """The right to gather one subject. ``seen`` is the timer at that moment: a later change leaves the subject open."""
+    """The right to gather one subject. ``seen`` is its count of changes at that moment: a later change leaves the subject open."""
 
     kind: SubjectKind
     key: str
     token: int
-    seen: float
+    seen: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredShared:
+    """What records share. ``patient_key`` is the patient that holds, ``original_key`` the one that the header names.
+
+    Where a person decided that they differ, ``fields.patient`` is empty: what the header says there is about somebody else.
+    """
+
     id: int
     patient_key: str
+    original_key: str
     fields: SharedFields
 
 
@@ -50,6 +57,14 @@ class StoredRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastSealed:
+    """The latest version of a subject, whether delivered or not."""
+
+    patient_key: str
+    bundle: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
     """What gathering a subject came to. ``bundle`` is None when there is nothing to publish."""
 
@@ -60,6 +75,7 @@ class Sealed:
     release: Sequence[int]
     dossiers: frozenset[str]  #: patient keys whose dossier must be gathered again
     aliases: Mapping[str, str]  #: administration alias -> id, newly minted or newly learnt
+    active: frozenset[str] | None = None  #: ids of the dossier's administrations that are no error; None for a study
 
 
 class Subjects:
@@ -83,7 +99,7 @@ class Subjects:
                     self._sql[f"{kind}_lease"], {"key": row.key, "token": row.lease_token, "until": now + lease_secs}
                 )
                 if taken.rowcount == 1:
-                    return SubjectTicket(kind=kind, key=row.key, token=row.lease_token + 1, seen=row.next_quiet_at)
+                    return SubjectTicket(kind=kind, key=row.key, token=row.lease_token + 1, seen=row.changes)
         return None
 
     def study_records(self, study_uid: str) -> list[StoredRecord]:
@@ -117,6 +133,12 @@ class Subjects:
         with self._database.read() as connection:
             rows = connection.execute(self._sql["select_alias"], {"patient_key": patient_key})
             return {row.alias: row.administration_id for row in rows}
+
+    def last_sealed(self, ticket: SubjectTicket) -> LastSealed | None:
+        """What was sealed last of this subject, if anything."""
+        with self._database.read() as connection:
+            row = connection.execute(self._sql["last_bundle"], {"kind": ticket.kind, "key": ticket.key}).first()
+            return LastSealed(patient_key=row.patient_key, bundle=bodies.unpack(row.bundle)) if row else None
 
     def note_problem(self, ticket: SubjectTicket, reason: str) -> None:
         """This subject cannot be published, and why. It stays open and is tried again when the lease has run out."""
@@ -160,6 +182,10 @@ class Subjects:
             row = {"id": identifier, "patient_key": sealed.patient_key, "alias": alias}
             connection.execute(self._sql["insert_administration"], row)
             connection.execute(self._sql["insert_alias"], row)
+        if sealed.active is not None:
+            connection.execute(self._sql["enter_in_error"], {"patient_key": ticket.key})
+            for identifier in sorted(sealed.active):
+                connection.execute(self._sql["activate"], {"id": identifier})
         self._timers.touch(connection, SubjectKind.DOSSIER, sealed.dossiers, now=now)
 
     def _insert_version(
@@ -193,5 +219,8 @@ class Subjects:
             connection.execute(self._sql["insert_delivery"], delivery)
 
 
-def _stored_shared(row: sa.Row[tuple[int, str, bytes]]) -> StoredShared:
-    return StoredShared(id=row.id, patient_key=row.patient_key, fields=bodies.unpack_shared(row.body))
+def _stored_shared(row: sa.Row[tuple[int, str, str, bytes]]) -> StoredShared:
+    fields = bodies.unpack_shared(row.body)
+    if row.patient_key != row.original_key:
+        fields = dataclasses.replace(fields, patient={})
+    return StoredShared(id=row.id, patient_key=row.patient_key, original_key=row.original_key, fields=fields)
