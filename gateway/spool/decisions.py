@@ -19,10 +19,12 @@ from sqlalchemy.engine import Connection
 
 from gateway.database import Database
 from gateway.errors import Rejected
+from gateway.model import JsonObject
 from gateway.spool.standing import Decision, DecisionKind, Standing, hold_reason, standing, subject_of
+from gateway.spool.study_view import NOT_FOUND, UNKNOWN_STUDY, StudyView, in_force
 from gateway.spool.timers import Timers
 
-BAD_REQUEST, NOT_FOUND, CONFLICT = 400, 404, 409
+BAD_REQUEST, CONFLICT = 400, 409
 
 NOT_IN_FORCE = "By a person's decision another content of this SOP Instance UID is in force."
 
@@ -80,6 +82,11 @@ class Decisions:
         with self._database.read() as connection:
             return [_decision(row) for row in connection.execute(self._sql["of_dossier"], {"patient_key": patient_key})]
 
+    def overview(self, study_uid: str) -> JsonObject:
+        """Everything a person looks at before deciding about a study. Raises :class:`Rejected` when it is not known."""
+        with self._database.read() as connection:
+            return StudyView(connection, self._sql, study_uid, self._of_study(connection, study_uid)).as_json()
+
     def standings(self, connection: Connection, study_uids: Iterable[str]) -> dict[str, Standing]:
         """What holds for those of the studies that people decided about."""
         found: dict[str, list[Decision]] = defaultdict(list)
@@ -106,7 +113,7 @@ class Decisions:
         def think(connection: Connection, now: Standing) -> _Draft:
             contents = connection.execute(self._sql["contents"], {"study_uid": study_uid}).all()
             chosen = _only([row for row in contents if len(digest) >= 4 and bytes(row.digest).hex().startswith(digest.lower())])
-            former = next((row for row in contents if row.sop_instance_uid == chosen.sop_instance_uid and _in_force(row)), None)
+            former = next((row for row in contents if row.sop_instance_uid == chosen.sop_instance_uid and in_force(row)), None)
             _check_content(chosen, former)
             return _Draft(
                 kind=DecisionKind.CONTENT,
@@ -175,7 +182,7 @@ class Decisions:
             raise Rejected("A decision needs a reason and a name.", status=BAD_REQUEST)
         with self._database.write() as connection:
             if connection.execute(self._sql["study_known"], {"study_uid": study_uid}).first() is None:
-                raise Rejected("No study of this Study Instance UID is known.", status=NOT_FOUND)
+                raise Rejected(UNKNOWN_STUDY, status=NOT_FOUND)
             # Touching the study first makes workers that store records of it wait for this transaction, and us for theirs.
             self._timers.touch(connection, "study", [study_uid], now=by.at, at_once=True)
             draft = think(connection, standing(self._of_study(connection, study_uid)))
@@ -283,10 +290,6 @@ def _subject(groups: Sequence[_Group], holds: Standing) -> str:
     return subject_of(counts, holds.subject_key)
 
 
-def _in_force(row: Any) -> bool:
-    return row.state in ("received", "normalised") or row.held_for == "patient"
-
-
 def _only(found: Sequence[Any]) -> Any:
     if not found:
         raise Rejected("No content of this digest is held in this study; see 'isobridge study show'.", status=NOT_FOUND)
@@ -296,7 +299,7 @@ def _only(found: Sequence[Any]) -> Any:
 
 
 def _check_content(chosen: Any, former: Any) -> None:
-    if _in_force(chosen):
+    if in_force(chosen):
         raise Rejected("This content is in force already; nothing was changed.", status=CONFLICT)
     if chosen.held_for == "comparison" or (former is not None and former.state == "received"):
         raise Rejected("The contents are still being read and compared; try again in a moment.", status=CONFLICT)
