@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from gateway import __version__, config
+from gateway.cli_study import study_commands
 from gateway.config import Loaded
 from gateway.errors import GatewayError, Misconfigured
 
@@ -298,7 +299,7 @@ def spool() -> None:
 @spool.command("list")
 @click.option(
     "--state",
-    type=click.Choice(["received", "normalised", "quarantined", "conflict", "parked", "problems"]),
+    type=click.Choice(["received", "normalised", "quarantined", "conflict", "variant", "parked", "problems"]),
     help="Show these items.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
@@ -340,6 +341,9 @@ def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list
     wanted = [item["id"] for item in listed if not ids or item["id"] in ids]
     count = ledger.stages.requeue(wanted) if what == "quarantined" else ledger.deliveries.unpark(wanted, now=time.time())
     click.echo(f"{count} of {len(wanted)} items will be tried again")
+
+
+main.add_command(study_commands(with_settings))
 
 
 def _overview(loaded: Loaded) -> Any:

@@ -48,6 +48,7 @@ class Data:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     key_file: Path | None = None
+    policy: Literal["clinical"] = "clinical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

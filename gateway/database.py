@@ -72,14 +72,31 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         known = ScriptDirectory.from_config(config)
-        with self.engine.begin() as connection:
+        with self._migrating() as connection:
             if self.dialect == "postgresql":  # two that start at once on an empty database take turns
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7163001)"))
             current = MigrationContext.configure(connection).get_current_revision()
             if current is not None and current not in {revision.revision for revision in known.walk_revisions()}:
                 raise Misconfigured(f"{self._url.render_as_string()}: written by a newer release (schema {current})")
+            if current == known.get_current_head():
+                return
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            if self.dialect == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+                raise Misconfigured(f"{self._url.render_as_string()}: rows refer to rows that are not there; restore the backup")
+
+    @contextmanager
+    def _migrating(self) -> Iterator[Connection]:
+        """One transaction for a migration. SQLite rebuilds tables that others refer to, so it checks references at the end only.
+
+        The pragma means nothing inside a transaction; so it is set before, and the connection is not used again.
+        """
+        with self.engine.connect().execution_options(isobridge_migration=True) as connection:
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                connection.invalidate()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -115,7 +132,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("isobridge_read", False)
+    options = connection.get_execution_options()
+    if options.get("isobridge_migration", False):
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+    reading = options.get("isobridge_read", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 

@@ -6,21 +6,30 @@ calls these in loops and catches what they raise; ``workbench`` calls them for p
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.dicom.compare import differences
+from gateway.dicom.reading import read_header
+from gateway.errors import Quarantined
 from gateway.fhir.provenance import instant
 from gateway.gather.study import Member, gather_study
+from gateway.model import Bundle
 from gateway.publish.delivery import Outcome, deliver
 from gateway.publish.target import Target
+from gateway.r4.bundles import resources_of
 from gateway.spool.deliveries import DeliveryTicket
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
-from gateway.spool.stages import Normalised, Ticket
-from gateway.spool.subjects import Sealed, SubjectKind, SubjectTicket
-from gateway.understanding import Understanding
+from gateway.spool.stages import Compared, Normalised, Ticket
+from gateway.spool.standing import Decision, standing
+from gateway.spool.subjects import LastSealed, Sealed, SubjectKind, SubjectTicket
+from gateway.understanding import Past, Understanding
 
-__all__ = ["Line", "Outcome", "process", "publish", "seal"]
+__all__ = ["Line", "Outcome", "compare", "process", "publish", "seal"]
+
+SAME_CONTENT = "The same content as the one in force, in another encoding."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,62 +48,101 @@ def process(ticket: Ticket, line: Line) -> Normalised:
     return Normalised(ticket=ticket, record=record, patient_key=line.understanding.patients.of(record.shared))
 
 
+def compare(ticket: Ticket, line: Line) -> Compared | None:
+    """Another content of a known SOP Instance UID: is it the same in another encoding, and what does it say?
+
+    None when no content of the UID is in force any more. Raises :class:`OSError` when a file is gone.
+    """
+    in_force = line.ledger.stages.content_in_force(ticket.sop_instance_uid)
+    if in_force is None:
+        return None
+    header = read_header(line.files.locate(ticket.day, ticket.digest))
+    differing = differences(read_header(line.files.locate(in_force.day, in_force.digest)), header)
+    reason = f"Another content of this SOP Instance UID is in force. These differ: {', '.join(differing)}. A person decides."
+    try:
+        record = line.understanding.understand(header)
+    except Quarantined as error:
+        return Compared(ticket=ticket, same=not differing, reason=f"{reason} {error.reason}", normalised=None)
+    understood = Normalised(ticket=ticket, record=record, patient_key=line.understanding.patients.of(record.shared))
+    return Compared(ticket=ticket, same=not differing, reason=reason if differing else SAME_CONTENT, normalised=understood)
+
+
 def seal(ticket: SubjectTicket, line: Line, *, now: float) -> int | None:
     """One quiet subject: its records -> a version, rendered and validated, with a delivery for every target.
 
     Returns the new version, or None when nothing changed. Raises :class:`~gateway.errors.Quarantined` when the FHIR is not valid.
     """
-    gathered = _SEALERS[ticket.kind](ticket.key, line, instant(now))
+    gathered = _SEALERS[ticket.kind](ticket, line, instant(now))
     return line.ledger.subjects.seal(ticket, gathered, targets=[target.name for target in line.targets], now=now)
 
 
-def _seal_study(uid: str, line: Line, recorded: str) -> Sealed:
-    subjects, patients = line.ledger.subjects, line.understanding.patients
+def _seal_study(ticket: SubjectTicket, line: Line, recorded: str) -> Sealed:
+    subjects, uid = line.ledger.subjects, ticket.key
+    decisions = line.ledger.decisions.of_study(uid)
+    holds = standing(decisions)
+    last = subjects.last_sealed(ticket)
+    past = _past(last, decisions, withdrawn=holds.withdrawn)
     members = [
         Member(
             member_id=record.instance_id,
-            patient_key=patients.of(record.shared.fields),
+            patient_key=record.shared.patient_key,
             shared=record.shared.fields,
             instance=record.instance,
             held=record.held,
         )
         for record in subjects.study_records(uid)
     ]
-    study = gather_study(uid, members)
-    shared = {member.shared.key: member.shared for member in members if member.patient_key == study.patient_key}
-    shared.update({stored.fields.key: stored.fields for stored in subjects.dossier_shared(study.patient_key)})
-    bundle = line.understanding.study_bundle(study, list(shared.values()), recorded=recorded)
+    if not members:
+        return dataclasses.replace(
+            _sealed(line.understanding.lost_study(uid, past)), patient_key=last.patient_key if last else None
+        )
+    study = gather_study(uid, members, holds)
+    shared = {stored.fields.key: stored.fields for stored in subjects.dossier_shared(study.patient_key)}
+    if not holds.withdrawn or not shared:  # a withdrawn study has no say in who the patient is, if another one tells
+        shared |= {member.shared.key: member.shared for member in members if member.patient_key == study.patient_key}
+    bundle = line.understanding.study_bundle(study, list(shared.values()), recorded=recorded, past=past)
     moved = bool(study.hold or study.release)
-    return Sealed(
+    return dataclasses.replace(
+        _sealed(bundle),
         patient_key=study.patient_key,
-        content_hash=bundle.content_hash,
-        bundle=bundle.body,
         hold=study.hold,
         release=study.release,
         dossiers=study.other_patients | {study.patient_key} if moved else frozenset(),
-        aliases={},
     )
 
 
-def _seal_dossier(patient_key: str, line: Line, recorded: str) -> Sealed:
-    subjects = line.ledger.subjects
+def _seal_dossier(ticket: SubjectTicket, line: Line, recorded: str) -> Sealed:
+    subjects, patient_key = line.ledger.subjects, ticket.key
+    past = _past(subjects.last_sealed(ticket), line.ledger.decisions.of_dossier(patient_key))
     records = [stored.fields for stored in subjects.dossier_shared(patient_key)]
     known, replaced = subjects.facts.aliases(patient_key), subjects.facts.replaced(patient_key)
     dossier = line.understanding.dossier(patient_key, records, known, replaced)
-    bundle = line.understanding.renderer.dossier(dossier, recorded=recorded) if dossier.administrations else None
-    return Sealed(
+    return dataclasses.replace(
+        _sealed(line.understanding.dossier_bundle(dossier, records, recorded=recorded, past=past)),
         patient_key=patient_key,
+        aliases=dossier.minted,
+        replaced=dossier.replaced,
+        active=frozenset(item.key for item in dossier.administrations),
+    )
+
+
+def _past(last: LastSealed | None, decisions: Sequence[Decision], *, withdrawn: bool = False) -> Past:
+    return Past(resources=resources_of(last.bundle) if last else (), decisions=decisions, withdrawn=withdrawn)
+
+
+def _sealed(bundle: Bundle | None) -> Sealed:
+    return Sealed(
+        patient_key=None,
         content_hash=bundle.content_hash if bundle else "",
         bundle=bundle.body if bundle else None,
         hold={},
         release=(),
         dossiers=frozenset(),
-        aliases=dossier.minted,
-        replaced=dossier.replaced,
+        aliases={},
     )
 
 
-_SEALERS: dict[SubjectKind, Callable[[str, Line, str], Sealed]] = {
+_SEALERS: dict[SubjectKind, Callable[[SubjectTicket, Line, str], Sealed]] = {
     SubjectKind.STUDY: _seal_study,
     SubjectKind.DOSSIER: _seal_dossier,
 }

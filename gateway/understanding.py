@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,29 @@ from gateway.config import Settings
 from gateway.dicom.reading import Header, read_header
 from gateway.errors import Misconfigured
 from gateway.fhir.identity import Identity, load_or_create_key
+from gateway.fhir.policy import POLICIES, IdentityPolicy
+from gateway.fhir.provenance import decision_provenance
 from gateway.fhir.render import Renderer
+from gateway.fhir.retract import about, cancelled, reference_of, retractions
 from gateway.gather.dossier import gather_dossier
 from gateway.gather.patient import PatientKeys, demographics
 from gateway.mapping.language import Mappings, load
-from gateway.model import Bundle, Dossier, Record, SharedFields, Study
+from gateway.model import Bundle, Dossier, JsonObject, Record, SharedFields, Study
 from gateway.normalise.record import SiteContext, normalise
+from gateway.r4.bundles import resources_of
+from gateway.spool.standing import Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What happened to a subject before: what was sealed of it last, and what people decided."""
+
+    resources: Sequence[JsonObject] = ()
+    decisions: Sequence[Decision] = ()
+    withdrawn: bool = False
+
+
+NO_PAST = Past()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +52,17 @@ class Understanding:
     def understand(self, header: Header) -> Record:
         return normalise(header, self.mappings.for_header(header), self.site)
 
-    def study_bundle(self, study: Study, patient_records: Sequence[SharedFields], *, recorded: str) -> Bundle:
-        return self.renderer.study(study, demographics(study.patient_key, patient_records), recorded=recorded)
+    def study_bundle(
+        self, study: Study, patient_records: Sequence[SharedFields], *, recorded: str, past: Past = NO_PAST
+    ) -> Bundle:
+        """A study as FHIR, with what people decided about it and what of the past it takes back."""
+        bundle = self.renderer.study(study, demographics(study.patient_key, patient_records), recorded=recorded)
+        fresh = resources_of(bundle.body)
+        return self._corrected(bundle, cancelled(fresh) if past.withdrawn else fresh, f"study|{study.uid}", past)
+
+    def lost_study(self, uid: str, past: Past) -> Bundle | None:
+        """A study of which nothing is left: what was published of it is cancelled."""
+        return self._corrected(None, [], f"study|{uid}", past) if past.resources else None
 
     def dossier(
         self,
@@ -45,6 +72,45 @@ class Understanding:
         replaced: Mapping[str, str] | None = None,
     ) -> Dossier:
         return gather_dossier(patient_key, records, known=known, replaced=replaced, mint=self.renderer.mint)
+
+    def dossier_bundle(
+        self, dossier: Dossier, records: Sequence[SharedFields], *, recorded: str, past: Past = NO_PAST
+    ) -> Bundle | None:
+        """A dossier as FHIR; None when there is nothing to say and never was. Facts that are gone are entered in error."""
+        subject = f"dossier|{dossier.patient_key}"
+        if dossier.administrations:
+            bundle = self.renderer.dossier(dossier, recorded=recorded)
+            return self._corrected(bundle, resources_of(bundle.body), subject, past, dossier.replaced)
+        if not past.resources:
+            return None
+        patient = self.renderer.patient(dossier.patient, [record.mapping for record in records])
+        return self._corrected(None, patient, subject, past, dossier.replaced)
+
+    def feed(self, policy: IdentityPolicy) -> Understanding:
+        """The same site for a feed with another identity policy."""
+        return dataclasses.replace(self, renderer=self.renderer.with_policy(policy))
+
+    def _corrected(
+        self,
+        bundle: Bundle | None,
+        fresh: Sequence[JsonObject],
+        subject: str,
+        past: Past,
+        replaced: Mapping[str, str] | None = None,
+    ) -> Bundle:
+        resources = [*fresh, *retractions(past.resources, fresh, replaced)]
+        resources += self.renderer.released(self._decisions(resources, subject, past.decisions))
+        return bundle if bundle is not None and resources == resources_of(bundle.body) else self.renderer.bundle(resources)
+
+    def _decisions(self, resources: Sequence[JsonObject], subject: str, decisions: Sequence[Decision]) -> Iterator[JsonObject]:
+        """A Provenance for each decision that concerned facts of this subject."""
+        held = {reference_of(item) for item in resources}
+        for decision in decisions:
+            study = f"ImagingStudy/{self.renderer.resource_id('ImagingStudy', decision.study_uid)}"
+            targets = [study] if study in held else about(resources, study)
+            if targets:
+                name = f"decision|{decision.study_uid}|{decision.kind}|{decision.decided_at}|{subject}"
+                yield decision_provenance(self.renderer.resource_id("Provenance", name), decision, targets=targets)
 
 
 def understanding(settings: Settings) -> Understanding:
@@ -57,5 +123,10 @@ def understanding(settings: Settings) -> Understanding:
         mappings=mappings,
         site=SiteContext(timezone=settings.site.zone),
         patients=PatientKeys(system=settings.site.patient_id_system),
-        renderer=Renderer(mappings, identity, accession_system=settings.site.accession_system),
+        renderer=Renderer(
+            mappings,
+            identity,
+            accession_system=settings.site.accession_system,
+            policy=POLICIES[settings.identity.policy],
+        ),
     )

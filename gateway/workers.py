@@ -26,7 +26,7 @@ from gateway.pipeline import Line
 from gateway.publish.retry import next_wait_secs
 from gateway.publish.target import Target, Verdict
 from gateway.spool.deliveries import DeliveryTicket
-from gateway.spool.stages import MOST_CRASHES, Normalised, Ticket
+from gateway.spool.stages import MOST_CRASHES, Compared, Normalised, Ticket
 from gateway.spool.subjects import SubjectTicket
 from gateway.telemetry import describe_exception, token
 
@@ -105,7 +105,7 @@ class Worker:
         lanes = [threading.Thread(target=self._lane, args=(target,), name=target.name) for target in self._line.targets]
         for lane in lanes:
             lane.start()
-        self._loop(lambda: self.normalise_batch() or self.seal_one())
+        self._loop(lambda: self.normalise_batch() or self.compare_one() or self.seal_one())
         for lane in lanes:
             lane.join()
 
@@ -161,6 +161,43 @@ class Worker:
     def _set_aside(self, ticket: Ticket, reason: str) -> None:
         self._line.ledger.stages.quarantine(ticket, reason)
         log.warning("object_quarantined", stage="normalise", item=token(ticket.digest), reason=reason)
+
+    def compare_one(self) -> bool:
+        """Compare another content of a known SOP Instance UID with the one in force. False when none waits."""
+        stages = self._line.ledger.stages
+        tickets = stages.lease_comparisons(limit=1, now=time.time(), lease_secs=self._settings.lease_secs)
+        for ticket in tickets:
+            result = self._compare(ticket)
+            if result is None:
+                stages.take_vacant_place(ticket)
+            else:
+                stages.settle_comparison(result)
+                log.info(
+                    "contents_compared", stage="normalise", item=token(ticket.digest), result="same" if result.same else "other"
+                )
+        return bool(tickets)
+
+    def _compare(self, ticket: Ticket) -> Compared | None:
+        """What came of it; a comparison that fails leaves a conflict for a person."""
+        reason = f"Comparing this object ended the reader {ticket.crashes} times."
+        if ticket.crashes < MOST_CRASHES:
+            self._marker.put(ticket.instance_id)
+            try:
+                with _deadline(INSTANCE_SECS):
+                    return pipeline.compare(ticket, self._line)
+            except GatewayError as error:
+                reason = error.reason
+            except _TooLong:
+                reason = f"Comparing this object took longer than {INSTANCE_SECS} seconds."
+            except (MemoryError, OSError) as error:
+                reason = f"Comparing this object failed ({describe_exception(error)})."
+            except Exception as error:
+                reason = f"Comparing this object failed inside Isobridge ({describe_exception(error)})."
+                log.exception("object_failed", stage="normalise", item=token(ticket.digest), problem=describe_exception(error))
+            finally:
+                self._marker.put(0)
+        told = f"Another content of this SOP Instance UID is in force. {reason} A person decides."
+        return Compared(ticket=ticket, same=False, reason=told, normalised=None)
 
     def seal_one(self) -> bool:
         """Gather one quiet subject. False when none is due."""

@@ -1,4 +1,4 @@
-"""Provenance: which gateway made these resources, from which DICOM objects, by which mapping."""
+"""Provenance: which gateway made these resources, from which DICOM objects, by which mapping; and what people decided about them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gateway import __version__
 from gateway.model import JsonObject
 from gateway.r4.bundles import MAPPING_EXTENSION
+from gateway.spool.standing import Decision, DecisionKind
 
 _LIFECYCLE = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
 _PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
@@ -33,6 +34,46 @@ def provenance(
         "entity": [{"role": "source", "what": {"identifier": entity}} for entity in entities],
     }
     return {name: value for name, value in resource.items() if value != []}
+
+
+#: What a decision does to a record, in the words of ISO 21089 (R4 value set provenance-activity-type).
+_ACTIVITIES = {
+    DecisionKind.ACCEPT: "unhold",
+    DecisionKind.CONTENT: "amend",
+    DecisionKind.REASSIGN: "amend",
+    DecisionKind.WITHDRAW: "deprecate",
+    DecisionKind.UNDO: "reactivate",
+}
+_WORDS = {
+    DecisionKind.ACCEPT: "Held objects accepted as the study's own",
+    DecisionKind.CONTENT: "Another content of an object put in force",
+    DecisionKind.REASSIGN: "Moved to another patient",
+    DecisionKind.WITHDRAW: "Study withdrawn",
+    DecisionKind.UNDO: "Earlier decision undone",
+}
+
+
+def decision_provenance(identifier: str, decision: Decision, *, targets: Sequence[str]) -> JsonObject:
+    """Who decided what about a study, and why. One for each decision and subject; it never changes but for its targets."""
+    decided_at = instant(decision.decided_at)
+    return {
+        "resourceType": "Provenance",
+        "id": identifier,
+        "target": [{"reference": reference} for reference in targets],
+        "occurredDateTime": decided_at,
+        "recorded": decided_at,
+        "reason": [{"text": decision.reason}],
+        "activity": {"coding": [{"system": _LIFECYCLE, "code": _ACTIVITIES[decision.kind]}], "text": _WORDS[decision.kind]},
+        "agent": [
+            {
+                "type": {"coding": [{"system": _PARTICIPANT, "code": "verifier"}]},
+                "who": {"display": decision.decided_by},
+            }
+        ],
+        "entity": [
+            {"role": "source", "what": {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{decision.study_uid}"}}}
+        ],
+    }
 
 
 def instant(now: float) -> str:

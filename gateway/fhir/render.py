@@ -6,10 +6,12 @@ clock: ``recorded`` is handed in. The same subject gives the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 from gateway.errors import Quarantined
 from gateway.fhir.identity import Identity
+from gateway.fhir.policy import CLINICAL, IdentityPolicy
 from gateway.fhir.provenance import provenance
 from gateway.mapping.language import Mappings
 from gateway.mapping.template import ResourceTemplate
@@ -22,20 +24,32 @@ from gateway.r4.validate import validate
 class Renderer:
     """Renders subjects with one set of mappings under one identity."""
 
-    def __init__(self, mappings: Mappings, identity: Identity, *, accession_system: str) -> None:
+    def __init__(
+        self, mappings: Mappings, identity: Identity, *, accession_system: str, policy: IdentityPolicy = CLINICAL
+    ) -> None:
         self._mappings = mappings
-        self._identity = identity
+        self._minting = identity
+        self._identity = policy.identity(identity)
+        self._policy = policy
         self._accession_system = accession_system
 
     def mint(self, alias: str) -> str:
         """A new administration's id, from the name its first source knows it by."""
-        return self._identity.resource_id("administration", alias)
+        return self._minting.resource_id("administration", alias)
+
+    def resource_id(self, resource_type: str, business_key: str) -> str:
+        """The id under which this renderer's feed knows a resource."""
+        return self._identity.resource_id(resource_type, business_key)
+
+    def with_policy(self, policy: IdentityPolicy) -> Renderer:
+        """The same rendering for another feed."""
+        return Renderer(self._mappings, self._minting, accession_system=self._accession_system, policy=policy)
 
     def study(self, study: Study, patient: JsonObject, *, recorded: str) -> Bundle:
         """Patient, devices, ImagingStudy and Provenance of one study."""
         templates = self._templates(study.mappings)
         resources = _Resources(self._identity)
-        scope: JsonObject = {"patient": patient, "study": self._with_issuer(study.fields)}
+        scope: JsonObject = {"patient": self._policy.patient(patient), "study": self._with_issuer(study.fields)}
         refs = resources.put_all(templates, "patient", scope, {})
         scope["series"] = [
             {
@@ -59,6 +73,7 @@ class Renderer:
     def dossier(self, dossier: Dossier, *, recorded: str) -> Bundle:
         """Patient, administrations with their medications and observations, and Provenance of one dossier."""
         resources = _Resources(self._identity)
+        dossier = dataclasses.replace(dossier, patient=self._policy.patient(dossier.patient))
         templates = self._templates(sorted({item.mapping for item in dossier.administrations}))
         patient_refs = resources.put_all(templates, "patient", {"patient": dossier.patient}, {})
         series_uids: set[str] = set()
@@ -69,6 +84,21 @@ class Renderer:
         entities = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"} for uid in sorted(series_uids)]
         key = f"dossier|{dossier.patient_key}"
         return self._finish(resources, key, patient_refs, entities, dossier.mapping_versions, recorded)
+
+    def patient(self, patient: JsonObject, mappings: Iterable[str]) -> list[JsonObject]:
+        """The Patient alone, by the templates of these mappings: for a dossier that has lost its facts."""
+        resources = _Resources(self._identity)
+        resources.put_all(self._templates(sorted(set(mappings))), "patient", {"patient": self._policy.patient(patient)}, {})
+        return self.released(resources.all)
+
+    def released(self, resources: Iterable[JsonObject]) -> list[JsonObject]:
+        """What the identity policy lets out, as it lets it out."""
+        return [released for item in resources if (released := self._policy.release(item)) is not None]
+
+    def bundle(self, resources: Sequence[JsonObject]) -> Bundle:
+        """Released resources as a transaction. Raises :class:`Quarantined` when they are not valid FHIR."""
+        _check(resources)
+        return Bundle(body=transaction(resources), content_hash=bundle_hash(resources))
 
     def _administration_scope(self, item: Administration, dossier: Dossier) -> JsonObject:
         studies = [
@@ -110,8 +140,7 @@ class Renderer:
             resources.put(
                 provenance(identifier, targets=targets, entities=entities, mappings=mapping_versions, recorded=recorded)
             )
-        _check(resources.all)
-        return Bundle(body=transaction(resources.all), content_hash=bundle_hash(resources.all))
+        return self.bundle(self.released(resources.all))
 
 
 class _Resources:

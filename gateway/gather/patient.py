@@ -25,7 +25,10 @@ class PatientKeys:
         identifier = str(shared.patient.get("id") or "")
         if not identifier:
             return f"{UNIDENTIFIED}|{shared.study.get('uid', '')}"
-        issuer = str(shared.patient.get("id_system") or "")
+        return self.named(identifier, str(shared.patient.get("id_system") or ""))
+
+    def named(self, identifier: str, issuer: str = "") -> str:
+        """The key of a patient whose id a person gives; without an issuer it is an id of the site."""
         return f"{system_of(issuer, self.system)}|{identifier}"
 
 

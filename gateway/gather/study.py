@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 from gateway.gather.choose import by_majority
 from gateway.model import JsonObject, Series, SharedFields, Study
+from gateway.spool.standing import Standing, hold_reason, subject_of
 
-TWO_PATIENTS = (
-    "This study holds objects of more than one patient id. Those of the smaller group are held back until a person decides."
-)
+_UNDECIDED = Standing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One instance as gathering sees it. ``member_id`` is whatever the caller knows it by."""
+    """One instance as gathering sees it. ``member_id`` is whatever the caller knows it by; ``patient_key`` is what holds for it."""
 
     member_id: int
     patient_key: str
@@ -25,13 +24,14 @@ class Member:
     held: bool = False
 
 
-def gather_study(uid: str, members: Sequence[Member]) -> Study:
+def gather_study(uid: str, members: Sequence[Member], decided: Standing = _UNDECIDED) -> Study:
     """Gather a study. Needs at least one member.
 
-    Two patient keys under one study: the larger group is the subject (on a tie the smaller key). The others are held, not merged.
+    Two patient keys under one study: the one that a person named is the subject, else the larger group (on a tie the smaller key).
+    The others are held, not merged.
     """
     groups = Counter(member.patient_key for member in members)
-    subject = min(groups, key=lambda key: (-groups[key], key))
+    subject = subject_of(groups, decided.subject_key)
     ours = [member for member in members if member.patient_key == subject]
     series = _gather_series(ours)
     fields = by_majority((dict(shared.study), weight) for shared, weight in _weights(ours))
@@ -48,7 +48,7 @@ def gather_study(uid: str, members: Sequence[Member]) -> Study:
         series=series,
         mappings=tuple(sorted({member.shared.mapping for member in ours})),
         mapping_versions=tuple(sorted({_mapping_version(member.shared) for member in ours})),
-        hold={m.member_id: TWO_PATIENTS for m in members if m.patient_key != subject and not m.held},
+        hold={m.member_id: hold_reason(m.patient_key, decided.keys) for m in members if m.patient_key != subject and not m.held},
         release=tuple(m.member_id for m in ours if m.held),
         other_patients=frozenset(groups) - {subject},
     )

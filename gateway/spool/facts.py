@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
@@ -28,13 +28,26 @@ class Facts:
             return {row.id: row.replaced_by for row in rows}
 
     def store(
-        self, connection: Connection, patient_key: str | None, aliases: Mapping[str, str], replaced: Mapping[str, str]
+        self,
+        connection: Connection,
+        patient_key: str,
+        *,
+        aliases: Mapping[str, str],
+        replaced: Mapping[str, str],
+        active: Iterable[str],
     ) -> None:
-        """Remember names that are new or lead elsewhere now, and what was lost, inside the caller's transaction."""
+        """Remember what gathering a dossier came to, inside the caller's transaction.
+
+        Names that are new or lead elsewhere now, the ids in use (``active``), and what was lost to which survivor. All other facts of
+        the patient are entered in error: their sources say so no more.
+        """
         for alias, identifier in sorted(aliases.items()):
             row = {"id": identifier, "patient_key": patient_key, "alias": alias}
-            connection.execute(self._sql["activate_administration"], row)
+            connection.execute(self._sql["insert_administration"], row)
             connection.execute(self._sql["put_alias"], row)
+        connection.execute(self._sql["enter_in_error"], {"patient_key": patient_key})
+        for identifier in sorted(active):
+            connection.execute(self._sql["activate"], {"id": identifier})
         for lost, survivor in sorted(replaced.items()):
             row = {"id": lost, "patient_key": patient_key, "survivor": survivor}
             connection.execute(self._sql["replace_administration"], row)

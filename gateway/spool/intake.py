@@ -13,7 +13,9 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.model import Instance, Received
 
-CONFLICT_REASON = "The same SOP Instance UID arrived before with other content. Both are kept; the first stays published."
+CONFLICT_REASON = (
+    "The same SOP Instance UID arrived before with other bytes. Both are kept; the first stays published until they are compared."
+)
 
 #: SQLite binds at most 32,766 values in one statement; stay well below.
 _CHUNK = 5000

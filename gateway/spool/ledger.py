@@ -1,8 +1,8 @@
 """The ledger: what is known about every object, study, fact and delivery, and who works on it now.
 
-The receiver, the workers and the pages meet here and nowhere else. Five rooms share one database; each is small enough to read:
+The receiver, the workers and the pages meet here and nowhere else. Six rooms share one database; each is small enough to read:
 :class:`~gateway.spool.intake.Intake`, :class:`~gateway.spool.stages.Stages`, :class:`~gateway.spool.subjects.Subjects`,
-:class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.overview.Overview`.
+:class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.overview.Overview`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.database import Database
+from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.intake import Intake
 from gateway.spool.overview import Overview
@@ -27,7 +28,8 @@ class Ledger:
         self.database = Database(url)
         timers = Timers(self.database, quiet or QuietPolicy(quiet_secs=60, cap_secs=3600))
         self.intake = Intake(self.database)
-        self.stages = Stages(self.database, timers)
+        self.decisions = Decisions(self.database, timers)
+        self.stages = Stages(self.database, timers, self.decisions)
         self.subjects = Subjects(self.database, timers)
         self.deliveries = Deliveries(self.database)
         self.overview = Overview(self.database)

@@ -10,7 +10,7 @@ from gateway.database import Database
 from gateway.model import JsonObject
 from gateway.spool import bodies
 
-INSTANCE_STATES = ("received", "normalised", "quarantined", "conflict")
+INSTANCE_STATES = ("received", "normalised", "quarantined", "conflict", "variant")
 
 
 class Overview:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,6 +13,7 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.model import Record
 from gateway.spool import bodies
+from gateway.spool.decisions import Decisions
 from gateway.spool.timers import Timers
 
 #: After this many crashes of the worker on one object, the object is set aside.
@@ -34,17 +36,36 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalised:
-    """A ticket's good outcome: the record, and the patient key that its dossier is gathered by."""
+    """A ticket's good outcome: the record, and the patient key that its header names. Decisions of people may name another."""
 
     ticket: Ticket
     record: Record
     patient_key: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """A content of a SOP Instance UID, as a file of the spool."""
+
+    digest: str
+    day: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What came of comparing another content of a UID with the one in force."""
+
+    ticket: Ticket
+    same: bool  #: only the encoding differs
+    reason: str  #: in what they differ, for people; names elements, never values
+    normalised: Normalised | None  #: what the content says, ready for the day a person puts it in force
+
+
 class Stages:
-    def __init__(self, database: Database, timers: Timers) -> None:
+    def __init__(self, database: Database, timers: Timers, decisions: Decisions) -> None:
         self._database = database
         self._timers = timers
+        self._decisions = decisions
         self._sql = database.statements(Path(__file__).parent / "sql" / "stages.sql")
         for name in ("leased_tickets", "tokens"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
@@ -55,12 +76,20 @@ class Stages:
             probe = connection.execute(sa.text("SELECT 1 FROM instance WHERE state = 'received' LIMIT 1")).first()
         if probe is None:  # the usual case when idle: take no write lock
             return []
+        return self._lease("lease_instances", limit=limit, now=now, lease_secs=lease_secs)
+
+    def lease_comparisons(self, *, limit: int, now: float, lease_secs: float) -> list[Ticket]:
+        """Up to ``limit`` other contents of known SOP Instance UIDs, to be compared with those in force."""
+        with self._database.read() as connection:
+            probe = connection.execute(sa.text("SELECT 1 FROM instance WHERE held_for = 'comparison' LIMIT 1")).first()
+        if probe is None:
+            return []
+        return self._lease("lease_comparisons", limit=limit, now=now, lease_secs=lease_secs)
+
+    def _lease(self, statement: str, *, limit: int, now: float, lease_secs: float) -> list[Ticket]:
         with self._database.write() as connection:
-            ids = list(
-                connection.execute(
-                    self._sql["lease_instances"], {"now": now, "until": now + lease_secs, "limit": limit}
-                ).scalars()
-            )
+            wanted = {"now": now, "until": now + lease_secs, "limit": limit}
+            ids = list(connection.execute(self._sql[statement], wanted).scalars())
             if not ids:
                 return []
             return [
@@ -86,33 +115,67 @@ class Stages:
             ours = [item for item in done if item.ticket.instance_id in held]
             if not ours:
                 return 0
-            shared_ids = self._put_shared(connection, ours)
-            connection.execute(self._sql["put_record"], [_record_row(item, shared_ids) for item in ours])
-            connection.execute(self._sql["set_normalised"], [{"id": item.ticket.instance_id} for item in ours])
+            # The study first: a decision about it does the same, so that one waits for the other.
             self._timers.touch(connection, "study", {item.ticket.study_uid for item in ours}, now=now)
-            self._timers.touch(connection, "dossier", {item.patient_key for item in ours}, now=now)
+            patients = self._put_records(connection, ours)
+            connection.execute(self._sql["set_normalised"], [{"id": item.ticket.instance_id} for item in ours])
+            self._timers.touch(connection, "dossier", patients, now=now)
             return len(ours)
+
+    def _put_records(self, connection: Connection, items: Sequence[Normalised]) -> set[str]:
+        """Store records under the patients that hold for them, decisions of people included. Returns those patients' keys."""
+        shared = self._put_shared(connection, items)
+        shared_ids = {key: row.id for key, row in shared.items()}
+        connection.execute(self._sql["put_record"], [_record_row(item, shared_ids) for item in items])
+        return {row.patient_key for row in shared.values()}
+
+    def content_in_force(self, sop_instance_uid: str) -> Content | None:
+        """The content of a SOP Instance UID that is published, worked on, or held for its patient id."""
+        with self._database.read() as connection:
+            row = connection.execute(self._sql["content_in_force"], {"sop_instance_uid": sop_instance_uid}).first()
+            return Content(digest=bytes(row.digest).hex(), day=row.day) if row else None
+
+    def settle_comparison(self, result: Compared) -> None:
+        """Store what came of a comparison. Published facts do not change by it, so no timer is touched."""
+        row = {
+            "id": result.ticket.instance_id,
+            "token": result.ticket.token,
+            "state": "variant" if result.same else "conflict",
+            "held_for": None if result.same else "content",
+            "reason": result.reason,
+        }
+        with self._database.write() as connection:
+            if connection.execute(self._sql["set_compared"], row).rowcount == 1 and result.normalised is not None:
+                self._put_records(connection, [result.normalised])
+
+    def take_vacant_place(self, ticket: Ticket) -> None:
+        """No content of the UID is in force any more: this one is worked on."""
+        with self._database.write() as connection:
+            connection.execute(self._sql["take_vacant_place"], {"id": ticket.instance_id, "token": ticket.token})
 
     def _still_held(self, connection: Connection, tickets: Sequence[Ticket]) -> set[int]:
         rows = connection.execute(self._sql["tokens"], {"ids": [ticket.instance_id for ticket in tickets]})
         tokens = {row.id: row.lease_token for row in rows}
         return {ticket.instance_id for ticket in tickets if tokens.get(ticket.instance_id) == ticket.token}
 
-    def _put_shared(self, connection: Connection, items: Sequence[Normalised]) -> dict[str, int]:
-        ids: dict[str, int] = {}
+    def _put_shared(self, connection: Connection, items: Sequence[Normalised]) -> dict[str, sa.Row[Any]]:
+        holds = self._decisions.standings(connection, {item.ticket.study_uid for item in items})
+        rows: dict[str, sa.Row[Any]] = {}
         for item in items:
             shared = item.record.shared
-            if shared.key in ids:
+            if shared.key in rows:
                 continue
+            decided = holds.get(item.ticket.study_uid)
             row = {
                 "key": shared.key,
-                "patient_key": item.patient_key,
+                "patient_key": decided.effective(item.patient_key) if decided else item.patient_key,
+                "original_key": item.patient_key,
                 "study_uid": item.ticket.study_uid,
                 "body": bodies.pack(shared),
             }
             connection.execute(self._sql["insert_shared"], row)
-            ids[shared.key] = connection.execute(self._sql["select_shared"], {"key": shared.key}).scalar_one()
-        return ids
+            rows[shared.key] = connection.execute(self._sql["select_shared"], {"key": shared.key}).one()
+        return rows
 
     def quarantine(self, ticket: Ticket, reason: str) -> None:
         """Set one instance aside with a reason for a human. Its bytes stay where they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,18 +25,24 @@ class SubjectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectTicket:
-    """The right to gather one subject. ``seen`` is the timer at that moment: a later change leaves the subject open."""
+    """The right to gather one subject. ``seen`` is its count of changes at that moment: a later change leaves the subject open."""
 
     kind: SubjectKind
     key: str
     token: int
-    seen: float
+    seen: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredShared:
+    """What records share. ``patient_key`` is the patient that holds, ``original_key`` the one that the header names.
+
+    Where a person decided that they differ, ``fields.patient`` is empty: what the header says there is about somebody else.
+    """
+
     id: int
     patient_key: str
+    original_key: str
     fields: SharedFields
 
 
@@ -51,6 +58,14 @@ class StoredRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastSealed:
+    """The latest version of a subject, whether delivered or not."""
+
+    patient_key: str
+    bundle: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
     """What gathering a subject came to. ``bundle`` is None when there is nothing to publish."""
 
@@ -62,6 +77,7 @@ class Sealed:
     dossiers: frozenset[str]  #: patient keys whose dossier must be gathered again
     aliases: Mapping[str, str]  #: administration alias -> id, newly minted or newly learnt
     replaced: Mapping[str, str] = field(default_factory=dict)  #: administration id given up -> id that survives
+    active: frozenset[str] = frozenset()  #: ids of the dossier's administrations that are no error
 
 
 class Subjects:
@@ -86,7 +102,7 @@ class Subjects:
                     self._sql[f"{kind}_lease"], {"key": row.key, "token": row.lease_token, "until": now + lease_secs}
                 )
                 if taken.rowcount == 1:
-                    return SubjectTicket(kind=kind, key=row.key, token=row.lease_token + 1, seen=row.next_quiet_at)
+                    return SubjectTicket(kind=kind, key=row.key, token=row.lease_token + 1, seen=row.changes)
         return None
 
     def study_records(self, study_uid: str) -> list[StoredRecord]:
@@ -118,6 +134,12 @@ class Subjects:
     def aliases(self, patient_key: str) -> dict[str, str]:
         """Known administrations of a patient: alias (event UID or fact key) -> administration id."""
         return self.facts.aliases(patient_key)
+
+    def last_sealed(self, ticket: SubjectTicket) -> LastSealed | None:
+        """What was sealed last of this subject, if anything."""
+        with self._database.read() as connection:
+            row = connection.execute(self._sql["last_bundle"], {"kind": ticket.kind, "key": ticket.key}).first()
+            return LastSealed(patient_key=row.patient_key, bundle=bodies.unpack(row.bundle)) if row else None
 
     def note_problem(self, ticket: SubjectTicket, reason: str) -> None:
         """This subject cannot be published, and why. It stays open and is tried again when the lease has run out."""
@@ -157,7 +179,8 @@ class Subjects:
             connection.execute(self._sql["hold_instance"], {"id": instance_id, "reason": reason})
         for instance_id in sealed.release:
             connection.execute(self._sql["release_instance"], {"id": instance_id})
-        self.facts.store(connection, sealed.patient_key, sealed.aliases, sealed.replaced)
+        if ticket.kind is SubjectKind.DOSSIER:
+            self.facts.store(connection, ticket.key, aliases=sealed.aliases, replaced=sealed.replaced, active=sealed.active)
         self._timers.touch(connection, SubjectKind.DOSSIER, sealed.dossiers, now=now)
 
     def _insert_version(
@@ -191,5 +214,8 @@ class Subjects:
             connection.execute(self._sql["insert_delivery"], delivery)
 
 
-def _stored_shared(row: sa.Row[tuple[int, str, bytes]]) -> StoredShared:
-    return StoredShared(id=row.id, patient_key=row.patient_key, fields=bodies.unpack_shared(row.body))
+def _stored_shared(row: sa.Row[tuple[int, str, str, bytes]]) -> StoredShared:
+    fields = bodies.unpack_shared(row.body)
+    if row.patient_key != row.original_key:
+        fields = dataclasses.replace(fields, patient={})
+    return StoredShared(id=row.id, patient_key=row.patient_key, original_key=row.original_key, fields=fields)

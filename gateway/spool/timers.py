@@ -38,11 +38,15 @@ class Timers:
         self._policy = policy
         self._sql = database.statements(Path(__file__).parent / "sql" / "subjects.sql")
 
-    def touch(self, connection: Connection, kind: str, keys: Iterable[str], *, now: float) -> None:
-        """Something of these subjects changed at ``now``: they are quiet later than they would have been."""
+    def touch(self, connection: Connection, kind: str, keys: Iterable[str], *, now: float, at_once: bool = False) -> None:
+        """Something of these subjects changed at ``now``: they are quiet later than they would have been.
+
+        With ``at_once`` they count as quiet already: a person decided, nothing more is on its way.
+        """
         for key in sorted(keys):
             row = connection.execute(self._sql[f"{kind}_timer"], {"key": key}).first()
             due, opened = self._policy.due(
                 now=now, versions=row.versions if row else 0, open_since=row.open_since if row else None
             )
-            connection.execute(self._sql[f"{kind}_touch"], {"key": key, "due": due, "open_since": opened})
+            timer = {"key": key, "due": now if at_once else due, "open_since": opened}
+            connection.execute(self._sql[f"{kind}_touch"], timer)

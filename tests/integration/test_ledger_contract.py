@@ -110,7 +110,13 @@ def test_the_same_bytes_sent_twice_are_one_instance_and_two_arrivals(ledger: Led
 def test_a_known_uid_with_other_content_is_kept_as_a_conflict(ledger: Ledger) -> None:
     ledger.intake.record_arrivals([received(1), received(1, content="other")])
     ledger.intake.record_arrivals([received(1, content="other")])
-    assert ledger.overview.counts()["instances"] == {"received": 1, "normalised": 0, "quarantined": 0, "conflict": 1}
+    assert ledger.overview.counts()["instances"] == {
+        "received": 1,
+        "normalised": 0,
+        "quarantined": 0,
+        "conflict": 1,
+        "variant": 0,
+    }
     (held,) = ledger.overview.instances("conflict")
     assert "first stays published" in held["reason"]
 
@@ -124,7 +130,13 @@ def test_a_good_copy_after_a_quarantined_one_is_worked_on(ledger: Ledger) -> Non
 def test_the_same_bytes_refused_first_and_accepted_later_are_worked_on(ledger: Ledger) -> None:
     ledger.intake.record_arrivals([received(1, reason="announced under another UID")])
     assert ledger.intake.record_arrivals([received(1, day="2023-11-16")]) == []
-    assert ledger.overview.counts()["instances"] == {"received": 1, "normalised": 0, "quarantined": 0, "conflict": 0}
+    assert ledger.overview.counts()["instances"] == {
+        "received": 1,
+        "normalised": 0,
+        "quarantined": 0,
+        "conflict": 0,
+        "variant": 0,
+    }
     (ticket,) = ledger.stages.lease(limit=10, now=NOW, lease_secs=60)
     assert ticket.day == "2023-11-16"
 
@@ -191,7 +203,13 @@ def test_of_two_quarantined_contents_of_one_uid_only_one_is_tried_again(ledger: 
     ledger.intake.record_arrivals([received(2, reason="no study")])
     items = [item["id"] for item in ledger.overview.instances("quarantined")]
     assert ledger.stages.requeue(items) == 2
-    assert ledger.overview.counts()["instances"] == {"received": 2, "normalised": 0, "quarantined": 1, "conflict": 0}
+    assert ledger.overview.counts()["instances"] == {
+        "received": 2,
+        "normalised": 0,
+        "quarantined": 1,
+        "conflict": 0,
+        "variant": 0,
+    }
 
 
 def test_a_study_is_due_only_after_its_quiet_time(ledger: Ledger) -> None:
@@ -345,11 +363,11 @@ def test_a_replaced_administration_is_remembered_and_its_names_lead_to_the_survi
     facts = ledger.subjects.facts
     ledger.subjects.seal(dossier, sealed("d", aliases={"event|1": "m1", "fact|2": "m2"}), targets=[], now=NOW + 11)
     with ledger.database.write() as connection:
-        facts.store(connection, "sys|P1", {"fact|2": "m1"}, {"m2": "m1"})
+        facts.store(connection, "sys|P1", aliases={"fact|2": "m1"}, replaced={"m2": "m1"}, active=["m1"])
     assert facts.aliases("sys|P1") == {"event|1": "m1", "fact|2": "m1"}
     assert facts.replaced("sys|P1") == {"m2": "m1"}
     with ledger.database.write() as connection:  # they prove to be two after all
-        facts.store(connection, "sys|P1", {"fact|2": "m2"}, {})
+        facts.store(connection, "sys|P1", aliases={"fact|2": "m2"}, replaced={}, active=["m1", "m2"])
     assert facts.aliases("sys|P1") == {"event|1": "m1", "fact|2": "m2"}
     assert facts.replaced("sys|P1") == {}
 

@@ -23,6 +23,7 @@ LAYERS = [
     ["workers", "web"],
     ["roles"],
     ["daemon"],
+    ["cli_study"],
     ["cli"],
 ]
 RANK = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -6,9 +6,15 @@ SELECT alias, administration_id FROM administration_alias WHERE patient_key = :p
 -- name: select_replaced
 SELECT id, replaced_by FROM administration WHERE patient_key = :patient_key AND replaced_by IS NOT NULL
 
--- name: activate_administration
-INSERT INTO administration (id, patient_key) VALUES (:id, :patient_key)
-ON CONFLICT (id) DO UPDATE SET state = 'active', replaced_by = NULL
+-- name: insert_administration
+INSERT INTO administration (id, patient_key) VALUES (:id, :patient_key) ON CONFLICT DO NOTHING
+
+-- name: enter_in_error
+-- Facts of this patient that the last gathering did not find any more. Nothing is deleted: they come back if their source does.
+UPDATE administration SET state = 'entered-in-error' WHERE patient_key = :patient_key AND state = 'active'
+
+-- name: activate
+UPDATE administration SET state = 'active', replaced_by = NULL WHERE id = :id
 
 -- name: put_alias
 INSERT INTO administration_alias (patient_key, alias, administration_id) VALUES (:patient_key, :alias, :id)

@@ -21,10 +21,11 @@ VALUES (:series_id, :sop_instance_uid, :digest, :day, :size_bytes, :state, :reas
 ON CONFLICT DO NOTHING
 
 -- name: insert_conflict
--- The same SOP Instance UID with other bytes: both are kept, the first stays published, a human decides.
-INSERT INTO instance (series_id, sop_instance_uid, digest, day, size_bytes, state, reason)
+-- The same SOP Instance UID with other bytes: both are kept, the first stays published. A worker compares them: when only the
+-- encoding differs it is a variant, else a human decides.
+INSERT INTO instance (series_id, sop_instance_uid, digest, day, size_bytes, state, held_for, reason)
 SELECT CAST(:series_id AS BIGINT), CAST(:sop_instance_uid AS TEXT), :digest, CAST(:day AS TEXT),
-       CAST(:size_bytes AS BIGINT), 'conflict', CAST(:conflict_reason AS TEXT)
+       CAST(:size_bytes AS BIGINT), 'conflict', 'comparison', CAST(:conflict_reason AS TEXT)
 WHERE NOT EXISTS (SELECT 1 FROM instance WHERE sop_instance_uid = :sop_instance_uid AND digest = :digest)
 ON CONFLICT DO NOTHING
 
@@ -33,7 +34,7 @@ ON CONFLICT DO NOTHING
 UPDATE instance SET state = 'received', reason = NULL, crashes = 0, day = :day, series_id = :series_id
 WHERE sop_instance_uid = :sop_instance_uid AND digest = :digest AND state = 'quarantined' AND NOT EXISTS (
   SELECT 1 FROM instance other
-  WHERE other.sop_instance_uid = :sop_instance_uid AND other.state IN ('received', 'normalised')
+  WHERE other.sop_instance_uid = :sop_instance_uid AND (other.state IN ('received', 'normalised') OR other.held_for = 'patient')
 )
 
 -- name: select_days

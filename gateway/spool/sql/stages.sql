@@ -10,19 +10,48 @@ WHERE id IN (
 )
 RETURNING id
 
+-- name: lease_comparisons
+-- The other contents that nobody has looked at yet, once the content in force has been read.
+UPDATE instance SET lease_token = lease_token + 1, lease_until = :until
+WHERE id IN (
+  SELECT id FROM instance
+  WHERE held_for = 'comparison' AND (lease_until IS NULL OR lease_until < :now) AND NOT EXISTS (
+    SELECT 1 FROM instance other WHERE other.sop_instance_uid = instance.sop_instance_uid AND other.state = 'received'
+  )
+  ORDER BY id LIMIT :limit /*skip_locked*/
+)
+RETURNING id
+
 -- name: leased_tickets
 SELECT i.id, i.lease_token, i.digest, i.day, i.sop_instance_uid, i.crashes, s.study_uid, s.series_uid
 FROM instance i JOIN series s ON s.id = i.series_id
 WHERE i.id IN :ids ORDER BY i.id
 
+-- name: content_in_force
+SELECT digest, day FROM instance
+WHERE sop_instance_uid = :sop_instance_uid AND (state IN ('received', 'normalised') OR held_for = 'patient')
+
 -- name: tokens
 SELECT id, lease_token FROM instance WHERE id IN :ids AND state = 'received'
 
+-- name: set_compared
+UPDATE instance SET state = :state, held_for = :held_for, reason = :reason, lease_until = NULL
+WHERE id = :id AND lease_token = :token AND held_for = 'comparison'
+
+-- name: take_vacant_place
+-- Nothing is in force under this UID any more (the first could not be understood after all): this content is worked on instead.
+UPDATE instance SET state = 'received', held_for = NULL, reason = NULL, lease_until = NULL, crashes = 0
+WHERE id = :id AND lease_token = :token AND held_for = 'comparison' AND NOT EXISTS (
+  SELECT 1 FROM instance other
+  WHERE other.sop_instance_uid = instance.sop_instance_uid AND (other.state IN ('received', 'normalised') OR other.held_for = 'patient')
+)
+
 -- name: insert_shared
-INSERT INTO shared (key, patient_key, study_uid, body) VALUES (:key, :patient_key, :study_uid, :body) ON CONFLICT DO NOTHING
+INSERT INTO shared (key, patient_key, original_key, study_uid, body) VALUES (:key, :patient_key, :original_key, :study_uid, :body)
+ON CONFLICT DO NOTHING
 
 -- name: select_shared
-SELECT id FROM shared WHERE key = :key
+SELECT id, patient_key FROM shared WHERE key = :key
 
 -- name: put_record
 INSERT INTO record (instance_id, shared_id, fields, issues) VALUES (:instance_id, :shared_id, :fields, :issues)
@@ -35,12 +64,12 @@ UPDATE instance SET state = 'normalised', reason = NULL, lease_until = NULL WHER
 UPDATE instance SET state = 'quarantined', reason = :reason, lease_until = NULL WHERE id = :id AND lease_token = :token
 
 -- name: count_crash
-UPDATE instance SET crashes = crashes + 1, lease_until = NULL WHERE id = :id AND state = 'received'
+UPDATE instance SET crashes = crashes + 1, lease_until = NULL WHERE id = :id AND (state = 'received' OR held_for = 'comparison')
 
 -- name: requeue
 -- A human asked for another try of what stands in quarantine. One row at a time: of two contents of one UID only one can be tried.
 UPDATE instance SET state = 'received', reason = NULL, crashes = 0, lease_until = NULL
 WHERE state = 'quarantined' AND sop_instance_uid <> '' AND id = :id AND NOT EXISTS (
   SELECT 1 FROM instance other
-  WHERE other.sop_instance_uid = instance.sop_instance_uid AND other.state IN ('received', 'normalised')
+  WHERE other.sop_instance_uid = instance.sop_instance_uid AND (other.state IN ('received', 'normalised') OR other.held_for = 'patient')
 )

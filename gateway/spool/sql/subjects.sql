@@ -7,16 +7,16 @@ SELECT versions, open_since FROM study WHERE uid = :key
 SELECT versions, open_since FROM dossier WHERE patient_key = :key
 
 -- name: study_touch
-INSERT INTO study (uid, next_quiet_at, open_since) VALUES (:key, :due, :open_since)
-ON CONFLICT (uid) DO UPDATE SET next_quiet_at = excluded.next_quiet_at, open_since = excluded.open_since
+INSERT INTO study (uid, next_quiet_at, open_since, changes) VALUES (:key, :due, :open_since, 1)
+ON CONFLICT (uid) DO UPDATE SET next_quiet_at = excluded.next_quiet_at, open_since = excluded.open_since, changes = study.changes + 1
 
 -- name: dossier_touch
-INSERT INTO dossier (patient_key, next_quiet_at, open_since) VALUES (:key, :due, :open_since)
-ON CONFLICT (patient_key) DO UPDATE SET next_quiet_at = excluded.next_quiet_at, open_since = excluded.open_since
+INSERT INTO dossier (patient_key, next_quiet_at, open_since, changes) VALUES (:key, :due, :open_since, 1)
+ON CONFLICT (patient_key) DO UPDATE SET next_quiet_at = excluded.next_quiet_at, open_since = excluded.open_since, changes = dossier.changes + 1
 
 -- name: study_due
 -- A study is quiet when its timer has run out and nothing of it still waits for a worker.
-SELECT uid AS key, next_quiet_at, lease_token FROM study
+SELECT uid AS key, changes, lease_token FROM study
 WHERE next_quiet_at <= :now AND (lease_until IS NULL OR lease_until < :now)
   AND NOT EXISTS (
     SELECT 1 FROM series s JOIN instance i ON i.series_id = s.id WHERE s.study_uid = study.uid AND i.state = 'received'
@@ -24,7 +24,7 @@ WHERE next_quiet_at <= :now AND (lease_until IS NULL OR lease_until < :now)
 ORDER BY next_quiet_at LIMIT 1 /*skip_locked*/
 
 -- name: dossier_due
-SELECT patient_key AS key, next_quiet_at, lease_token FROM dossier
+SELECT patient_key AS key, changes, lease_token FROM dossier
 WHERE next_quiet_at <= :now AND (lease_until IS NULL OR lease_until < :now)
 ORDER BY next_quiet_at LIMIT 1 /*skip_locked*/
 
@@ -35,30 +35,37 @@ UPDATE study SET lease_token = lease_token + 1, lease_until = :until WHERE uid =
 UPDATE dossier SET lease_token = lease_token + 1, lease_until = :until WHERE patient_key = :key AND lease_token = :token
 
 -- name: study_records
--- Held instances are read too: which of two patients a study belongs to is decided anew from the whole set.
+-- What is held for its patient id is read too: which of two patients a study belongs to is decided anew from the whole set.
+-- Another content of a UID is no second member of the study.
 SELECT r.instance_id, r.shared_id, r.fields, r.issues, i.state
 FROM record r JOIN instance i ON i.id = r.instance_id JOIN series s ON s.id = i.series_id
-WHERE s.study_uid = :key AND i.state IN ('normalised', 'conflict')
+WHERE s.study_uid = :key AND (i.state = 'normalised' OR i.held_for = 'patient')
 
 -- name: shared_bodies
-SELECT id, patient_key, body FROM shared WHERE id IN :ids
+SELECT id, patient_key, original_key, body FROM shared WHERE id IN :ids
 
 -- name: dossier_shared
--- What the patient's records say, without their instances: only what at least one published instance still says.
-SELECT sh.id, sh.patient_key, sh.body FROM shared sh
+-- What the patient's records say, without their instances: only what at least one published instance of a study that was not
+-- withdrawn still says.
+SELECT sh.id, sh.patient_key, sh.original_key, sh.body FROM shared sh
 WHERE sh.patient_key = :key AND EXISTS (
   SELECT 1 FROM record r JOIN instance i ON i.id = r.instance_id WHERE r.shared_id = sh.id AND i.state = 'normalised'
+) AND NOT EXISTS (
+  SELECT 1 FROM study st WHERE st.uid = sh.study_uid AND st.withdrawn = 1
 )
 ORDER BY sh.key
 
 -- name: hold_instance
-UPDATE instance SET state = 'conflict', reason = :reason WHERE id = :id AND state = 'normalised'
+UPDATE instance SET state = 'conflict', held_for = 'patient', reason = :reason WHERE id = :id AND state = 'normalised'
 
 -- name: release_instance
-UPDATE instance SET state = 'normalised', reason = NULL WHERE id = :id AND state = 'conflict'
+UPDATE instance SET state = 'normalised', held_for = NULL, reason = NULL WHERE id = :id AND held_for = 'patient'
 
 -- name: last_version
 SELECT version, content_hash FROM subject_version WHERE kind = :kind AND subject_key = :key ORDER BY version DESC LIMIT 1
+
+-- name: last_bundle
+SELECT patient_key, bundle FROM subject_version WHERE kind = :kind AND subject_key = :key ORDER BY version DESC LIMIT 1
 
 -- name: insert_version
 INSERT INTO subject_version (kind, subject_key, version, patient_key, state, content_hash, sealed_at, bundle)
@@ -85,14 +92,14 @@ UPDATE study SET problem = :reason WHERE uid = :key AND lease_token = :token
 UPDATE dossier SET problem = :reason WHERE patient_key = :key AND lease_token = :token
 
 -- name: study_settle
--- The timer is cleared only if nothing arrived since the subject was leased.
+-- The timer is cleared only if nothing changed since the subject was leased. Two changes may set the same time, never the same count.
 UPDATE study SET patient_key = :patient_key, versions = versions + :grown, lease_until = NULL, problem = NULL,
-  open_since = CASE WHEN next_quiet_at = :seen THEN NULL ELSE open_since END,
-  next_quiet_at = CASE WHEN next_quiet_at = :seen THEN NULL ELSE next_quiet_at END
+  open_since = CASE WHEN changes = :seen THEN NULL ELSE open_since END,
+  next_quiet_at = CASE WHEN changes = :seen THEN NULL ELSE next_quiet_at END
 WHERE uid = :key AND lease_token = :token
 
 -- name: dossier_settle
 UPDATE dossier SET versions = versions + :grown, lease_until = NULL, problem = NULL,
-  open_since = CASE WHEN next_quiet_at = :seen THEN NULL ELSE open_since END,
-  next_quiet_at = CASE WHEN next_quiet_at = :seen THEN NULL ELSE next_quiet_at END
+  open_since = CASE WHEN changes = :seen THEN NULL ELSE open_since END,
+  next_quiet_at = CASE WHEN changes = :seen THEN NULL ELSE next_quiet_at END
 WHERE patient_key = :key AND lease_token = :token
