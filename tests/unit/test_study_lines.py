@@ -13,6 +13,7 @@ from gateway.spool.decisions import By
 from gateway.spool.ledger import Ledger
 from gateway.workbench import decisions
 
+DECIDED = {"reason": "r", "decided_by": "P", "to_key": None, "undoes": None, "undone": False}
 KEYS = PatientKeys(system="urn:site:pid")
 
 
@@ -66,8 +67,8 @@ def test_a_study_reads_like_a_report() -> None:
             ]},
         ],
         "decisions": [
-            {"id": 1, "kind": "reassign", "reason": "r", "decided_by": "P", "decided_at": 0, "to_key": "s|C", "undoes": None, "undone": True},
-            {"id": 2, "kind": "undo", "reason": "q", "decided_by": "P", "decided_at": 60, "to_key": None, "undoes": 1, "undone": False},
+            {**DECIDED, "id": 1, "kind": "reassign", "decided_at": 0, "to_key": "s|C", "undone": True},
+            {**DECIDED, "id": 2, "kind": "undo", "decided_at": 60, "undoes": 1, "reason": "q"},
         ],
         "versions": [{"version": 1, "sealed_at": 0.0, "target": "embedded", "delivery": "verified"}],
     }  # fmt: skip
