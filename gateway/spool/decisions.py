@@ -26,6 +26,8 @@ from gateway.spool.timers import Timers
 
 BAD_REQUEST, CONFLICT = 400, 409
 
+_MOST_WORDS = 1000
+
 NOT_IN_FORCE = "By a person's decision another content of this SOP Instance UID is in force."
 
 
@@ -178,8 +180,7 @@ class Decisions:
         return self._decide(study_uid, by, think)
 
     def _decide(self, study_uid: str, by: By, think: _Think) -> Decision:
-        if not by.reason.strip() or not by.name.strip():
-            raise Rejected("A decision needs a reason and a name.", status=BAD_REQUEST)
+        _check_words(by)
         with self._database.write() as connection:
             if connection.execute(self._sql["study_known"], {"study_uid": study_uid}).first() is None:
                 raise Rejected(UNKNOWN_STUDY, status=NOT_FOUND)
@@ -194,8 +195,8 @@ class Decisions:
         row = {
             "study_uid": study_uid,
             "kind": str(draft.kind),
-            "reason": by.reason.strip(),
-            "decided_by": by.name.strip(),
+            "reason": " ".join(by.reason.split()),
+            "decided_by": " ".join(by.name.split()),
             "decided_at": by.at,
             "moved": json.dumps(draft.moved),
             "to_key": draft.to_key,
@@ -278,6 +279,15 @@ class Decisions:
 
     def _of_study(self, connection: Connection, study_uid: str) -> list[Decision]:
         return [_decision(row) for row in connection.execute(self._sql["of_studies"], {"uids": [study_uid]})]
+
+
+def _check_words(by: By) -> None:
+    """Name and reason go into FHIR: a text that no resource may hold would keep the study from being published."""
+    for words in (by.name, by.reason):
+        if not words.split():
+            raise Rejected("A decision needs a reason and a name.", status=BAD_REQUEST)
+        if len(words) > _MOST_WORDS or not all(word.isprintable() for word in words.split()):
+            raise Rejected(f"Reason and name may have {_MOST_WORDS} printable characters at most.", status=BAD_REQUEST)
 
 
 def _subject(groups: Sequence[_Group], holds: Standing) -> str:

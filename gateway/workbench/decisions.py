@@ -16,6 +16,9 @@ from gateway.spool.decisions import BAD_REQUEST, By
 from gateway.spool.ledger import Ledger
 from gateway.spool.standing import Decision
 
+#: PS3.5 6.2: a Long String (LO) holds 64 characters.
+_MOST_ID = 64
+
 _DONE = {
     "accept": "what was held for its patient id belongs to the study's patient",
     "content": "the chosen content is in force",
@@ -49,8 +52,10 @@ def reassign(
     only_held: bool = False,
 ) -> Decision:
     """The study, or only what is held of it, belongs to the patient with this id; without ``issuer`` it is an id of the site."""
-    if not to.strip():
-        raise Rejected("A patient id is needed to move the study to.", status=BAD_REQUEST)
+    if not to.strip() or len(to.strip()) > _MOST_ID or not to.isprintable() or "\\" in to:
+        raise Rejected(f"A patient id has 1 to {_MOST_ID} printable characters, none of them a backslash.", status=BAD_REQUEST)
+    if not issuer.isprintable() or (len(issuer.strip().split()) > 1 and issuer.startswith(("urn:", "http"))):
+        raise Rejected("The issuer of a patient id is a name, an OID or a URI.", status=BAD_REQUEST)
     key = patients.named(to.strip(), issuer.strip())
     return ledger.decisions.reassign(study_uid, key, By(name=by, reason=reason, at=now), only_held=only_held)
 
