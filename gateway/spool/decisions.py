@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.errors import Rejected
 from gateway.model import JsonObject
+from gateway.spool.announcements import tell_dicom_targets, tell_of_content
 from gateway.spool.standing import Decision, DecisionKind, Standing, hold_reason, standing, subject_of
 from gateway.spool.study_view import NOT_FOUND, UNKNOWN_STUDY, StudyView, in_force
 from gateway.spool.timers import Timers
@@ -217,7 +218,8 @@ class Decisions:
             self._swap_contents(connection, decision, now)
         for uid in sorted(studies):
             concerned |= self._settle(connection, uid, now)
-        self._tell_dicom_targets(connection, decision, draft.undoes, now)
+        holds = standing(self._of_study(connection, decision.study_uid))
+        tell_dicom_targets(connection, self._sql, decision, draft.undoes, holds, now=now)
         for key in sorted(concerned):
             connection.execute(self._sql["insert_decision_dossier"], {"decision_id": decision.id, "patient_key": key})
         self._timers.touch(connection, "study", studies - {decision.study_uid}, now=now, at_once=True)
@@ -256,22 +258,10 @@ class Decisions:
         former, chosen = contents.get(decision.former_digest or ""), contents.get(decision.digest or "")
         if former is not None:
             connection.execute(self._sql["set_aside"], {"id": former, "reason": NOT_IN_FORCE})
-            connection.execute(self._sql["tell_content"], {"former_id": former, "now": now})
         if chosen is not None:
             connection.execute(self._sql["put_in_force"], {"id": chosen})
-        if former is not None and chosen is not None:
-            connection.execute(self._sql["send_content"], {"former_id": former, "id": chosen, "now": now})
-
-    def _tell_dicom_targets(self, connection: Connection, decision: Decision, undone: Decision | None, now: float) -> None:
-        """A delivery for each image that a DICOM target was given before, so that it hears of the decision."""
-        told = {"study_uid": decision.study_uid, "now": now}
-        for original_key in (undone or decision).moved:
-            connection.execute(self._sql["tell_reassigned"], {**told, "original_key": original_key})
-        if decision.kind is DecisionKind.WITHDRAW:
-            connection.execute(self._sql["tell_withdrawn"], told)
-        elif undone is not None and undone.kind is DecisionKind.WITHDRAW:
-            connection.execute(self._sql["untell_withdrawn"], {"study_uid": decision.study_uid})
-            connection.execute(self._sql["again_after_withdrawal"], told)
+        if former is not None:
+            tell_of_content(connection, self._sql, former, chosen, now=now)
 
     def _groups(self, connection: Connection, study_uid: str) -> list[_Group]:
         rows = connection.execute(self._sql["groups"], {"study_uid": study_uid})

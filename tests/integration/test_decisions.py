@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.errors import Rejected
-from gateway.spool.decisions import By, Decisions
+from gateway.spool.decisions import By
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared, Ticket
 from gateway.spool.subjects import SubjectKind
@@ -163,10 +163,10 @@ def test_a_decision_that_breaks_off_halfway_leaves_nothing(ledger: Ledger, monke
     take(ledger, 3, patient="sys|P2")
     before = (holders(ledger), ask(ledger, "SELECT uid, changes, decided_key FROM study"))
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(Decisions, "_tell_dicom_targets", broken)
+    monkeypatch.setattr("gateway.spool.decisions.tell_dicom_targets", broken)
     with pytest.raises(RuntimeError):
         ledger.decisions.reassign(STUDY, "sys|P9", BY)
     assert (holders(ledger), ask(ledger, "SELECT uid, changes, decided_key FROM study")) == before
@@ -274,6 +274,38 @@ def test_undoing_a_withdrawal_takes_back_what_was_not_told_and_gives_the_image_a
         ("1.2.3.1", "original", "pending"), ("1.2.3.1", "withdrawn", "verified"),
         ("1.2.3.2", "original", "verified"), ("1.2.3.2", "withdrawn", "superseded"),
     ]  # fmt: skip
+
+
+def test_undoing_a_reassignment_gives_the_image_again_where_it_was_told(ledger: Ledger) -> None:
+    take(ledger, 1, patient="sys|P1")
+    give_to_orthanc(ledger)
+    ledger.decisions.reassign(STUDY, "sys|P8", BY)
+    ledger.decisions.reassign(STUDY, "sys|P9", BY)
+    deliver_all(ledger)
+    ledger.decisions.undo(STUDY, BY)  # still not where the header says
+    assert told(ledger) == [("1.2.3.1", "original", "verified"), ("1.2.3.1", "reassigned", "pending")]
+    deliver_all(ledger)
+    ledger.decisions.undo(STUDY, BY)
+    assert told(ledger) == [("1.2.3.1", "original", "pending"), ("1.2.3.1", "reassigned", "verified")]
+
+
+def test_while_a_study_is_withdrawn_targets_need_to_know_nothing_else(ledger: Ledger) -> None:
+    take(ledger, 1, patient="sys|P1")
+    give_to_orthanc(ledger)
+    ledger.decisions.withdraw(STUDY, BY)
+    deliver_all(ledger)
+    ledger.decisions.reassign(STUDY, "sys|P9", BY)
+    assert {row[1:] for row in told(ledger)} == {("original", "verified"), ("withdrawn", "verified")}
+    ledger.decisions.undo(STUDY, BY)
+    ledger.decisions.reassign(STUDY, "sys|P9", BY)
+    ledger.decisions.undo(STUDY, BY)
+    ledger.decisions.undo(STUDY, BY)
+    assert {row[1:] for row in told(ledger)} == {("original", "pending"), ("withdrawn", "verified")}
+
+
+def deliver_all(ledger: Ledger) -> None:
+    with ledger.database.write() as connection:
+        connection.execute(sa.text("UPDATE delivery SET state = 'verified' WHERE state = 'pending'"))
 
 
 def test_every_decision_is_kept_and_tells_the_dossiers_it_concerned(ledger: Ledger) -> None:

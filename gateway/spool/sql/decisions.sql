@@ -93,21 +93,33 @@ GROUP BY d.target, d.instance_id
 ON CONFLICT (target, instance_id, variant) DO UPDATE SET state = 'pending', attempts = 0, reason = NULL, lease_until = NULL,
   created_at = excluded.created_at, next_attempt_at = excluded.next_attempt_at, lease_token = delivery.lease_token + 1
 
--- name: untell_withdrawn
--- The withdrawal holds no longer: what was not told of it never will be ...
+-- name: untell
+-- What holds no longer and was not told yet never will be.
 UPDATE delivery SET state = 'superseded', reason = NULL, lease_until = NULL, lease_token = lease_token + 1
-WHERE variant = 'withdrawn' AND state IN ('pending', 'leased', 'parked') AND instance_id IN (
+WHERE variant = :variant AND state IN ('pending', 'leased', 'parked') AND instance_id IN (
   SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id WHERE s.study_uid = :study_uid
 )
 
 -- name: again_after_withdrawal
--- ... and who was told is given the image once more.
+-- Who was told of a withdrawal that holds no longer is given the image once more.
 UPDATE delivery SET state = 'pending', attempts = 0, reason = NULL, created_at = :now, next_attempt_at = :now, lease_until = NULL,
   lease_token = lease_token + 1
 WHERE variant IN ('original', 'normalised') AND state IN ('done', 'verified') AND instance_id IN (
   SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id WHERE s.study_uid = :study_uid
 ) AND EXISTS (
   SELECT 1 FROM delivery w WHERE w.target = delivery.target AND w.instance_id = delivery.instance_id AND w.variant = 'withdrawn'
+    AND w.state IN ('done', 'verified')
+)
+
+-- name: again_after_reassignment
+-- And so is who was told that an image belongs to another patient, when it is back where its header says.
+UPDATE delivery SET state = 'pending', attempts = 0, reason = NULL, created_at = :now, next_attempt_at = :now, lease_until = NULL,
+  lease_token = lease_token + 1
+WHERE variant IN ('original', 'normalised') AND state IN ('done', 'verified') AND instance_id IN (
+  SELECT r.instance_id FROM record r JOIN shared sh ON sh.id = r.shared_id
+  WHERE sh.study_uid = :study_uid AND sh.original_key = :original_key
+) AND EXISTS (
+  SELECT 1 FROM delivery w WHERE w.target = delivery.target AND w.instance_id = delivery.instance_id AND w.variant = 'reassigned'
     AND w.state IN ('done', 'verified')
 )
 
