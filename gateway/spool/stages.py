@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.model import Record
 from gateway.spool import bodies
+from gateway.spool.deliveries import Deliveries, Variant
 from gateway.spool.timers import Timers
 
 #: After this many crashes of the worker on one object, the object is set aside.
@@ -42,9 +43,10 @@ class Normalised:
 
 
 class Stages:
-    def __init__(self, database: Database, timers: Timers) -> None:
+    def __init__(self, database: Database, timers: Timers, deliveries: Deliveries) -> None:
         self._database = database
         self._timers = timers
+        self._deliveries = deliveries
         self._sql = database.statements(Path(__file__).parent / "sql" / "stages.sql")
         for name in ("leased_tickets", "tokens"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
@@ -77,8 +79,11 @@ class Stages:
                 for row in connection.execute(self._sql["leased_tickets"], {"ids": ids})
             ]
 
-    def advance(self, done: Sequence[Normalised], *, now: float) -> int:
-        """Store the records, mark their studies and dossiers as changed: one transaction. Returns how many were still ours."""
+    def advance(self, done: Sequence[Normalised], *, archives: Sequence[str] = (), now: float) -> int:
+        """Store the records, mark their studies and dossiers as changed, queue the originals for the DICOM targets: one transaction.
+
+        Returns how many were still ours.
+        """
         if not done:
             return 0
         with self._database.write() as connection:
@@ -91,6 +96,8 @@ class Stages:
             connection.execute(self._sql["set_normalised"], [{"id": item.ticket.instance_id} for item in ours])
             self._timers.touch(connection, "study", {item.ticket.study_uid for item in ours}, now=now)
             self._timers.touch(connection, "dossier", {item.patient_key for item in ours}, now=now)
+            ids = [item.ticket.instance_id for item in ours]
+            self._deliveries.enqueue_instances(connection, ids, archives, Variant.ORIGINAL, now)
             return len(ours)
 
     def _still_held(self, connection: Connection, tickets: Sequence[Ticket]) -> set[int]:
@@ -114,10 +121,13 @@ class Stages:
             ids[shared.key] = connection.execute(self._sql["select_shared"], {"key": shared.key}).scalar_one()
         return ids
 
-    def quarantine(self, ticket: Ticket, reason: str) -> None:
-        """Set one instance aside with a reason for a human. Its bytes stay where they are."""
+    def quarantine(self, ticket: Ticket, reason: str, *, archives: Sequence[str] = (), now: float = 0.0) -> None:
+        """Set one instance aside with a reason for a human. Its bytes stay where they are, and the DICOM targets get it all the same:
+        an image that we do not understand is still an image."""
         with self._database.write() as connection:
-            connection.execute(self._sql["set_quarantined"], {"id": ticket.instance_id, "token": ticket.token, "reason": reason})
+            row = {"id": ticket.instance_id, "token": ticket.token, "reason": reason}
+            if connection.execute(self._sql["set_quarantined"], row).rowcount == 1:
+                self._deliveries.enqueue_instances(connection, [ticket.instance_id], archives, Variant.ORIGINAL, now)
 
     def count_crash(self, instance_id: int) -> None:
         """A worker process died while it worked on this instance."""
