@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from gateway.fhir.provenance import instant
 from gateway.gather.study import Member, gather_study
 from gateway.publish.delivery import Outcome, deliver
-from gateway.publish.target import Target
-from gateway.spool.deliveries import DeliveryTicket
+from gateway.publish.target import ImageTarget, Target
+from gateway.spool.deliveries import DeliveryTicket, InstanceTicket
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Normalised, Ticket
 from gateway.spool.subjects import Sealed, SubjectKind, SubjectTicket
 from gateway.understanding import Understanding
 
-__all__ = ["Line", "Outcome", "process", "publish", "seal"]
+__all__ = ["Line", "Outcome", "archive", "process", "publish", "seal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Line:
     understanding: Understanding
     files: SpoolFiles
     ledger: Ledger
-    targets: Sequence[Target]
+    targets: Sequence[Target]  #: FHIR: they get sealed versions
+    archives: Sequence[ImageTarget] = ()  #: DICOM: they get the instances themselves
 
 
 def process(ticket: Ticket, line: Line) -> Normalised:
@@ -101,3 +102,8 @@ _SEALERS: dict[SubjectKind, Callable[[str, Line, str], Sealed]] = {
 def publish(ticket: DeliveryTicket, target: Target, line: Line, *, now: float) -> Outcome:
     """One delivery: what the target does not hold yet is sent, asked back and remembered."""
     return deliver(ticket, target, line.ledger.deliveries, now=now)
+
+
+def archive(ticket: InstanceTicket, target: ImageTarget, line: Line) -> None:
+    """One instance to one DICOM target: the file as the scanner sent it, or what a person decided about it."""
+    target.deliver(ticket, line.files.locate(ticket.day, ticket.digest))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.errors import Misconfigured, Quarantined, Rejected, Retryable
 from gateway.model import JsonObject, Receipt
-from gateway.publish.target import Verdict
 from gateway.r4.bundles import resource_hash
 from gateway.store.store import FhirStore
 
@@ -35,10 +33,3 @@ class EmbeddedTarget:
             if held is None or held.deleted or resource_hash(held.resource()) != resource_hash(resource):
                 return False
         return len(receipt.versions) == len(resources)
-
-    def classify(self, error: Exception) -> Verdict | None:
-        if isinstance(error, Retryable):
-            return Verdict.RETRY
-        if isinstance(error, Quarantined | Rejected | Misconfigured):
-            return Verdict.PARK
-        return None
