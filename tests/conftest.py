@@ -44,6 +44,7 @@ def available(need: str) -> bool:
         "data": lambda: data_directory().is_dir(),
         "fhirpy": lambda: _peer("fhirpy"),
         "dicom2fhir": lambda: _peer("dicom2fhir"),
+        "sekmet": lambda: _peer("sekmet-fhir"),
     }
     if need not in checks:
         raise pytest.UsageError(f"unknown need '{need}'; known: {', '.join(sorted(checks))}")

@@ -164,6 +164,8 @@ def _words(tree: Json) -> set[str]:
 def _without_values(text: str, words: set[str]) -> str:
     """The text with what was quoted, what we sent, and long numbers replaced. Names of elements and types stay."""
     hidden = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "…", text)
+    for value in sorted((word for word in words if re.search(r"\W", word)), key=len, reverse=True):
+        hidden = hidden.replace(value, "…")  # values of several words, before the text is taken apart
     hidden = "".join(_hide(piece, words) for piece in re.split(r"([\s,;:()\[\]{}]+)", hidden))
     return re.sub(r"\d{3,}[\d.\-/]*", "…", hidden)
 
