@@ -19,6 +19,7 @@ _FHIR_JSON = "application/fhir+json"
 
 #: The server, or what stands before it, takes nothing now. 401 and 403: until somebody corrects the credentials.
 _DOWN = frozenset({401, 403, 404, 405, 429, 501, 502, 503, 504})
+_CODE = re.compile(r"[a-z-]{1,40}")
 _LATER = frozenset({408, 409, 412, 423, 425})
 
 
@@ -137,11 +138,9 @@ def outcome_text(body: Json, *, sent: Json = None, most: int = 300) -> str:
         details = issue.get("details") if isinstance(issue.get("details"), dict) else {}
         text = str(issue.get("diagnostics") or (details or {}).get("text") or "")
         where = " ".join(str(path) for path in issue.get("expression", ()))
-        told.append(
-            " ".join(
-                part for part in (str(issue.get("code", "")), _without_values(where, words), _without_values(text, words)) if part
-            )
-        )
+        code = str(issue.get("code", ""))
+        parts = (code if _CODE.fullmatch(code) else "", _without_values(where, words), _without_values(text, words))
+        told.append(" ".join(part for part in parts if part))
     return "; ".join(told)[:most]
 
 
@@ -173,7 +172,9 @@ def _without_values(text: str, words: set[str]) -> str:
 def _hide(piece: str, words: set[str]) -> str:
     if re.fullmatch(r"[A-Z][A-Za-z]+(\.[A-Za-z\[\]0-9]+)*\.?", piece) and piece.rstrip(".").split(".")[0] in _ELEMENT_ROOTS:
         return piece
-    return "…" if piece.strip(".") in words or any(len(word) > 3 and word in piece for word in words) else piece
+    folded = piece.strip(".").casefold()
+    known = any(folded == word.casefold() or (len(word) > 3 and word.casefold() in folded) for word in words)
+    return "…" if known else piece
 
 
 #: The first words of FHIR paths that we may cause complaints about.

@@ -9,10 +9,12 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -190,3 +192,41 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Outages:
+    """Kills peers at random moments and starts each again after a random while, in its own thread, until the blows are spent."""
+
+    def __init__(
+        self, peers: Sequence[Peer], *, blows: int, seed: int, longest_up_secs: float = 1.5, longest_down_secs: float = 1.0
+    ) -> None:
+        self._peers = peers
+        self._blows = blows
+        self._rng = random.Random(seed)
+        self._longest = (longest_up_secs, longest_down_secs)
+        self._thread = threading.Thread(target=self._run, name="outages")
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> Outages:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            for _ in range(self._blows):
+                time.sleep(self._rng.uniform(0.1, self._longest[0]))
+                peer = self._rng.choice(self._peers)
+                peer.kill()
+                time.sleep(self._rng.uniform(0.0, self._longest[1]))
+                peer.start()
+        except (RuntimeError, OSError) as error:
+            self._failure = error
