@@ -80,7 +80,8 @@ class _Lane:
 
     def _down(self, ticket: Lease, reason: str, asked_secs: float | None, now: float) -> None:
         """The lane pauses as a whole. The item that knocked comes back a little later than the rest, so that another may probe."""
-        pause = self._circuit.failed(now=now, luck=_luck(), wait_secs=asked_secs)
+        # Uploads that went on side by side fail together: that is one failure.
+        pause = self._circuit.pause_secs(now) or self._circuit.failed(now=now, luck=_luck(), wait_secs=asked_secs)
         deliveries = self._line.ledger.deliveries
         deliveries.retry(ticket, reason, at=now + pause * min(ticket.attempts, 3))
         spent = now - self._settings.retry_budget_secs
