@@ -55,6 +55,13 @@ class _Lane:
         """How long the target is still left alone."""
         return self._circuit.pause_secs(time.time())
 
+    def greet(self, target: Target | ImageTarget) -> None:
+        """At start-up: look at the target. That it is away is no reason to wait; the deliveries will find out."""
+        error = self._attempt(target.check)
+        if error is not None:
+            reason = error.reason if isinstance(error, GatewayError) else describe_exception(error)
+            log.warning("target_down", stage="publish", target=self.name, reason=reason)
+
     def _answered(self) -> None:
         if self._circuit.answered():
             log.info("target_is_back", stage="publish", target=self.name)
@@ -116,6 +123,9 @@ class FactLane(_Lane):
         super().__init__(target.name, line, settings, attempt)
         self._target = target
 
+    def open(self) -> None:
+        self.greet(self._target)
+
     def step(self) -> bool:
         """Deliver one version. False when nothing is due."""
         ticket = self._line.ledger.deliveries.lease(self.name, now=time.time(), lease_secs=self._settings.lease_secs)
@@ -143,6 +153,9 @@ class ImageLane(_Lane):
         super().__init__(target.name, line, settings, attempt)
         self._target = target
         self._pool = ThreadPoolExecutor(max_workers=target.parallel, thread_name_prefix=target.name)
+
+    def open(self) -> None:
+        self.greet(self._target)
 
     def step(self) -> bool:
         """Deliver one batch. False when nothing is due."""

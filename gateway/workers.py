@@ -135,6 +135,7 @@ class Worker:
                 self._stop.wait(pause)
             return lane.step() if not self._stop.is_set() else False
 
+        lane.open()
         self._loop(step)
         lane.close()
 

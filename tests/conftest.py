@@ -38,6 +38,7 @@ def available(need: str) -> bool:
         "dicom3tools": lambda: _has("dciodvfy"),
         "postgres": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
         "chromium": lambda: _has("chromium"),
+        "openssl": lambda: _has("openssl"),
         "node": lambda: _has("node"),
         "ptrace": lambda: _has("strace"),
         "root": lambda: os.geteuid() == 0,

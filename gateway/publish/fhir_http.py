@@ -71,7 +71,7 @@ class FhirHttp:
         return self._request("POST", self._base, encode(bundle))
 
     def _request(self, method: str, url: str, body: bytes | None = None) -> Answer:
-        headers = {"Content-Type": _FHIR_JSON, "Prefer": "return=minimal"} if body is not None else {}
+        headers = {"Content-Type": _FHIR_JSON} if body is not None else {}
         try:
             answer = self._session.request(method, url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False)
             content = answer.content

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from gateway.errors import Quarantined, Retryable
 from gateway.model import JsonObject, Receipt
 from gateway.publish.agreement import agrees, literal
@@ -18,6 +20,8 @@ from gateway.publish.remote_ids import Translation, criterion, is_ours, key_of, 
 from gateway.r4.bundles import resources_of
 from gateway.r4.canonical import encode
 from gateway.spool.deliveries import Published
+
+log = structlog.get_logger()
 
 #: What a server can do is asked again after this time; an update may change it.
 _STATEMENT_SECS = 3600.0
@@ -66,6 +70,12 @@ class FhirServerTarget:
     @property
     def name(self) -> str:
         return self._name
+
+    def check(self) -> None:
+        """Read the CapabilityStatement and log whose ids will be used. Raises :class:`Retryable`."""
+        server = self._statement()
+        state = "the server's own" if server.all_foreign else f"ours, but for {len(server.foreign)} types"
+        log.info("target_found", stage="publish", target=self._name, option="ids", state=state)
 
     def send(self, bundle: JsonObject) -> Receipt:
         """Send what the server does not say already, in transactions of limited size, in the order in which references need it."""

@@ -35,6 +35,10 @@ _MARKS = {
     Variant.REASSIGNED: "isobridge: belongs to another patient than it says, see the FHIR record",
 }
 
+_WITHDRAWN_STANDS = (
+    "Orthanc still holds the withdrawn object under this SOP Instance UID. "
+    "Delete it there, or set on_withdrawal: delete; then retry."
+)
 _ANOTHER = "Orthanc holds another object under this SOP Instance UID. Neither is overwritten; compare them and remove one."
 
 
@@ -71,8 +75,8 @@ class OrthancTarget:
         else:
             self._withdraw(ticket, held)
 
-    def check(self) -> str:
-        """Ask who it is, once, and log what matters of its settings. Returns the version. Raises :class:`Retryable`."""
+    def check(self) -> None:
+        """Ask who it is and log what matters of its settings. Raises :class:`Retryable`."""
         system = self._ask(lambda: self._client.get("system", timeout=self._timeout)).json()
         overwrites = system.get("OverwriteInstances")
         version = str(system.get("Version", "unknown"))
@@ -82,7 +86,6 @@ class OrthancTarget:
             reason = "other senders may replace what we delivered; set OverwriteInstances to false"
             log.warning("target_overwrites", stage="publish", target=self._name, reason=reason)
         self._greeted = True
-        return version
 
     def _hold(self, ticket: InstanceTicket, file: Path, held: list[str]) -> None:
         md5 = _md5(file)
@@ -94,7 +97,7 @@ class OrthancTarget:
             raise Quarantined(_ANOTHER)
         identifier = self._upload(file)
         if not self._holds(identifier, md5, ticket.digest):
-            raise Quarantined(_ANOTHER)
+            raise Quarantined(_WITHDRAWN_STANDS if identifier in held else _ANOTHER)
 
     def _withdraw(self, ticket: InstanceTicket, held: list[str]) -> None:
         """Mark or delete what is ours there, by digest; what others brought under the same UID is not touched."""

@@ -37,6 +37,11 @@ class Target(Protocol):
         """How people and rows call it."""
         ...
 
+    def check(self) -> None:
+        """Look at the target once, before the first delivery, and log what people should know of it. Raises a
+        :class:`~gateway.errors.GatewayError` when it does not answer; it is looked at again then."""
+        ...
+
     def send(self, bundle: JsonObject) -> Receipt:
         """Deliver a transaction. Sending the same again must change nothing. Raises a :class:`~gateway.errors.GatewayError`."""
         ...
@@ -57,6 +62,10 @@ class ImageTarget(Protocol):
     @property
     def parallel(self) -> int:
         """How many patients' queues may be worked on at once."""
+        ...
+
+    def check(self) -> None:
+        """As :meth:`Target.check`."""
         ...
 
     def deliver(self, ticket: InstanceTicket, file: Path) -> None:

@@ -155,12 +155,13 @@ class Deliveries:
         *,
         again: bool = False,
     ) -> None:
-        """Tell DICOM targets something about instances, within the caller's transaction. A variant is told once.
+        """Tell DICOM targets something about instances, within the caller's transaction.
 
-        ``targets`` None means every target that was ever told of them. With ``again`` (a person decided anew) it is told once more,
-        and what the decision makes pointless is not sent any longer.
+        ``targets`` None means every target that was ever told of them. An original is told once, unless ``again``: a person decided
+        anew. What a person decides is always told again, and what it makes pointless is not sent any longer.
         """
         what = Variant(variant)
+        again = again or what in (Variant.WITHDRAWN, Variant.REASSIGNED)
         for start in range(0, len(instance_ids), _CHUNK):
             ids = list(instance_ids[start : start + _CHUNK])
             names = connection.execute(self._sql["targets_of"], {"ids": ids}).scalars().all() if targets is None else targets

@@ -35,9 +35,9 @@ def lease(ledger: Ledger, target: str = "one", *, now: float = NOW + 1, limit: i
     return ledger.deliveries.lease_instances(target, limit=limit, now=now, lease_secs=60)
 
 
-def decide(ledger: Ledger, ids: Sequence[int], variant: Variant, *, again: bool = True) -> None:
+def decide(ledger: Ledger, ids: Sequence[int], variant: Variant) -> None:
     with ledger.database.write() as connection:
-        ledger.deliveries.enqueue_instances(connection, ids, None, variant, NOW + 5, again=again)
+        ledger.deliveries.enqueue_instances(connection, ids, None, variant, NOW + 5, again=True)
 
 
 def states(ledger: Ledger) -> dict[str, str]:
@@ -145,6 +145,16 @@ def test_a_withdrawal_overtakes_an_original_that_never_left(ledger: Ledger) -> N
     assert states(ledger) == {"original": "pending", "withdrawn": "verified"}
     (told,) = lease(ledger, now=NOW + 8)
     assert told.variant is Variant.ORIGINAL
+
+
+def test_what_is_told_of_one_instance_stays_in_one_queue(ledger: Ledger) -> None:
+    ids = take_in(ledger, 1)
+    with ledger.database.write() as connection:
+        connection.execute(sa.text("UPDATE shared SET patient_key = 'sys|P9'"))
+    decide(ledger, ids, Variant.REASSIGNED)
+    first, second = lease(ledger, now=NOW + 6)
+    assert (first.variant, second.variant) == (Variant.ORIGINAL, Variant.REASSIGNED)
+    assert first.partition_key == second.partition_key == "sys|P1"
 
 
 def test_normalising_again_tells_nothing_twice(ledger: Ledger) -> None:

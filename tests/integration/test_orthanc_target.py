@@ -128,6 +128,17 @@ def test_a_withdrawn_object_is_marked_once_and_unmarked_when_it_is_accepted_agai
     assert stored(web, orthanc) == [file.read_bytes()]
 
 
+def test_the_other_content_of_a_uid_needs_the_withdrawn_one_gone(
+    orthanc: Orthanc, web: requests.Session, target: OrthancTarget, tmp_path: Path
+) -> None:
+    old, new = written(tmp_path, SeriesDescription="old"), written(tmp_path)
+    target.deliver(ticket(old), old)
+    target.deliver(ticket(old, variant=Variant.WITHDRAWN), old)
+    with pytest.raises(Quarantined, match="still holds the withdrawn object"):
+        target.deliver(ticket(new), new)
+    assert stored(web, orthanc) == [old.read_bytes()]
+
+
 def test_a_withdrawn_object_can_be_deleted_instead_but_only_if_it_is_ours(
     orthanc: Orthanc, web: requests.Session, tmp_path: Path
 ) -> None:

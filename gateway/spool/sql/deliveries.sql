@@ -50,10 +50,12 @@ SELECT d.id, d.lease_token, d.attempts, d.created_at, d.variant, d.partition_key
 FROM delivery d JOIN instance i ON i.id = d.instance_id WHERE d.id IN :ids ORDER BY d.id
 
 -- name: enqueue_instance
--- The patient's own queue; an object that no mapping understood has no patient yet and queues with its study. Never twice for one variant.
+-- All that is told of one instance stays in one queue, even when a person gives it another patient: else a mark could overtake its object.
+-- That is the patient's queue; an object that no mapping understood has no patient yet and queues with its study. One row for each variant.
 INSERT INTO delivery (target, instance_id, variant, partition_key, state, created_at, next_attempt_at)
 SELECT CAST(:target AS TEXT), i.id, CAST(:variant AS TEXT),
-       COALESCE((SELECT sh.patient_key FROM record r JOIN shared sh ON sh.id = r.shared_id WHERE r.instance_id = i.id),
+       COALESCE((SELECT d.partition_key FROM delivery d WHERE d.target = :target AND d.instance_id = i.id ORDER BY d.id LIMIT 1),
+                (SELECT sh.patient_key FROM record r JOIN shared sh ON sh.id = r.shared_id WHERE r.instance_id = i.id),
                 'study|' || s.study_uid),
        'pending', :now, :now
 FROM instance i JOIN series s ON s.id = i.series_id
