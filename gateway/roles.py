@@ -15,7 +15,6 @@ import structlog
 from gateway.config import Settings
 from gateway.errors import Misconfigured
 from gateway.pipeline import Line
-from gateway.publish.build import fact_targets, image_targets
 from gateway.receive.loop import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
@@ -106,6 +105,8 @@ def _tune_collector() -> None:
 
 def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
     """Normalise, gather, render and deliver until told to stop."""
+    from gateway.publish.build import fact_targets, image_targets  # HTTP clients, which the receiver does not need
+
     configure(level=settings.log.level, style=settings.log.format, role="work")
     be_modest()
     stop = _stop_event(life_line)

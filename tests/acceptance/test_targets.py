@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import requests
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from gateway.publish.remote_ids import references
 from gateway.spool.ledger import Ledger
 from tests import builders
 from tests.conftest import data_directory
@@ -74,14 +76,14 @@ def make_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
     """Builds a house; which servers run is up to the test. All end with the test."""
     with ExitStack() as ending:
 
-        def make(*running: str) -> House:
+        def make(*running: str, ids: str = "auto") -> House:
             orthanc, fhir = Orthanc(tmp_path / "orthanc"), Sekmet(tmp_path / "fhir")
             for peer in (orthanc, fhir):
                 ending.callback(peer.stop)
             targets = {
                 "embedded": {"kind": "embedded"},
                 "archive": {"kind": "orthanc", "url": orthanc.url, "connect_timeout_secs": 2},
-                "research": {"kind": "fhir_server", "url": fhir.fhir_url, "connect_timeout_secs": 2},
+                "research": {"kind": "fhir_server", "url": fhir.fhir_url, "connect_timeout_secs": 2, "ids": ids},
             }
             gateway = Installation(tmp_path / "gateway", settings={"targets": targets, "work": {"lease_secs": 5}})
             for name, peer in (("orthanc", orthanc), ("fhir", fhir)):
@@ -175,6 +177,25 @@ def test_every_acknowledged_object_reaches_both_targets_and_what_is_held_is_expl
     assert settle(house.gateway.data) == []
     assert house.fhir.versions(KINDS) == before
     assert house.orthanc.held() == held
+
+
+@pytest.mark.timeout(300)
+def test_a_server_that_gives_its_own_ids_holds_the_same_facts_once(make_house: Callable[..., House]) -> None:
+    house = make_house("orthanc", "fhir", ids="server")
+    acknowledged = [uid for folder in ("pet", "ct", "rrdsr") for uid in dcmsend(house.gateway, data_directory() / folder)]
+    assert settle(house.gateway.data) == []
+    ours, theirs = facts(house.gateway.fhir_url), facts(house.fhir.fhir_url)
+    assert house.deliveries("research").keys() == {"verified"}
+    assert Counter(key.partition("/")[0] for key in theirs) == Counter(key.partition("/")[0] for key in ours)
+    assert not ours.keys() & theirs.keys()
+    assert all(count == 1 for count in in_studies(house.fhir).values())
+    assert in_studies(house.fhir).keys() <= set(acknowledged)
+    dangling = [reference for resource in theirs.values() for reference in references(resource) if reference not in theirs]
+    assert dangling == []
+    before = house.fhir.versions(KINDS)
+    dcmsend(house.gateway, data_directory() / "pet")
+    assert settle(house.gateway.data) == []
+    assert house.fhir.versions(KINDS) == before
 
 
 @pytest.mark.timeout(300)
