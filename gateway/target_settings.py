@@ -57,7 +57,7 @@ class TargetSettings:
     max_bundle_kilobytes: int = 2048
 
 
-#: What a gateway publishes to when its settings name no target.
+#: What a gateway publishes to unless its settings say otherwise.
 DEFAULT_TARGETS = (TargetSettings(name="embedded", kind="embedded"),)
 
 OPTIONS = tuple(option.name for option in dataclasses.fields(TargetSettings) if option.name != "name")
@@ -74,12 +74,11 @@ def build(
     hint: Callable[[str, list[str]], str],
     complaints: list[str],
 ) -> tuple[tuple[TargetSettings, ...], dict[str, str]]:
-    """The targets that are named anywhere, in that order, and where each option came from; without any, the default.
+    """The targets that are named anywhere, in that order, and where each option came from. The embedded store is one of them
+    unless it is named and disabled: nobody loses ``/fhir`` by naming an archive.
 
     A target that is wrong is left out and told in ``complaints``. ``convert`` raises ``ValueError`` with the end of a sentence.
     """
-    if not leaves:
-        return DEFAULT_TARGETS, {f"targets.embedded.{option}": "default" for option in ("kind", "enabled")}
     by_name: dict[str, dict[str, tuple[Any, str]]] = {}
     for key, (value, origin) in leaves.items():
         name, dot, option = key.partition(".")
@@ -91,6 +90,9 @@ def build(
             by_name.setdefault(name, {})[option] = (value, origin)
     targets: list[TargetSettings] = []
     origins: dict[str, str] = {}
+    if "embedded" not in by_name:
+        targets.extend(DEFAULT_TARGETS)
+        origins.update({f"targets.embedded.{option}": "default" for option in ("kind", "enabled")})
     for name, options in by_name.items():
         before = len(complaints)
         complaints.extend(_misplaced(name, options))

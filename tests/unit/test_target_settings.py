@@ -45,7 +45,8 @@ def test_targets_come_from_file_environment_and_overrides_together(tmp_path: Pat
         environment={"ISOBRIDGE_TARGETS__ARCHIVE__PASSWORD": "hush-hush"},
         overrides=["targets.archive.uploads=2"],
     )
-    archive, research = loaded.settings.targets
+    embedded, archive, research = loaded.settings.targets
+    assert embedded.enabled
     assert (archive.kind, archive.uploads, archive.password) == ("orthanc", 2, "hush-hush")
     assert (research.kind, research.token_file) == ("fhir_server", secret)
     assert loaded.origins["targets.archive.uploads"] == "--set"
@@ -53,6 +54,11 @@ def test_targets_come_from_file_environment_and_overrides_together(tmp_path: Pat
     assert loaded.shown("targets.archive.password") == "***"
     assert loaded.shown("targets.archive.url") == "http://127.0.0.1:8042"
     assert "hush-hush" not in repr(loaded)
+
+
+def test_the_embedded_store_goes_only_when_it_is_told_to() -> None:
+    loaded = config.load(None, overrides=[*ARCHIVE, "targets.embedded.kind=embedded", "targets.embedded.enabled=false"])
+    assert [(target.name, target.enabled) for target in loaded.settings.targets] == [("archive", True), ("embedded", False)]
 
 
 @pytest.mark.parametrize(

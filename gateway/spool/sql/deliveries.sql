@@ -4,7 +4,7 @@
 -- The head of a patient's queue only, so that versions arrive in order; a lease that ran out is taken again. No bundle yet: a search
 -- through a long queue carries ids, not bodies.
 SELECT d.id, d.lease_token FROM delivery d
-WHERE d.target = :target AND d.state IN ('pending', 'leased') AND d.subject_version_id IS NOT NULL
+WHERE d.target = :target AND d.state IN ('pending', 'leased') AND d.variant IS NULL
   AND ((d.state = 'pending' AND d.next_attempt_at <= :now) OR (d.state = 'leased' AND d.lease_until < :now))
   AND NOT EXISTS (
     SELECT 1 FROM delivery e
@@ -21,11 +21,17 @@ SELECT d.id, d.attempts, d.created_at, v.kind, v.subject_key, v.version, v.bundl
 FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id WHERE d.id = :id
 
 -- name: instances_due
--- Anything to do for a lane of images? Asked before a write lock is taken.
+-- Anything to do for a lane of images? Asked before a write lock is taken, with the conditions of the next query. "state IN (...)" stands
+-- beside "state = ..." because SQLite uses a partial index only where its very condition is written.
 SELECT 1 FROM delivery
-WHERE target = :target AND state IN ('pending', 'leased') AND instance_id IS NOT NULL
+WHERE target = :target AND state IN ('pending', 'leased') AND variant IS NOT NULL
   AND ((state = 'pending' AND next_attempt_at <= :now) OR (state = 'leased' AND lease_until < :now))
-LIMIT 1
+  AND partition_key NOT IN (
+    SELECT partition_key FROM delivery WHERE target = :target AND state IN ('pending', 'leased') AND state = 'pending' AND next_attempt_at > :now
+    UNION
+    SELECT partition_key FROM delivery WHERE target = :target AND state IN ('pending', 'leased') AND state = 'leased' AND lease_until >= :now
+  )
+ORDER BY id LIMIT 1
 
 -- name: lease_instances
 -- The oldest that are due, many at once. A patient of whom something is leased or waits for its next attempt is passed over whole,
@@ -33,12 +39,12 @@ LIMIT 1
 UPDATE delivery SET state = 'leased', lease_token = lease_token + 1, lease_until = :until, attempts = attempts + 1
 WHERE id IN (
   SELECT id FROM delivery
-  WHERE target = :target AND state IN ('pending', 'leased') AND instance_id IS NOT NULL
+  WHERE target = :target AND state IN ('pending', 'leased') AND variant IS NOT NULL
     AND ((state = 'pending' AND next_attempt_at <= :now) OR (state = 'leased' AND lease_until < :now))
     AND partition_key NOT IN (
-      SELECT partition_key FROM delivery WHERE target = :target AND state = 'pending' AND next_attempt_at > :now
+      SELECT partition_key FROM delivery WHERE target = :target AND state IN ('pending', 'leased') AND state = 'pending' AND next_attempt_at > :now
       UNION
-      SELECT partition_key FROM delivery WHERE target = :target AND state = 'leased' AND lease_until >= :now
+      SELECT partition_key FROM delivery WHERE target = :target AND state IN ('pending', 'leased') AND state = 'leased' AND lease_until >= :now
     )
   ORDER BY id LIMIT :limit /*skip_locked*/
 )
@@ -87,7 +93,7 @@ WHERE id = :id AND lease_token = :token AND state = 'leased'
 -- name: park_expired
 -- The target was away for longer than deliveries may wait: all of those at once, not one per knock.
 UPDATE delivery SET state = 'parked', reason = :reason, lease_until = NULL
-WHERE target = :target AND state = 'pending' AND created_at <= :created_before
+WHERE target = :target AND state IN ('pending', 'leased') AND state = 'pending' AND created_at <= :created_before
 
 -- name: published_hashes
 SELECT resource_type, resource_id, version_id, content_hash, remote_id FROM published WHERE target = :target AND resource_id IN :ids
