@@ -286,9 +286,7 @@ def config_group() -> None:
 def config_check(loaded: Loaded, arguments: list[str]) -> None:
     """Print every setting with its value and where it came from; complain about all mistakes at once."""
     for name, origin in loaded.origins.items():
-        section, _, option = name.partition(".")
-        value = getattr(getattr(loaded.settings, section), option)
-        click.echo(f"{name} = {config.shown(value)}    ({origin})")
+        click.echo(f"{name} = {loaded.shown(name)}    ({origin})")
 
 
 @main.group()

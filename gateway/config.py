@@ -19,8 +19,9 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gateway import yamlfile
+from gateway import target_settings, yamlfile
 from gateway.errors import Misconfigured
+from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
 
 ENVIRONMENT_PREFIX = "ISOBRIDGE_"
 
@@ -132,6 +133,7 @@ class Settings:
     gather: Gather = field(default_factory=Gather)
     work: Work = field(default_factory=Work)
     publish: Publish = field(default_factory=Publish)
+    targets: tuple[TargetSettings, ...] = DEFAULT_TARGETS
     store: Store = field(default_factory=Store)
     web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
@@ -160,6 +162,15 @@ class Loaded:
     settings: Settings
     origins: dict[str, str]
 
+    def shown(self, name: str) -> str:
+        """The value of ``section.key`` (or ``targets.name.key``) for people; a secret is never shown."""
+        section, _, option = name.partition(".")
+        if section != "targets":
+            return shown(getattr(getattr(self.settings, section), option))
+        target, _, option = option.partition(".")
+        value = next(getattr(item, option) for item in self.settings.targets if item.name == target)
+        return "***" if value and option in target_settings.SECRETS else shown(value)
+
 
 @dataclass(frozen=True, slots=True)
 class _Given:
@@ -175,7 +186,10 @@ def load(path: Path | None, *, environment: Mapping[str, str] | None = None, ove
         given.update(_from_file(yamlfile.read(path), complaints))
     given.update(_from_environment(environment or {}))
     given.update(_from_overrides(overrides, complaints))
-    settings, origins = _build(given, complaints)
+    leaves = {key: (entry.value, entry.origin) for (section, key), entry in given.items() if section == "targets"}
+    targets, target_origins = target_settings.build(leaves, convert=_convert, hint=_hint, complaints=complaints)
+    settings, origins = _build({key: entry for key, entry in given.items() if key[0] != "targets"}, complaints)
+    settings, origins = dataclasses.replace(settings, targets=targets), origins | target_origins
     if not complaints:
         complaints.extend(_check(settings, origins))
     if complaints:
@@ -216,7 +230,11 @@ def _from_file(document: yamlfile.Document, complaints: list[str]) -> dict[tuple
             complaints.append(f"{document.where((section,))}: '{section}' must hold 'key: value' lines")
             continue
         for key, value in keys.items():
-            given[section, key] = _Given(value, document.where((section, key)))
+            if section == "targets" and isinstance(value, dict):
+                for option, leaf in value.items():
+                    given[section, f"{key}.{option}"] = _Given(leaf, document.where((section, key, option)))
+            else:
+                given[section, key] = _Given(value, document.where((section, key)))
     return given
 
 
@@ -226,14 +244,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[tuple[str, str], _
         if not name.startswith(ENVIRONMENT_PREFIX) or "__" not in name:
             continue
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-        given[section, key] = _Given(_parse_text(text), f"environment {name}")
+        secret = section == "targets" and key.rpartition("__")[2] in target_settings.SECRETS  # any text may be a password
+        given[section, key.replace("__", ".")] = _Given(text if secret else _parse_text(text), f"environment {name}")
     return given
 
 
 def _from_overrides(overrides: Iterable[str], complaints: list[str]) -> dict[tuple[str, str], _Given]:
     given: dict[tuple[str, str], _Given] = {}
     for override in overrides:
-        match = re.fullmatch(r"([a-z_]+)\.([a-z_]+)=(.*)", override)
+        match = re.fullmatch(r"([a-z_]+)\.([a-z0-9_]+(?:\.[a-z_]+)?)=(.*)", override)
         if match is None:
             complaints.append(f"--set {override}: expected section.key=value")
             continue
@@ -251,9 +270,9 @@ def _parse_text(text: str) -> Any:
 
 def _build(given: Mapping[tuple[str, str], _Given], complaints: list[str]) -> tuple[Settings, dict[str, str]]:
     origins: dict[str, str] = {}
-    sections = get_type_hints(Settings)
+    sections = {name: kind for name, kind in get_type_hints(Settings).items() if name != "targets"}
     for (section, key), entry in given.items():
-        known = [f.name for f in dataclasses.fields(sections[section])] if section in sections else list(sections)
+        known = [f.name for f in dataclasses.fields(sections[section])] if section in sections else [*sections, "targets"]
         word = key if section in sections else section
         if section not in sections or key not in known:
             complaints.append(

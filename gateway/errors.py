@@ -41,4 +41,13 @@ class Quarantined(GatewayError):
 
 
 class Retryable(GatewayError):
-    """The clock must be told: the same work will be tried again later, unchanged."""
+    """The clock must be told: the same work will be tried again later, unchanged.
+
+    ``wait_secs`` is how long the other side asked us to wait. ``peer_down`` says that the other side as a whole cannot take anything
+    now, so that nothing else need knock at it meanwhile.
+    """
+
+    def __init__(self, reason: str | None = None, *, wait_secs: float | None = None, peer_down: bool = False) -> None:
+        super().__init__(reason)
+        self.wait_secs = wait_secs
+        self.peer_down = peer_down

@@ -210,3 +210,5 @@ class Receipt:
     """What a target says it holds after a delivery: ``Type/id`` -> versionId."""
 
     versions: dict[str, str]
+    remote_ids: dict[str, str] = field(default_factory=dict)  #: ``Type/id`` -> the target's own id, where it did not take ours
+    incomplete: frozenset[str] = frozenset()  #: ``Type/id`` that refer to something which the target does not hold yet

@@ -17,9 +17,9 @@ from gateway.fhir.provenance import instant
 from gateway.gather.study import Member, gather_study
 from gateway.model import Bundle
 from gateway.publish.delivery import Outcome, deliver
-from gateway.publish.target import Target
+from gateway.publish.target import ImageTarget, Target
 from gateway.r4.bundles import resources_of
-from gateway.spool.deliveries import DeliveryTicket
+from gateway.spool.deliveries import DeliveryTicket, InstanceTicket
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared, Normalised, Ticket
@@ -27,7 +27,7 @@ from gateway.spool.standing import Decision, standing
 from gateway.spool.subjects import LastSealed, Sealed, SubjectKind, SubjectTicket
 from gateway.understanding import Past, Understanding
 
-__all__ = ["Line", "Outcome", "compare", "process", "publish", "seal"]
+__all__ = ["Line", "Outcome", "archive", "compare", "process", "publish", "seal"]
 
 SAME_CONTENT = "The same content as the one in force, in another encoding."
 
@@ -39,7 +39,8 @@ class Line:
     understanding: Understanding
     files: SpoolFiles
     ledger: Ledger
-    targets: Sequence[Target]
+    targets: Sequence[Target]  #: FHIR: they get sealed versions
+    archives: Sequence[ImageTarget] = ()  #: DICOM: they get the instances themselves
 
 
 def process(ticket: Ticket, line: Line) -> Normalised:
@@ -151,3 +152,8 @@ _SEALERS: dict[SubjectKind, Callable[[SubjectTicket, Line, str], Sealed]] = {
 def publish(ticket: DeliveryTicket, target: Target, line: Line, *, now: float) -> Outcome:
     """One delivery: what the target does not hold yet is sent, asked back and remembered."""
     return deliver(ticket, target, line.ledger.deliveries, now=now)
+
+
+def archive(ticket: InstanceTicket, target: ImageTarget, line: Line) -> None:
+    """One instance to one DICOM target: the file as the scanner sent it, or what a person decided about it."""
+    target.deliver(ticket, line.files.locate(ticket.day, ticket.digest))

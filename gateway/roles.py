@@ -15,7 +15,6 @@ import structlog
 from gateway.config import Settings
 from gateway.errors import Misconfigured
 from gateway.pipeline import Line
-from gateway.publish.embedded import EmbeddedTarget
 from gateway.receive.loop import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
@@ -109,6 +108,8 @@ def _tune_collector() -> None:
 
 def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
     """Normalise, gather, render and deliver until told to stop."""
+    from gateway.publish.build import fact_targets, image_targets  # HTTP clients, which the receiver does not need
+
     configure(level=settings.log.level, style=settings.log.format, role="work")
     be_modest()
     stop = _stop_event(life_line)
@@ -122,7 +123,8 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         understanding=understanding(settings),
         files=open_files(settings),
         ledger=ledger,
-        targets=[EmbeddedTarget(open_store(settings))],
+        targets=fact_targets(settings.targets, open_store(settings), ledger.deliveries),
+        archives=image_targets(settings.targets),
     )
     section = settings.work
     Worker(
@@ -132,6 +134,7 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
             batch_instances=section.batch_instances,
             poll_secs=section.poll_millisecs / 1000,
             retry_budget_secs=settings.publish.retry_for_hours * 3600,
+            retry_budgets={item.name: item.retry_for_hours * 3600 for item in settings.targets if item.retry_for_hours},
         ),
         marker,
         stop,

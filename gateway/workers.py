@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -22,10 +21,8 @@ import structlog
 
 from gateway import pipeline
 from gateway.errors import GatewayError, Quarantined, Retryable
+from gateway.lanes import FactLane, ImageLane, LaneSettings
 from gateway.pipeline import Line
-from gateway.publish.retry import next_wait_secs
-from gateway.publish.target import Target, Verdict
-from gateway.spool.deliveries import DeliveryTicket
 from gateway.spool.stages import MOST_CRASHES, Compared, Normalised, Ticket
 from gateway.spool.subjects import SubjectTicket
 from gateway.telemetry import describe_exception, token
@@ -47,6 +44,7 @@ class WorkSettings:
     batch_instances: int
     poll_secs: float
     retry_budget_secs: float
+    retry_budgets: Mapping[str, float] = field(default_factory=dict)  #: seconds, for targets that have a budget of their own
 
 
 class Marker:
@@ -91,6 +89,15 @@ def _deadline(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def caught(action: Callable[[], object]) -> Exception | None:
+    """Run one item's work; whatever it raises is handed back, so that it costs that item and never the lane."""
+    try:
+        action()
+    except Exception as error:
+        return error
+    return None
+
+
 class Worker:
     """Normalises and seals in the calling thread; delivers in one thread per target, so that a slow one holds no other."""
 
@@ -99,18 +106,38 @@ class Worker:
         self._settings = settings
         self._marker = marker
         self._stop = stop
+        self._archive_names = [target.name for target in line.archives]
 
     def run(self) -> None:
         """Work until ``stop`` is set; what is in hand is finished first."""
-        lanes = [threading.Thread(target=self._lane, args=(target,), name=target.name) for target in self._line.targets]
-        for lane in lanes:
-            lane.start()
+        lanes = [*self._fact_lanes(), *self._image_lanes()]
+        threads = [threading.Thread(target=self._lane, args=(lane,), name=lane.name) for lane in lanes]
+        for thread in threads:
+            thread.start()
         self._loop(lambda: self.normalise_batch() or self.compare_one() or self.seal_one())
-        for lane in lanes:
-            lane.join()
+        for thread in threads:
+            thread.join()
 
-    def _lane(self, target: Target) -> None:
-        self._loop(lambda: self.deliver_one(target))
+    def _fact_lanes(self) -> list[FactLane]:
+        return [FactLane(target, self._line, self._lane_settings(target.name), caught) for target in self._line.targets]
+
+    def _image_lanes(self) -> list[ImageLane]:
+        return [ImageLane(target, self._line, self._lane_settings(target.name), caught) for target in self._line.archives]
+
+    def _lane_settings(self, name: str) -> LaneSettings:
+        budget = self._settings.retry_budgets.get(name, self._settings.retry_budget_secs)
+        return LaneSettings(lease_secs=self._settings.lease_secs, retry_budget_secs=budget)
+
+    def _lane(self, lane: FactLane | ImageLane) -> None:
+        def step() -> bool:
+            pause = lane.pause_secs
+            if pause:
+                self._stop.wait(pause)
+            return lane.step() if not self._stop.is_set() else False
+
+        lane.open()
+        self._loop(step)
+        lane.close()
 
     def _loop(self, step: Callable[[], bool]) -> None:
         while not self._stop.is_set():
@@ -133,7 +160,7 @@ class Worker:
         settings = self._settings
         tickets = self._line.ledger.stages.lease(limit=settings.batch_instances, now=time.time(), lease_secs=settings.lease_secs)
         done = [result for ticket in tickets if (result := self._normalise(ticket)) is not None]
-        self._line.ledger.stages.advance(done, now=time.time())
+        self._line.ledger.stages.advance(done, archives=self._archive_names, now=time.time())
         return len(tickets) == settings.batch_instances
 
     def _normalise(self, ticket: Ticket) -> Normalised | None:
@@ -159,7 +186,10 @@ class Worker:
         return None
 
     def _set_aside(self, ticket: Ticket, reason: str) -> None:
-        self._line.ledger.stages.quarantine(ticket, reason)
+        # An image that no mapping understands is still archived; what was refused at the door stands elsewhere and is not.
+        is_image = self._line.files.locate(ticket.day, ticket.digest).exists()
+        archives = self._archive_names if is_image else ()
+        self._line.ledger.stages.quarantine(ticket, reason, archives=archives, now=time.time())
         log.warning("object_quarantined", stage="normalise", item=token(ticket.digest), reason=reason)
 
     def compare_one(self) -> bool:
@@ -219,48 +249,6 @@ class Worker:
         """The lease stays until it runs out, so the subject is tried again without spinning; nothing of it is lost."""
         log.error("subject_held", stage="gather", kind=str(ticket.kind), subject=token(ticket.key), reason=reason)
         self._line.ledger.subjects.note_problem(ticket, reason)
-
-    def deliver_one(self, target: Target) -> bool:
-        """Deliver one sealed version to one target. False when nothing is due."""
-        now = time.time()
-        ticket = self._line.ledger.deliveries.lease(target.name, now=now, lease_secs=self._settings.lease_secs)
-        if ticket is None:
-            return False
-        try:
-            outcome = pipeline.publish(ticket, target, self._line, now=time.time())
-        except Exception as error:
-            self._failed(ticket, target, error)
-        else:
-            if outcome is pipeline.Outcome.UNVERIFIED:
-                self._again(ticket, "The target answered success but does not hold what was sent.")
-            log.info("delivered", stage="publish", target=target.name, subject=token(ticket.subject_key), result=str(outcome))
-        return True
-
-    def _failed(self, ticket: DeliveryTicket, target: Target, error: Exception) -> None:
-        verdict = target.classify(error)
-        reason = error.reason if isinstance(error, GatewayError) else describe_exception(error)
-        if verdict is None:
-            log.exception("delivery_failed", stage="publish", target=target.name, problem=describe_exception(error))
-        if verdict is Verdict.PARK:
-            self._line.ledger.deliveries.park(ticket, reason, now=time.time())
-            log.error("delivery_parked", stage="publish", target=target.name, reason=reason)
-        else:
-            self._again(ticket, reason)
-
-    def _again(self, ticket: DeliveryTicket, reason: str) -> None:
-        now = time.time()
-        wait = next_wait_secs(
-            attempts=ticket.attempts,
-            age_secs=now - ticket.created_at,
-            budget_secs=self._settings.retry_budget_secs,
-            luck=random.random(),  # noqa: S311 - jitter, not a secret
-        )
-        if wait is None:
-            self._line.ledger.deliveries.park(ticket, f"Gave up after the time allowed for retries. {reason}", now=now)
-            log.error("delivery_parked", stage="publish", target=ticket.target, reason=reason)
-            return
-        self._line.ledger.deliveries.retry(ticket, reason, at=now + wait)
-        log.warning("delivery_waits", stage="publish", target=ticket.target, attempt=ticket.attempts, seconds=round(wait, 1))
 
 
 def be_modest() -> None:

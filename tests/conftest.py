@@ -38,12 +38,14 @@ def available(need: str) -> bool:
         "dicom3tools": lambda: _has("dciodvfy"),
         "postgres": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
         "chromium": lambda: _has("chromium"),
+        "openssl": lambda: _has("openssl"),
         "node": lambda: _has("node"),
         "ptrace": lambda: _has("strace"),
         "root": lambda: os.geteuid() == 0,
         "data": lambda: data_directory().is_dir(),
         "fhirpy": lambda: _peer("fhirpy"),
         "dicom2fhir": lambda: _peer("dicom2fhir"),
+        "sekmet": lambda: _peer("sekmet-fhir"),
     }
     if need not in checks:
         raise pytest.UsageError(f"unknown need '{need}'; known: {', '.join(sorted(checks))}")

@@ -1,4 +1,4 @@
-"""One delivery: send what the target does not hold yet, ask back, remember."""
+"""One delivery of facts: send what the target does not hold yet, ask back, remember."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Change:
 
 
 def deliver(ticket: DeliveryTicket, target: Target, deliveries: Deliveries, *, now: float) -> Outcome:
-    """Deliver one sealed version. Raises what the target raises; the caller asks ``target.classify``.
+    """Deliver one sealed version. Raises what the target raises; the caller asks :func:`gateway.publish.target.classify`.
 
     Unchanged resources are left out, so that a target that makes a version of every PUT makes none for them.
     """
@@ -54,9 +54,12 @@ def _changes(ticket: DeliveryTicket, deliveries: Deliveries) -> list[_Change]:
 
 def _published(change: _Change, receipt: Receipt) -> Published:
     kind, identifier = change.resource["resourceType"], change.resource["id"]
+    key = f"{kind}/{identifier}"
+    # What was sent with a reference that the target could not follow yet is sent again with the next version.
     return Published(
         resource_type=kind,
         resource_id=identifier,
-        version_id=receipt.versions[f"{kind}/{identifier}"],
-        content_hash=change.content_hash,
+        version_id=receipt.versions[key],
+        content_hash="incomplete" if key in receipt.incomplete else change.content_hash,
+        remote_id=receipt.remote_ids.get(key),
     )

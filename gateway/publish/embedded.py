@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.errors import Misconfigured, Quarantined, Rejected, Retryable
 from gateway.model import JsonObject, Receipt
-from gateway.publish.target import Verdict
 from gateway.r4.bundles import resource_hash
 from gateway.store.store import FhirStore
 
@@ -20,6 +18,9 @@ class EmbeddedTarget:
     @property
     def name(self) -> str:
         return "embedded"
+
+    def check(self) -> None:
+        """Nothing to look at: it is part of this gateway."""
 
     def send(self, bundle: JsonObject) -> Receipt:
         answer = self._store.transact(bundle)
@@ -35,10 +36,3 @@ class EmbeddedTarget:
             if held is None or held.deleted or resource_hash(held.resource()) != resource_hash(resource):
                 return False
         return len(receipt.versions) == len(resources)
-
-    def classify(self, error: Exception) -> Verdict | None:
-        if isinstance(error, Retryable):
-            return Verdict.RETRY
-        if isinstance(error, Quarantined | Rejected | Misconfigured):
-            return Verdict.PARK
-        return None

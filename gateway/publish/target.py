@@ -1,27 +1,45 @@
-"""What every place we publish to must be able to do: one contract for the embedded store and for remote FHIR servers."""
+"""What every place we publish to must be able to do: one contract for facts (FHIR), one for images (DICOM)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
+from gateway.errors import Misconfigured, Quarantined, Rejected, Retryable
 from gateway.model import JsonObject, Receipt
+from gateway.spool.deliveries import InstanceTicket
 
 
 class Verdict(Enum):
     """What a failure asks for."""
 
     RETRY = "retry"  #: the target may take the same thing later
+    DOWN = "down"  #: the target takes nothing at all now: leave it alone for a while
     PARK = "park"  #: it never will as it stands: a human must look
 
 
+def classify(error: Exception) -> Verdict | None:
+    """What a failure asks for; None when it is not a failure of delivery but a fault of ours."""
+    if isinstance(error, Retryable):
+        return Verdict.DOWN if error.peer_down else Verdict.RETRY
+    if isinstance(error, Quarantined | Rejected | Misconfigured):
+        return Verdict.PARK
+    return None
+
+
 class Target(Protocol):
-    """One place that holds what we publish."""
+    """One place that holds the facts we publish."""
 
     @property
     def name(self) -> str:
         """How people and rows call it."""
+        ...
+
+    def check(self) -> None:
+        """Look at the target once, before the first delivery, and log what people should know of it. Raises a
+        :class:`~gateway.errors.GatewayError` when it does not answer; it is looked at again then."""
         ...
 
     def send(self, bundle: JsonObject) -> Receipt:
@@ -32,6 +50,27 @@ class Target(Protocol):
         """Ask back: does the target hold what the receipt says?"""
         ...
 
-    def classify(self, error: Exception) -> Verdict | None:
-        """What this failure asks for; None when it is not a failure of delivery but a fault of ours."""
+
+class ImageTarget(Protocol):
+    """One place that holds the images we pass on."""
+
+    @property
+    def name(self) -> str:
+        """How people and rows call it."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many patients' queues may be worked on at once."""
+        ...
+
+    def check(self) -> None:
+        """As :meth:`Target.check`."""
+        ...
+
+    def deliver(self, ticket: InstanceTicket, file: Path) -> None:
+        """Make the target hold (or mark) this instance, and ask back. Doing it again changes nothing.
+
+        Raises a :class:`~gateway.errors.GatewayError` when the target does not hold it afterwards.
+        """
         ...

@@ -1,27 +1,59 @@
-"""The outbox: one row per sealed version and target, leased, retried within a time budget, parked for a human after it."""
+"""The outbox: one row per sealed version and FHIR target, and one per instance, variant and DICOM target.
+
+Rows are leased, retried within a time budget and parked for a human after it. Who sends them is none of this room's business.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from gateway.database import Database
 from gateway.model import JsonObject
 from gateway.spool import bodies
 
+#: SQLite binds at most 32,766 values in one statement.
+_CHUNK = 5000
+
+
+class Variant(StrEnum):
+    """What a DICOM target is to be told of one instance."""
+
+    ORIGINAL = "original"  #: take it, byte for byte as received
+    NORMALISED = "normalised"  #: take it, corrected
+    WITHDRAWN = "withdrawn"  #: a person decided that it must not be used
+    REASSIGNED = "reassigned"  #: a person decided that it belongs to another patient than it says
+
+
+#: What one variant makes pointless while it has not been delivered yet.
+_OPPOSITE: dict[Variant, tuple[Variant, ...]] = {
+    Variant.ORIGINAL: (Variant.WITHDRAWN, Variant.REASSIGNED),
+    Variant.NORMALISED: (Variant.WITHDRAWN,),
+    Variant.WITHDRAWN: (Variant.ORIGINAL, Variant.NORMALISED, Variant.REASSIGNED),
+    Variant.REASSIGNED: (),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryTicket:
-    """The right to deliver one sealed version to one target."""
+class Lease:
+    """The right to deliver one row, until the lease runs out. ``token`` fences off former holders."""
 
     delivery_id: int
     token: int
     target: str
     attempts: int  #: this one included
     created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryTicket(Lease):
+    """The right to deliver one sealed version to one target."""
+
     kind: str
     subject_key: str
     version: int
@@ -29,46 +61,117 @@ class DeliveryTicket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceTicket(Lease):
+    """The right to tell one DICOM target something about one instance."""
+
+    partition_key: str
+    variant: Variant
+    digest: str
+    day: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What a target holds of one resource."""
+    """What a target holds of one resource. ``remote_id`` is the server's own id, where it did not take ours."""
 
     resource_type: str
     resource_id: str
     version_id: str
     content_hash: str
+    remote_id: str | None = None
 
 
 class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = database.statements(Path(__file__).parent / "sql" / "deliveries.sql")
-        for name in ("published_hashes", "unpark"):
+        names = ("published_hashes", "unpark", "leased_instances", "enqueue_instance", "reopen_instance", "targets_of")
+        for name in (*names, "supersede_opposite"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
+        opposite = self._sql["supersede_opposite"]
+        self._sql["supersede_opposite"] = opposite.bindparams(sa.bindparam("variants", expanding=True))
 
     def lease(self, target: str, *, now: float, lease_secs: float) -> DeliveryTicket | None:
-        """The next due delivery for a target, in order within each patient."""
+        """The next due version for a target, in order within each patient."""
         wanted = {"target": target, "now": now}
         with self._database.read() as connection:
             if connection.execute(self._sql["next_delivery"], wanted).first() is None:
                 return None
         with self._database.write() as connection:
-            row = connection.execute(self._sql["next_delivery"], wanted).first()
-            if row is None:
+            found = connection.execute(self._sql["next_delivery"], wanted).first()
+            if found is None:
                 return None
-            lease = {"id": row.id, "token": row.lease_token, "until": now + lease_secs}
+            lease = {"id": found.id, "token": found.lease_token, "until": now + lease_secs}
             if connection.execute(self._sql["lease_delivery"], lease).rowcount != 1:
                 return None
+            row = connection.execute(self._sql["leased_delivery"], {"id": found.id}).one()
             return DeliveryTicket(
                 delivery_id=row.id,
-                token=row.lease_token + 1,
+                token=found.lease_token + 1,
                 target=target,
-                attempts=row.attempts + 1,
+                attempts=row.attempts,
                 created_at=row.created_at,
                 kind=row.kind,
                 subject_key=row.subject_key,
                 version=row.version,
                 bundle=bodies.unpack(row.bundle),
             )
+
+    def lease_instances(self, target: str, *, limit: int, now: float, lease_secs: float) -> list[InstanceTicket]:
+        """Up to ``limit`` due instances for a target, oldest first; of each patient an unbroken run from the head of its queue."""
+        wanted = {"target": target, "now": now}
+        with self._database.read() as connection:
+            if connection.execute(self._sql["instances_due"], wanted).first() is None:
+                return []
+        with self._database.write() as connection:
+            leased = connection.execute(self._sql["lease_instances"], {**wanted, "until": now + lease_secs, "limit": limit})
+            ids = list(leased.scalars())
+            if not ids:
+                return []
+            return [
+                InstanceTicket(
+                    delivery_id=row.id,
+                    token=row.lease_token,
+                    target=target,
+                    attempts=row.attempts,
+                    created_at=row.created_at,
+                    partition_key=row.partition_key,
+                    variant=Variant(row.variant),
+                    digest=bytes(row.digest).hex(),
+                    day=row.day,
+                    sop_instance_uid=row.sop_instance_uid,
+                )
+                for row in connection.execute(self._sql["leased_instances"], {"ids": ids})
+            ]
+
+    def enqueue_instances(
+        self,
+        connection: Connection,
+        instance_ids: Sequence[int],
+        targets: Collection[str] | None,
+        variant: Variant | str,
+        now: float,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Tell DICOM targets something about instances, within the caller's transaction.
+
+        ``targets`` None means every target that was ever told of them. An original is told once, unless ``again``: a person decided
+        anew. What a person decides is always told again, and what it makes pointless is not sent any longer.
+        """
+        what = Variant(variant)
+        again = again or what in (Variant.WITHDRAWN, Variant.REASSIGNED)
+        for start in range(0, len(instance_ids), _CHUNK):
+            ids = list(instance_ids[start : start + _CHUNK])
+            names = connection.execute(self._sql["targets_of"], {"ids": ids}).scalars().all() if targets is None else targets
+            for target in names:
+                row = {"target": target, "variant": what, "ids": ids, "now": now}
+                if again and _OPPOSITE[what]:
+                    connection.execute(self._sql["supersede_opposite"], {**row, "variants": list(_OPPOSITE[what])})
+                if again:
+                    connection.execute(self._sql["reopen_instance"], row)
+                connection.execute(self._sql["enqueue_instance"], row)
 
     def published(self, target: str, resource_ids: Sequence[str]) -> dict[tuple[str, str], Published]:
         """What the target is known to hold of these resources, by (type, id)."""
@@ -86,23 +189,46 @@ class Deliveries:
                 connection.execute(self._sql["put_published"], row)
             return True
 
-    def retry(self, ticket: DeliveryTicket, reason: str, *, at: float) -> None:
+    def verified_instances(self, tickets: Sequence[InstanceTicket], *, now: float) -> None:
+        """The target was asked back and holds each of these: one transaction for the whole batch."""
+        if tickets:
+            with self._database.write() as connection:
+                for ticket in tickets:
+                    self._end(connection, ticket, state="verified", reason=None, at=now)
+
+    def retry(self, ticket: Lease, reason: str, *, at: float) -> None:
         """Try again at ``at``; the reason is shown to people meanwhile."""
         with self._database.write() as connection:
             self._end(connection, ticket, state="pending", reason=reason, at=at)
 
-    def park(self, ticket: DeliveryTicket, reason: str, *, now: float) -> None:
+    def release(self, tickets: Sequence[Lease]) -> None:
+        """Give back what was leased and not tried: at once due again, and the attempt does not count."""
+        if tickets:
+            with self._database.write() as connection:
+                for ticket in tickets:
+                    connection.execute(self._sql["release_delivery"], {"id": ticket.delivery_id, "token": ticket.token})
+
+    def park(self, ticket: Lease, reason: str, *, now: float) -> None:
         """Stop trying: kept, visible, replayed by ``isobridge spool retry``."""
         with self._database.write() as connection:
             self._end(connection, ticket, state="parked", reason=reason, at=now)
 
-    def unpark(self, delivery_ids: Sequence[int], *, now: float) -> int:
-        if not delivery_ids:
-            return 0
+    def park_expired(self, target: str, reason: str, *, created_before: float) -> int:
+        """Park all that waited for a target since before ``created_before``. Returns how many."""
         with self._database.write() as connection:
-            return connection.execute(self._sql["unpark"], {"ids": list(delivery_ids), "now": now}).rowcount
+            row = {"target": target, "reason": reason, "created_before": created_before}
+            return connection.execute(self._sql["park_expired"], row).rowcount
 
-    def _end(self, connection: sa.Connection, ticket: DeliveryTicket, *, state: str, reason: str | None, at: float) -> bool:
+    def unpark(self, delivery_ids: Sequence[int], *, now: float) -> int:
+        """A person asks for another try, with a budget of its own. Returns how many will be tried."""
+        count = 0
+        for start in range(0, len(delivery_ids), _CHUNK):
+            with self._database.write() as connection:
+                row = {"ids": list(delivery_ids[start : start + _CHUNK]), "now": now}
+                count += connection.execute(self._sql["unpark"], row).rowcount
+        return count
+
+    def _end(self, connection: Connection, ticket: Lease, *, state: str, reason: str | None, at: float) -> bool:
         row: Mapping[str, object] = {
             "id": ticket.delivery_id,
             "token": ticket.token,

@@ -64,12 +64,14 @@ class Overview:
             {**arrival._mapping, "received_at": dt.datetime.fromtimestamp(arrival.received_at, dt.UTC).isoformat()}
             for arrival in connection.execute(self._sql["arrivals_of"], {"digest": row.digest})
         ]
+        deliveries = [dict(told._mapping) for told in connection.execute(self._sql["deliveries_of"], {"id": row.id})]
+        known: JsonObject = {"arrivals": arrivals, **({"deliveries": deliveries} if deliveries else {})}
         record = connection.execute(self._sql["record_of"], {"id": row.id}).first()
         if record is None:
-            return {"arrivals": arrivals}
+            return known
         shared = bodies.unpack_shared(record.body)
         issues = [issue.as_json() for issue in (*shared.issues, *bodies.unpack_issues(record.issues))]
-        return {"arrivals": arrivals, "mapping": f"{shared.mapping}@{shared.mapping_version}", "issues": issues}
+        return {**known, "mapping": f"{shared.mapping}@{shared.mapping_version}", "issues": issues}
 
 
 def _page(state: str, limit: int) -> dict[str, object]:

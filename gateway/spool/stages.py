@@ -14,6 +14,7 @@ from gateway.database import Database
 from gateway.model import Record
 from gateway.spool import bodies
 from gateway.spool.decisions import Decisions
+from gateway.spool.deliveries import Deliveries, Variant
 from gateway.spool.timers import Timers
 
 #: After this many crashes of the worker on one object, the object is set aside.
@@ -62,10 +63,11 @@ class Compared:
 
 
 class Stages:
-    def __init__(self, database: Database, timers: Timers, decisions: Decisions) -> None:
+    def __init__(self, database: Database, timers: Timers, decisions: Decisions, deliveries: Deliveries) -> None:
         self._database = database
         self._timers = timers
         self._decisions = decisions
+        self._deliveries = deliveries
         self._sql = database.statements(Path(__file__).parent / "sql" / "stages.sql")
         for name in ("leased_tickets", "tokens"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
@@ -106,8 +108,11 @@ class Stages:
                 for row in connection.execute(self._sql["leased_tickets"], {"ids": ids})
             ]
 
-    def advance(self, done: Sequence[Normalised], *, now: float) -> int:
-        """Store the records, mark their studies and dossiers as changed: one transaction. Returns how many were still ours."""
+    def advance(self, done: Sequence[Normalised], *, archives: Sequence[str] = (), now: float) -> int:
+        """Store the records, mark their studies and dossiers as changed, queue the originals for the DICOM targets: one transaction.
+
+        Returns how many were still ours.
+        """
         if not done:
             return 0
         with self._database.write() as connection:
@@ -118,8 +123,10 @@ class Stages:
             # The study first: a decision about it does the same, so that one waits for the other.
             self._timers.touch(connection, "study", {item.ticket.study_uid for item in ours}, now=now)
             patients = self._put_records(connection, ours)
-            connection.execute(self._sql["set_normalised"], [{"id": item.ticket.instance_id} for item in ours])
+            ids = [item.ticket.instance_id for item in ours]
+            connection.execute(self._sql["set_normalised"], [{"id": identifier} for identifier in ids])
             self._timers.touch(connection, "dossier", patients, now=now)
+            self._deliveries.enqueue_instances(connection, ids, archives, Variant.ORIGINAL, now)
             return len(ours)
 
     def _put_records(self, connection: Connection, items: Sequence[Normalised]) -> set[str]:
@@ -177,10 +184,13 @@ class Stages:
             rows[shared.key] = connection.execute(self._sql["select_shared"], {"key": shared.key}).one()
         return rows
 
-    def quarantine(self, ticket: Ticket, reason: str) -> None:
-        """Set one instance aside with a reason for a human. Its bytes stay where they are."""
+    def quarantine(self, ticket: Ticket, reason: str, *, archives: Sequence[str] = (), now: float = 0.0) -> None:
+        """Set one instance aside with a reason for a human. Its bytes stay where they are, and the DICOM targets get it all the same:
+        an image that we do not understand is still an image."""
         with self._database.write() as connection:
-            connection.execute(self._sql["set_quarantined"], {"id": ticket.instance_id, "token": ticket.token, "reason": reason})
+            row = {"id": ticket.instance_id, "token": ticket.token, "reason": reason}
+            if connection.execute(self._sql["set_quarantined"], row).rowcount == 1:
+                self._deliveries.enqueue_instances(connection, [ticket.instance_id], archives, Variant.ORIGINAL, now)
 
     def count_crash(self, instance_id: int) -> None:
         """A worker process died while it worked on this instance."""

@@ -57,5 +57,5 @@ def _instance(item: JsonObject) -> str:
 
 
 def _delivery(item: JsonObject) -> str:
-    what = f"{item['kind']} version {item['version']}"
+    what = f"{item['kind']} version {item['version']}" if item["version"] else f"{item['variant']} instance {item['subject_key']}"
     return f"{item['id']:>6}  to {item['target']}  {what}  after {item['attempts']} attempts  {item['reason'] or ''}"

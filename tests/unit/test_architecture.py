@@ -11,7 +11,7 @@ GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
 
 LAYERS = [
     ["model", "errors"],
-    ["yamlfile"],
+    ["yamlfile", "target_settings"],
     ["config", "telemetry", "database"],
     ["dicom", "r4"],
     ["nuclear"],
@@ -20,6 +20,7 @@ LAYERS = [
     ["understanding"],
     ["pipeline"],
     ["workbench"],
+    ["lanes"],
     ["workers", "web"],
     ["roles"],
     ["daemon"],

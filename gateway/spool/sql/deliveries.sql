@@ -1,32 +1,108 @@
--- Delivery of sealed versions to targets: one lane per target, in order within a patient.
+-- Deliveries of sealed versions and of instances to targets: one lane per target, in order within a patient.
 
 -- name: next_delivery
--- The head of a patient's queue only, so that versions arrive in order; a lease that ran out is taken again.
-SELECT d.id, d.lease_token, d.attempts, d.created_at, d.subject_version_id, d.partition_key, v.kind, v.subject_key, v.version, v.bundle
-FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id
-WHERE d.target = :target
+-- The head of a patient's queue only, so that versions arrive in order; a lease that ran out is taken again. No bundle yet: a search
+-- through a long queue carries ids, not bodies.
+SELECT d.id, d.lease_token FROM delivery d
+WHERE d.target = :target AND d.state IN ('pending', 'leased') AND d.variant IS NULL
   AND ((d.state = 'pending' AND d.next_attempt_at <= :now) OR (d.state = 'leased' AND d.lease_until < :now))
   AND NOT EXISTS (
     SELECT 1 FROM delivery e
     WHERE e.target = d.target AND e.partition_key = d.partition_key AND e.state IN ('pending', 'leased') AND e.id < d.id
   )
-ORDER BY d.next_attempt_at, d.id LIMIT 1
+ORDER BY d.id LIMIT 1
 
 -- name: lease_delivery
 UPDATE delivery SET state = 'leased', lease_token = lease_token + 1, lease_until = :until, attempts = attempts + 1
 WHERE id = :id AND lease_token = :token AND state IN ('pending', 'leased')
 
+-- name: leased_delivery
+SELECT d.id, d.attempts, d.created_at, v.kind, v.subject_key, v.version, v.bundle
+FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id WHERE d.id = :id
+
+-- name: instances_due
+-- Anything to do for a lane of images? Asked before a write lock is taken, with the conditions of the next query. "state IN (...)" stands
+-- beside "state = ..." because SQLite uses a partial index only where its very condition is written.
+SELECT 1 FROM delivery
+WHERE target = :target AND state IN ('pending', 'leased') AND variant IS NOT NULL
+  AND ((state = 'pending' AND next_attempt_at <= :now) OR (state = 'leased' AND lease_until < :now))
+  AND partition_key NOT IN (
+    SELECT partition_key FROM delivery WHERE target = :target AND state IN ('pending', 'leased') AND state = 'pending' AND next_attempt_at > :now
+    UNION
+    SELECT partition_key FROM delivery WHERE target = :target AND state IN ('pending', 'leased') AND state = 'leased' AND lease_until >= :now
+  )
+ORDER BY id LIMIT 1
+
+-- name: lease_instances
+-- The oldest that are due, many at once. A patient of whom something is leased or waits for its next attempt is passed over whole,
+-- so nothing overtakes within a patient.
+UPDATE delivery SET state = 'leased', lease_token = lease_token + 1, lease_until = :until, attempts = attempts + 1
+WHERE id IN (
+  SELECT id FROM delivery
+  WHERE target = :target AND state IN ('pending', 'leased') AND variant IS NOT NULL
+    AND ((state = 'pending' AND next_attempt_at <= :now) OR (state = 'leased' AND lease_until < :now))
+    AND partition_key NOT IN (
+      SELECT partition_key FROM delivery WHERE target = :target AND state IN ('pending', 'leased') AND state = 'pending' AND next_attempt_at > :now
+      UNION
+      SELECT partition_key FROM delivery WHERE target = :target AND state IN ('pending', 'leased') AND state = 'leased' AND lease_until >= :now
+    )
+  ORDER BY id LIMIT :limit /*skip_locked*/
+)
+RETURNING id
+
+-- name: leased_instances
+-- A file stands in quarantine only when it was refused at the door, and such instances are never delivered.
+SELECT d.id, d.lease_token, d.attempts, d.created_at, d.variant, d.partition_key, i.digest, i.day, i.sop_instance_uid
+FROM delivery d JOIN instance i ON i.id = d.instance_id WHERE d.id IN :ids ORDER BY d.id
+
+-- name: enqueue_instance
+-- All that is told of one instance stays in one queue, even when a person gives it another patient: else a mark could overtake its object.
+-- That is the patient's queue; an object that no mapping understood has no patient yet and queues with its study. One row for each variant.
+INSERT INTO delivery (target, instance_id, variant, partition_key, state, created_at, next_attempt_at)
+SELECT CAST(:target AS TEXT), i.id, CAST(:variant AS TEXT),
+       COALESCE((SELECT d.partition_key FROM delivery d WHERE d.target = :target AND d.instance_id = i.id ORDER BY d.id LIMIT 1),
+                (SELECT sh.patient_key FROM record r JOIN shared sh ON sh.id = r.shared_id WHERE r.instance_id = i.id),
+                'study|' || s.study_uid),
+       'pending', :now, :now
+FROM instance i JOIN series s ON s.id = i.series_id
+WHERE i.id IN :ids AND i.sop_instance_uid <> ''
+ON CONFLICT (target, instance_id, variant) DO NOTHING
+
+-- name: reopen_instance
+-- A person decided anew: what was delivered or given up before is delivered again.
+UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL
+WHERE target = :target AND variant = :variant AND instance_id IN :ids AND state IN ('verified', 'done', 'parked', 'superseded')
+
+-- name: supersede_opposite
+-- What the newer decision makes pointless.
+UPDATE delivery SET state = 'superseded', reason = NULL
+WHERE target = :target AND variant IN :variants AND instance_id IN :ids AND state IN ('pending', 'parked')
+
+-- name: targets_of
+SELECT DISTINCT target FROM delivery WHERE instance_id IN :ids
+
 -- name: end_delivery
 UPDATE delivery SET state = :state, reason = :reason, next_attempt_at = :next_attempt_at, lease_until = NULL
 WHERE id = :id AND lease_token = :token AND state = 'leased'
 
+-- name: release_delivery
+-- Given back untried.
+UPDATE delivery SET state = 'pending', attempts = attempts - 1, lease_until = NULL
+WHERE id = :id AND lease_token = :token AND state = 'leased'
+
+-- name: park_expired
+-- The target was away for longer than deliveries may wait: all of those at once, not one per knock.
+UPDATE delivery SET state = 'parked', reason = :reason, lease_until = NULL
+WHERE target = :target AND state IN ('pending', 'leased') AND state = 'pending' AND created_at <= :created_before
+
 -- name: published_hashes
-SELECT resource_type, resource_id, version_id, content_hash FROM published WHERE target = :target AND resource_id IN :ids
+SELECT resource_type, resource_id, version_id, content_hash, remote_id FROM published WHERE target = :target AND resource_id IN :ids
 
 -- name: put_published
-INSERT INTO published (target, resource_type, resource_id, version_id, content_hash)
-VALUES (:target, :resource_type, :resource_id, :version_id, :content_hash)
-ON CONFLICT (target, resource_type, resource_id) DO UPDATE SET version_id = excluded.version_id, content_hash = excluded.content_hash
+INSERT INTO published (target, resource_type, resource_id, version_id, content_hash, remote_id)
+VALUES (:target, :resource_type, :resource_id, :version_id, :content_hash, :remote_id)
+ON CONFLICT (target, resource_type, resource_id) DO UPDATE
+SET version_id = excluded.version_id, content_hash = excluded.content_hash, remote_id = excluded.remote_id
 
 -- name: unpark
 UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL

@@ -26,8 +26,15 @@ SELECT door, calling_ae, called_ae, peer, received_at, status FROM arrival WHERE
 SELECT r.fields, r.issues, sh.body FROM record r JOIN shared sh ON sh.id = r.shared_id WHERE r.instance_id = :id
 
 -- name: deliveries_in_state
-SELECT d.id, d.target, d.state, d.attempts, d.reason, d.next_attempt_at, v.kind, v.subject_key, v.version
-FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id WHERE d.state = :state ORDER BY d.id DESC LIMIT :limit
+-- Both kinds: a version of a study or dossier for a FHIR target, an instance for a DICOM target.
+SELECT d.id, d.target, d.state, d.attempts, d.reason, d.next_attempt_at,
+       COALESCE(v.kind, 'instance') AS kind, COALESCE(v.subject_key, i.sop_instance_uid) AS subject_key, v.version, d.variant
+FROM delivery d LEFT JOIN subject_version v ON v.id = d.subject_version_id LEFT JOIN instance i ON i.id = d.instance_id
+WHERE d.state = :state ORDER BY d.id DESC LIMIT :limit
+
+-- name: deliveries_of
+-- What each DICOM target was told of one instance.
+SELECT target, variant, state, attempts, reason FROM delivery WHERE instance_id = :id ORDER BY target, id
 
 -- name: subjects_with_problems
 SELECT 'study' AS kind, uid AS subject_key, problem FROM study WHERE problem IS NOT NULL

@@ -1,0 +1,235 @@
+"""Orthanc as a target for images: the file as it stands in the spool, uploaded, read back, compared.
+
+Orthanc stores an upload as it came, so the MD5 that it tells of its attachment is that of the file. Where they differ, the object is
+downloaded and compared by our digest (transfer syntax and data set): another route may have brought the same data set under
+another file header. Success is told only when that digest is equal. What stands there with other content is never overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import requests
+import structlog
+from orthanc_api_client import OrthancApiClient
+from orthanc_api_client import exceptions as orthanc_errors
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from gateway.dicom.reading import TRANSFER_SYNTAX_UID, read_file_meta
+from gateway.errors import GatewayError, Quarantined, Retryable
+from gateway.publish.fhir_http import Access, refusal
+from gateway.spool.deliveries import InstanceTicket, Variant
+
+log = structlog.get_logger()
+
+#: User-defined metadata start here (Orthanc book, "Metadata"); a number needs no entry in Orthanc's configuration.
+MARK = "1024"
+
+#: What a mark says. No person, no reason: both stand in the gateway.
+_MARKS = {
+    Variant.WITHDRAWN: "isobridge: withdrawn, do not use",
+    Variant.REASSIGNED: "isobridge: belongs to another patient than it says, see the FHIR record",
+}
+
+_WITHDRAWN_STANDS = (
+    "Orthanc still holds the withdrawn object under this SOP Instance UID. "
+    "Delete it there, or set on_withdrawal: delete; then retry."
+)
+_ANOTHER = "Orthanc holds another object under this SOP Instance UID. Neither is overwritten; compare them and remove one."
+
+
+class OrthancTarget:
+    """Delivers instances to one Orthanc. Safe for several threads: they share one pool of connections."""
+
+    def __init__(
+        self, name: str, access: Access, *, on_withdrawal: Literal["mark", "delete"] = "mark", parallel: int = 4
+    ) -> None:
+        self._name = name
+        self._on_withdrawal = on_withdrawal
+        self._parallel = parallel
+        self._timeout = (access.connect_timeout_secs, access.timeout_secs)
+        self._client = _client(access, pool_maxsize=parallel + 1)
+        self._greeted = False
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def parallel(self) -> int:
+        return self._parallel
+
+    def deliver(self, ticket: InstanceTicket, file: Path) -> None:
+        """Hold it (or mark it), and prove it. Raises a :class:`~gateway.errors.GatewayError` when that did not come about."""
+        if not self._greeted:
+            self.check()
+        held = self._lookup(ticket.sop_instance_uid)
+        if ticket.variant is Variant.ORIGINAL:
+            self._hold(ticket, file, held)
+        elif ticket.variant is Variant.NORMALISED:
+            raise Quarantined("Normalised objects cannot be written yet; this target takes originals.")
+        else:
+            self._withdraw(ticket, held)
+
+    def check(self) -> None:
+        """Ask who it is and log what matters of its settings. Raises :class:`Retryable`."""
+        system = self._ask(lambda: self._client.get("system", timeout=self._timeout)).json()
+        overwrites = system.get("OverwriteInstances")
+        version = str(system.get("Version", "unknown"))
+        told = {True: "on", False: "off"}.get(overwrites, "not told by this version")
+        log.info("target_found", stage="publish", target=self._name, version=version, option="OverwriteInstances", state=told)
+        if overwrites is True:
+            reason = "other senders may replace what we delivered; set OverwriteInstances to false"
+            log.warning("target_overwrites", stage="publish", target=self._name, reason=reason)
+        self._greeted = True
+
+    def _hold(self, ticket: InstanceTicket, file: Path, held: list[str]) -> None:
+        md5 = _md5(file)
+        for identifier in held:
+            if self._holds(identifier, md5, ticket.digest):
+                self._clear_mark(identifier)
+                return
+        if any(self._mark_of(identifier) is None for identifier in held):
+            raise Quarantined(_ANOTHER)
+        identifier = self._upload(file)
+        if not self._holds(identifier, md5, ticket.digest):
+            raise Quarantined(_WITHDRAWN_STANDS if identifier in held else _ANOTHER)
+
+    def _withdraw(self, ticket: InstanceTicket, held: list[str]) -> None:
+        """Mark or delete what is ours there, by digest; what others brought under the same UID is not touched."""
+        ours = [identifier for identifier in held if self._digest_of(identifier) == ticket.digest]
+        for identifier in ours:
+            if ticket.variant is Variant.WITHDRAWN and self._on_withdrawal == "delete":
+                self._delete(identifier)
+            else:
+                self._set_mark(identifier, _MARKS[ticket.variant])
+
+    def _lookup(self, sop_instance_uid: str) -> list[str]:
+        """Orthanc's ids of what it holds under a SOP Instance UID; several when patient or study differ."""
+        answer = self._ask(lambda: self._client.post("tools/lookup", data=sop_instance_uid.encode(), timeout=self._timeout))
+        return [item["ID"] for item in answer.json() if item.get("Type") == "Instance"]
+
+    def _upload(self, file: Path) -> str:
+        with file.open("rb") as body:
+            answer = self._ask(lambda: self._post_file(body), missing="object")
+        told = answer.json()
+        if isinstance(told, dict) and told.get("Status") in ("Success", "AlreadyStored"):
+            return str(told["ID"])
+        raise Quarantined("Orthanc did not store the object: a filter of its own refused it.")
+
+    def _post_file(self, body: BinaryIO) -> requests.Response | None:
+        body.seek(0)
+        answer: requests.Response | None = self._client.post(
+            "instances", data=body, headers={"Content-Type": "application/dicom"}, timeout=self._timeout
+        )
+        return answer
+
+    def _holds(self, identifier: str, md5: str, digest: str) -> bool:
+        answer = self._found(lambda: self._client.get(f"instances/{identifier}/attachments/dicom/md5", timeout=self._timeout))
+        if answer is None:
+            return False
+        return answer.text.strip().lower() == md5 or self._digest_of(identifier) == digest
+
+    def _digest_of(self, identifier: str) -> str | None:
+        answer = self._found(lambda: self._client.get(f"instances/{identifier}/file", timeout=self._timeout))
+        return None if answer is None else digest_of(answer.content)
+
+    def _mark_of(self, identifier: str) -> str | None:
+        answer = self._found(lambda: self._client.get(f"instances/{identifier}/metadata/{MARK}", timeout=self._timeout))
+        return answer.text if answer is not None and answer.text in _MARKS.values() else None
+
+    def _set_mark(self, identifier: str, text: str) -> None:
+        address = f"instances/{identifier}/metadata/{MARK}"
+        if self._mark_of(identifier) != text:
+            self._ask(lambda: self._client.put(address, data=text.encode(), timeout=self._timeout))
+        if self._mark_of(identifier) != text:
+            raise Retryable("Orthanc did not keep the mark.")
+
+    def _clear_mark(self, identifier: str) -> None:
+        if self._mark_of(identifier) is not None:
+            self._found(lambda: self._client.delete(f"instances/{identifier}/metadata/{MARK}", timeout=self._timeout))
+
+    def _delete(self, identifier: str) -> None:
+        self._found(lambda: self._client.delete(f"instances/{identifier}", timeout=self._timeout))
+
+    def _found(self, action: Callable[[], requests.Response | None]) -> requests.Response | None:
+        """The answer, or None when Orthanc does not know of it (404)."""
+        try:
+            return self._ask(action, missing="nothing")
+        except _Missing:
+            return None
+
+    def _ask(
+        self, action: Callable[[], requests.Response | None], *, missing: Literal["address", "object", "nothing"] = "address"
+    ) -> requests.Response:
+        """One request. ``missing`` says what a 404 means: a wrong address, an object without what Orthanc needs, or just nothing."""
+        try:
+            answer = action()
+        except orthanc_errors.ResourceNotFound as error:
+            if missing == "nothing":
+                raise _Missing from error
+            if missing == "object":
+                reason = "Orthanc lacks what it needs of this object: PatientID, Study or Series Instance UID."
+                raise Quarantined(reason) from error
+            raise Retryable("No Orthanc is found at this url (HTTP 404).", peer_down=True) from error
+        except orthanc_errors.OrthancApiException as error:
+            raise _translated(error) from error
+        if answer is None:  # the client swallows what it does not know, such as an answer that breaks off
+            raise Retryable("The answer broke off.", peer_down=True)
+        return answer
+
+
+class _Missing(Exception):
+    """Orthanc does not know of it."""
+
+
+def _client(access: Access, *, pool_maxsize: int) -> Any:
+    client = OrthancApiClient(
+        access.url.rstrip("/") + "/",
+        user=access.username,
+        pwd=access.password,
+        api_token=access.token,
+        pool_maxsize=pool_maxsize,
+    )
+    session: requests.Session = client._http_session
+    session.trust_env = False
+    if access.ca_file is not None:
+        session.verify = str(access.ca_file)
+    # Whatever is asked here may be asked twice, so a kept connection that Orthanc has closed is opened anew at once. All else that
+    # fails is the lane's to decide: the client's own retries would sleep for as long as a Retry-After says.
+    again = Retry(total=1, redirect=0, status=0, other=0, allowed_methods=None, respect_retry_after_header=False)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=again, pool_maxsize=pool_maxsize))
+    return client
+
+
+def _translated(error: Any) -> GatewayError:
+    """What a refusal asks for. Orthanc's own words quote patients, so only what they amount to is kept."""
+    if isinstance(error, orthanc_errors.TimeoutError):
+        return Retryable("The target took too long to answer.")
+    if isinstance(error, orthanc_errors.HttpError):
+        if error.http_status_code == 400:
+            return Quarantined("Orthanc cannot read this as DICOM (HTTP 400).")
+        response = error.request_response
+        return refusal(error.http_status_code, response.headers if response is not None else {}, None)
+    return Retryable("The target cannot be reached.", peer_down=True)
+
+
+def _md5(file: Path) -> str:
+    try:
+        with file.open("rb") as body:
+            return hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except FileNotFoundError as error:
+        raise Quarantined("The object is not in the spool any longer.") from error
+
+
+def digest_of(content: bytes) -> str:
+    """Our digest of a Part 10 file: SHA-256 of its transfer syntax UID and its data set."""
+    meta, start = read_file_meta(content)
+    digest = hashlib.sha256(meta.get(TRANSFER_SYNTAX_UID, b"").rstrip(b" \0"))
+    digest.update(memoryview(content)[start:])
+    return digest.hexdigest()
