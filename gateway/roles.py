@@ -16,6 +16,7 @@ from gateway.config import Settings
 from gateway.errors import Misconfigured
 from gateway.pipeline import Line
 from gateway.publish.embedded import EmbeddedTarget
+from gateway.receive.callers import CallerTrace
 from gateway.receive.loop import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
@@ -75,6 +76,7 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
     if found.adopted or found.cleared:
         log.warning("recovered", stage="receive", adopted=found.adopted, cleared=found.cleared)
     _tune_collector()
+    callers = CallerTrace(ledger.callers)
     run_receiver(
         [listener],
         ReceiveSettings(
@@ -94,7 +96,9 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
         files,
         ledger.intake,
         lifeline_fd=life_line,
+        on_event=callers,
     )
+    callers.stop()
 
 
 def _tune_collector() -> None:
