@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.workbench.sample import generate_samples
 from gateway.workbench.scu import AEAddress, send
 from tests.conftest import ROOT
 from tests.harness.account import settle
-from tests.harness.chaos import Installation
+from tests.harness.chaos import Installation, clean_environment
 from tests.harness.snapshot import differences, fetch
 
 SETTINGS = {"gather": {"quiet_secs": 1, "quiet_cap_secs": 5}}
@@ -49,6 +50,44 @@ def test_a_restored_gateway_holds_the_same_and_publishes_nothing_anew(tmp_path: 
         assert settle(new.data) == []
         after = fetch(new.fhir_url)
         assert differences(held, after) == []
+
+
+def served(*words: str) -> subprocess.CompletedProcess[str]:
+    """``isobridge serve`` that is expected to refuse."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "serve", "--set", f"mappings.directory={ROOT / 'mappings'}", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=clean_environment(),
+    )
+
+
+LOOPBACK = ("--set", "receive.bind=127.0.0.1:0", "--set", "web.bind=127.0.0.1:0")
+
+
+def test_a_lost_key_is_told_and_never_replaced_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "spool" / "2026-01-31").mkdir(parents=True)
+    done = served("--set", f"data.directory={tmp_path}", *LOOPBACK)
+    assert done.returncode == 2
+    assert "the installation key is lost" in done.stderr
+    assert not list(tmp_path.rglob("*.key"))
+
+
+def test_a_damaged_ledger_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 20_000)
+    done = served("--set", f"data.directory={tmp_path}", *LOOPBACK)
+    assert done.returncode == 2
+    assert "ledger.db: the database is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_is_not_there_yet_is_worth_another_start(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://nobody:secret@127.0.0.1:1/none"
+    done = served("--set", f"data.directory={tmp_path}", "--set", f"ledger.url={url}", *LOOPBACK)
+    assert done.returncode == 1  # 2 would keep systemd from trying again
+    assert "cannot be reached" in done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_what_is_no_data_directory_is_refused(tmp_path: Path) -> None:

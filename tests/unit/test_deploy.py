@@ -77,17 +77,19 @@ def test_make_secrets_makes_each_password_once(tmp_path: Path, compose: dict[str
 
 
 @pytest.mark.skipif(not (hasattr(Settings(), "targets") and hasattr(Settings().web, "users")), reason="no targets, no log-in yet")
-def test_the_settings_of_compose_are_complete_with_what_env_gives() -> None:
+def test_the_settings_of_compose_are_complete_with_what_env_gives(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("x")
+    secret = {"ISOBRIDGE_TARGETS__ORTHANC__PASSWORD_FILE": str(tmp_path / "password")}
     given = {
         "ISOBRIDGE_RECEIVE__CALLING_AES": "PETCT1,PACS",
         "ISOBRIDGE_WEB__USERS": '{admin: "scrypt:16384:8:1:' + "A" * 22 + ":" + "B" * 43 + '"}',
         "ISOBRIDGE_WEB__EXTERNAL_URL": "https://isobridge.example",
     }
     path = ROOT / "deploy" / "compose.gateway.yaml"
-    assert config.load(path, environment=given).settings.receive.calling_aes == ("PETCT1", "PACS")
+    assert config.load(path, environment=given | secret).settings.receive.calling_aes == ("PETCT1", "PACS")
     for missing in given:
         with pytest.raises(Misconfigured):
-            config.load(path, environment={name: value for name, value in given.items() if name != missing})
+            config.load(path, environment=secret | {name: value for name, value in given.items() if name != missing})
 
 
 def test_the_production_settings_let_nobody_in_from_outside() -> None:
