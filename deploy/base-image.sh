@@ -12,8 +12,8 @@ if [ ! -s "$tar" ]; then
   mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-    bookworm "$tar.new"
-  mv "$tar.new" "$tar"
+    bookworm build/unfinished.tar
+  mv build/unfinished.tar "$tar"
 fi
 # shellcheck disable=SC2086
 $engine import --message 'Debian bookworm with python3, in place of an image registry' "$tar" "$name" >/dev/null
