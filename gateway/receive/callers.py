@@ -23,6 +23,9 @@ STREAMING_SECS = 5.0
 #: Callers kept in memory between two writings; more than that is somebody who tries titles out.
 _PENDING_MOST = 200
 
+#: Calling title, called title and address as they came.
+_Key = tuple[object, object, object]
+
 
 class CallerRows(Protocol):
     """The ledger, as far as it is needed here."""
@@ -38,7 +41,7 @@ class CallerTrace:
         self._rows = rows
         self._now = now
         self._changed = threading.Condition()
-        self._pending: dict[tuple[str, str, str], Caller] = {}
+        self._pending: dict[_Key, Caller] = {}
         self._is_urgent = self._stopping = False
         # A daemon: should the receiver end by a fault, this must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="callers", daemon=True)
@@ -67,10 +70,11 @@ class CallerTrace:
         self._thread.join()
 
     def _caller(self, fields: dict[str, str | int | float]) -> Caller | None:
-        key = (_printable(fields.get("calling_ae")), _printable(fields.get("called_ae")), _printable(fields["peer"]))
+        key = (fields.get("calling_ae"), fields.get("called_ae"), fields["peer"])
         caller = self._pending.get(key)
         if caller is None and len(self._pending) < _PENDING_MOST:
-            caller = self._pending[key] = Caller(calling_ae=key[0], called_ae=key[1], peer=key[2])
+            calling_ae, called_ae, peer = map(_printable, key)
+            caller = self._pending[key] = Caller(calling_ae=calling_ae, called_ae=called_ae, peer=peer)
         return caller
 
     def _run(self) -> None:
@@ -99,7 +103,7 @@ class CallerTrace:
                 return
             self._changed.wait(left)
 
-    def _keep(self, batch: dict[tuple[str, str, str], Caller]) -> None:
+    def _keep(self, batch: dict[_Key, Caller]) -> None:
         with self._changed:
             for key, newer in self._pending.items():
                 batch[key] = _joined(batch[key], newer) if key in batch else newer
