@@ -41,10 +41,6 @@ class Caller:
     refused_at: float | None = None
     refused_status: int | None = None
 
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.calling_ae, self.called_ae, self.peer
-
 
 class Callers:
     def __init__(self, database: Database) -> None:

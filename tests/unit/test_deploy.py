@@ -72,7 +72,11 @@ def test_make_secrets_makes_each_password_once(tmp_path: Path, compose: dict[str
     assert made["pgpass"] == f"postgres:5432:*:isobridge:{made['postgres.password']}\n"
     assert len(made["postgres.password"]) == 48
     assert made["postgres.password"] != made["orthanc.password"]
-    assert made["orthanc.password"] in made["orthanc.secret.json"]
+    # what the health check of Orthanc takes out of the file that Orthanc reads
+    probe = compose["services"]["orthanc"]["healthcheck"]["test"][1].replace("$$", "$").partition("--pwd=")[2]
+    shell = f"printf %s {probe}".replace("/run/secrets", str(tmp_path / "secrets"))
+    told = subprocess.run(["sh", "-c", shell], check=True, capture_output=True, text=True).stdout
+    assert told == made["orthanc.password"]
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "secrets").iterdir())
 
 
