@@ -12,7 +12,6 @@ base=$(sed -n 's/^ARG BASE=//p' Dockerfile)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 revision=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 ca=${ISOBRIDGE_CA:-${PIP_CERT:-}}
-[ -n "$ca" ] || ca=/dev/null
 present() { $engine image inspect "$base" >/dev/null 2>&1; }
 present || $engine pull --quiet "$base" >/dev/null 2>&1 || deploy/base-image.sh "$engine" "$base"
 # The docker format keeps the health check; podman's own format has no place for it. chroot isolation needs no privileges of its own.
@@ -20,6 +19,7 @@ case $engine in
   podman*) options="--format docker --isolation chroot --pull=never" ;;
   *) options="" ;;
 esac
+[ -z "$ca" ] || options="$options --secret id=ca,src=$ca"
 # shellcheck disable=SC2086
-$engine build --quiet $options --secret "id=ca,src=$ca" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
+$engine build --quiet $options --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
   -t "isobridge:$version" -t isobridge:latest .
