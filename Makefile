@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements-dev.lock pyproject.toml | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-peers check format try bench soak golden peers apt lock clean
+.PHONY: conformance image image-test help setup demo test test-peers check format try bench soak golden peers apt lock clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,7 @@ check: setup     ## formatting, lint, types, layers, mappings, settings
 	$(BIN)/isobridge mappings lint
 	$(BIN)/isobridge mappings test | tail -n 1
 	$(BIN)/isobridge config check > /dev/null
+	$(BIN)/isobridge config check --config config/production.yaml > /dev/null
 
 format: setup    ## rewrite the code in the house style
 	$(BIN)/ruff format .
@@ -71,6 +72,16 @@ lock:            ## resolve the dependencies anew (needs uv on the PATH)
 	  pyproject.toml -o requirements.lock
 	uv pip compile -q --generate-hashes --python-version 3.11 --universal --no-emit-index-url --no-emit-find-links --no-header \
 	  --extra dev pyproject.toml -o requirements-dev.lock
+
+conformance: setup  ## write the tables of docs/dicom-conformance.md from the code
+	$(BIN)/python -m gateway.workbench.conformance
+
+image:           ## build the container image isobridge:latest (docker, or podman as root without a daemon)
+	@tests/apt.sh
+	deploy/build-image.sh
+
+image-test: setup apt  ## build it and run it: read-only root, DCMTK sender, FHIR query, SIGTERM, a new container on the same data
+	$(BIN)/python -m pytest -q tests/acceptance/test_image.py $(PYTEST_ARGS)
 
 clean:           ## remove what make made, never data/
 	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache

@@ -53,7 +53,11 @@ def with_settings(command: Command) -> Command:
     """Adds ``--config`` and ``--set`` and hands the loaded settings in."""
 
     @click.option(
-        "--config", "config_file", type=click.Path(path_type=Path), help=f"Settings file. Default: {DEFAULT_CONFIG}, if there."
+        "--config",
+        "config_file",
+        envvar="ISOBRIDGE_CONFIG",
+        type=click.Path(path_type=Path),
+        help=f"Settings file. Default: ISOBRIDGE_CONFIG in the environment, else {DEFAULT_CONFIG}, if there.",
     )
     @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated.")
     @wraps(command)
@@ -156,11 +160,24 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> N
 
 
 @main.command()
-@click.argument("target", metavar="AET@HOST:PORT")
-@click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title.")
-@click.option("--wait", default=0, type=click.IntRange(0, 600), help="Try again for so many seconds, e.g. while the peer starts.")
-def echo(target: str, calling: str, wait: int) -> None:
-    """Test a DICOM connection step by step: network, association, C-ECHO."""
+@click.argument("target", metavar="[AET@HOST:PORT]", required=False)
+@click.option("--from", "caller", metavar="AET", help="The other direction: what became of this scanner's calls to us.")
+@click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title, when we call.")
+@click.option("--wait", default=0, type=click.IntRange(0, 3600), help="Go on for so many seconds, until it works.")
+@with_settings
+def echo(target: str | None, caller: str | None, calling: str, wait: int, loaded: Loaded, arguments: list[str]) -> None:
+    """Test a DICOM connection step by step, in both directions.
+
+    \b
+    isobridge echo PACS@10.0.0.8:104            we call: network, association, C-ECHO
+    isobridge echo --from PETCT1 --wait 300     the scanner calls: press 'verify' there; this tells what arrived, or why not
+    """
+    if (target is None) == (caller is None):
+        raise click.UsageError("give either AET@HOST:PORT (we call) or --from AET (the scanner calls)")
+    sys.exit(0 if (_echo_out(target, calling, wait) if target else _echo_in(caller or "", wait, loaded)) else 1)
+
+
+def _echo_out(target: str, calling: str, wait: int) -> bool:
     import time
 
     from gateway.workbench import scu
@@ -172,7 +189,64 @@ def echo(target: str, calling: str, wait: int) -> None:
         report = scu.echo(peer, calling_ae=calling)
     for step in report.steps:
         click.echo(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.detail}", err=not step.ok)
-    sys.exit(0 if report.ok else 1)
+    return report.ok
+
+
+def _echo_in(caller: str, wait: int, loaded: Loaded) -> bool:
+    import time
+
+    from gateway import roles
+    from gateway.workbench import calls, health, scu
+
+    wanted, section = scu.check_ae_title(caller), loaded.settings.receive
+    overview = roles.open_existing_ledger(loaded.settings).overview
+    started, deadline = time.time() if wait else 0.0, time.monotonic() + wait
+    if wait:
+        click.echo(f"waiting up to {wait} s for {wanted}; press 'verify' or send an image there now", err=True)
+    told: list[calls.Step] = []
+    while True:
+        verdict = calls.judge(overview.callers(), wanted, section, loaded.settings.site.zone, since=started)
+        for step in verdict.steps:
+            if step not in told:
+                click.echo(str(step), err=step.ok is False)
+        told = [*verdict.steps]
+        if verdict.ok or time.monotonic() >= deadline:
+            break
+        time.sleep(0.5)
+    if not verdict.steps:
+        running = health.read_run_file(loaded.settings.data.directory)
+        for step in calls.nothing_came(wanted, section, port=running["dicom"]["port"] if running else None):
+            click.echo(str(step), err=step.ok is False)
+    return verdict.ok
+
+
+@main.command("setup-sheet")
+@click.option("--host", help="The name or address that scanners use for this machine. Default: what the system knows.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@with_settings
+def setup_sheet_command(host: str | None, as_json: bool, loaded: Loaded, arguments: list[str]) -> None:
+    """Print one page for the scanner's console: what to type in, what the answers mean, how to test."""
+    from gateway.workbench import health
+    from gateway.workbench.setup_sheet import setup_sheet, sheet_lines
+
+    running = health.read_run_file(loaded.settings.data.directory)
+    sheet = setup_sheet(loaded.settings, host=host, port=running["dicom"]["port"] if running else None)
+    if as_json:
+        click.echo(json.dumps(sheet.as_json(), indent=2))
+    for line in () if as_json else sheet_lines(sheet):
+        click.echo(line)
+
+
+@main.command("health")
+@with_settings
+def health_command(loaded: Loaded, arguments: list[str]) -> None:
+    """Ask the running gateway whether it is ready: 0 yes, 1 no. For health checks of containers and services."""
+    from gateway.workbench.health import health
+
+    found = health(loaded.settings.data.directory)
+    for name, state in found.checks.items():
+        click.echo(f"{name}: {state}", err=not found.ok)
+    sys.exit(0 if found.ok else 1)
 
 
 @main.command()

@@ -149,8 +149,18 @@ def serve(settings: Settings, arguments: Sequence[str]) -> None:
 
 def _prepare(settings: Settings) -> None:
     """Everything that must be right before anybody is let in: schema, key, mappings. All of it once, before the roles start."""
+    _check_key(settings)
     understanding(settings)
     roles.migrate(settings)
+
+
+def _check_key(settings: Settings) -> None:
+    """A new key is made for a new gateway only: for one that has worked, it would silently give everything a second id."""
+    has_worked = any(settings.spool_directory.glob("????-??-??"))
+    if has_worked and not settings.key_file.exists():
+        raise Misconfigured(
+            f"{settings.key_file}: the installation key is lost, and this gateway has published under it; docs/operations.md, disasters"
+        )
 
 
 @contextlib.contextmanager

@@ -63,7 +63,20 @@ class Database:
         return {name: sa.text(sql.replace("/*skip_locked*/", _SKIP_LOCKED[self.dialect])) for name, sql in _named(path)}
 
     def migrate(self, scripts: Path) -> None:
-        """Bring the schema up to date. A schema newer than this release is refused, never touched."""
+        """Bring the schema up to date. A schema newer than this release is refused, never touched.
+
+        Raises :class:`Retryable` when the database cannot be reached, :class:`Misconfigured` when it is damaged.
+        """
+        try:
+            self._migrate(scripts)
+        except sa.exc.OperationalError as error:
+            raise Retryable(f"{self._url.render_as_string()}: the database cannot be reached ({_cause(error)})") from error
+        except sa.exc.DatabaseError as error:
+            raise Misconfigured(
+                f"{self._url.render_as_string()}: the database is damaged ({_cause(error)}); docs/operations.md, disasters"
+            ) from error
+
+    def _migrate(self, scripts: Path) -> None:
         from alembic import command  # takes half a second to import, and only a start needs it
         from alembic.config import Config
         from alembic.runtime.migration import MigrationContext
@@ -149,6 +162,6 @@ def _prepare_postgresql(connection: Any, _record: object) -> None:
         raise Misconfigured("postgresql: synchronous_commit is off; acknowledged objects could be lost")
 
 
-def _cause(error: sa.exc.OperationalError) -> str:
+def _cause(error: sa.exc.DatabaseError) -> str:
     """The driver's own words: they speak of locks, disks and connections, never of rows."""
     return str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__

@@ -15,6 +15,7 @@ import structlog
 from gateway.config import Settings
 from gateway.errors import Misconfigured
 from gateway.pipeline import Line
+from gateway.receive.callers import CallerTrace
 from gateway.receive.loop import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
@@ -76,6 +77,7 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
     if found.adopted or found.cleared or found.replayed:
         log.warning("recovered", stage="receive", adopted=found.adopted, cleared=found.cleared, replayed=found.replayed)
     _tune_collector()
+    callers = CallerTrace(ledger.callers)
     run_receiver(
         [listener],
         ReceiveSettings(
@@ -96,7 +98,9 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
         ledger.intake,
         lifeline_fd=life_line,
         journal=journal if settings.spool.acknowledge_after == "file" else None,
+        on_event=callers,
     )
+    callers.stop()
 
 
 def _tune_collector() -> None:

@@ -1,11 +1,18 @@
 #!/bin/sh
 # Installs the peers that tests talk to, when we may. Never starts a system service.
 set -eu
+cd "$(dirname "$0")/.."
 missing=""
 command -v dcmsend >/dev/null || missing="$missing dcmtk"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
 [ -x /usr/sbin/Orthanc ] || missing="$missing orthanc"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+# A container engine that needs no daemon, and the tool that makes its base image where no registry is reachable.
+case $(deploy/engine.sh) in
+  docker) ;;
+  "") missing="$missing podman runc mmdebstrap" ;;
+  *) command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap" ;;
+esac
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "not installed:$missing (their tests are skipped by name)" >&2

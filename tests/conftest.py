@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,12 @@ def _peer(name: str) -> bool:
     return (ROOT / ".peers" / name / "bin" / "python").exists()
 
 
+@cache
+def _has_container_engine() -> bool:
+    found = subprocess.run([ROOT / "deploy" / "engine.sh"], capture_output=True, text=True, check=False)
+    return bool(found.stdout.strip())
+
+
 def available(need: str) -> bool:
     """Whether this machine has what a test needs."""
     checks = {
@@ -37,6 +45,7 @@ def available(need: str) -> bool:
         "dcmtk": lambda: _has("dcmsend", "storescu"),
         "dicom3tools": lambda: _has("dciodvfy"),
         "postgres": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+        "container": lambda: _has_container_engine(),
         "chromium": lambda: _has("chromium"),
         "openssl": lambda: _has("openssl"),
         "node": lambda: _has("node"),

@@ -36,7 +36,10 @@ class State(Enum):
 
 
 class OnEvent(Protocol):
-    """Told what happens, for metrics. Fields are counts, seconds, bytes, statuses; never identifiers."""
+    """Told what happens, for metrics and for the memory of callers.
+
+    Fields are counts, seconds, bytes, statuses, and of the other side its titles and address; never an identifier from an object.
+    """
 
     def __call__(self, event: str, /, **fields: str | int | float) -> None: ...
 
@@ -116,6 +119,8 @@ class Association:
     def abort(self, abort_reason: int, explanation: str) -> None:
         """Break off: A-ABORT is sent, what was half received is forgotten."""
         if self.state is not State.ENDING:
+            if self.state is State.WAITING:
+                self._tell("call_failed", reason=explanation)
             self.out += guard.abort_pdu(abort_reason)
             self._end(explanation)
 
@@ -135,14 +140,14 @@ class Association:
         self.out += result.pdu
         if isinstance(result, Refused):
             self._end(f"rejected: {result.reason}")
-            self._host.on_event("association_rejected", reason=result.reason)
+            self._tell("association_rejected", reason=result.reason)
         else:
             self._open(result)
 
     def _open(self, agreed: Agreed) -> None:
         self._contexts = agreed.contexts
         self.state = State.OPEN
-        self._host.on_event("association_accepted", contexts=len(agreed.contexts))
+        self._tell("association_accepted", contexts=len(agreed.contexts), proposed=agreed.proposed)
 
     def _on_data(self, body: memoryview) -> None:
         """The presentation data values of one P-DATA-TF (PS3.8 9.3.5.1 and annex E.2)."""
@@ -256,4 +261,7 @@ class Association:
     def _respond(self, message: _Message, code: int, reason: str) -> None:
         self.out += services.encode_response(message.context.context_id, message.request, code, reason)
         seconds = time.monotonic() - message.started
-        self._host.on_event("answered", command=message.request.field, status=code, seconds=seconds)
+        self._tell("answered", command=message.request.field, status=code, seconds=seconds)
+
+    def _tell(self, event: str, **fields: str | int | float) -> None:
+        self._host.on_event(event, calling_ae=self.calling_ae, called_ae=self.called_ae, peer=self.peer, **fields)

@@ -56,6 +56,7 @@ class Agreed:
     calling_ae: str
     called_ae: str
     contexts: dict[int, Context]
+    proposed: int  #: how many presentation contexts the peer proposed
     pdu: bytes
 
     @property
@@ -79,6 +80,16 @@ _CONTEXT_UNKNOWN = ("the application context is not supported", 1, 1, 2)
 _CALLING_UNKNOWN = ("the calling AE title is not on the list", 1, 1, 3)
 _CALLED_UNKNOWN = ("the called AE title is not ours", 1, 1, 7)
 _NO_SLOT = ("too many associations are open", 2, 3, 2)
+
+
+def storage_classes(settings: ReceiveSettings) -> frozenset[str]:
+    """The storage SOP classes that are accepted, for the conformance statement and the setup sheet."""
+    return _STORAGE if settings.accept_raw_data else _STORAGE - {RAW_DATA_STORAGE}
+
+
+def transfer_syntaxes() -> frozenset[str]:
+    """The transfer syntaxes that are accepted, for every SOP class alike."""
+    return _TRANSFER_SYNTAXES
 
 
 def negotiate(body: bytes, settings: ReceiveSettings, *, open_associations: int) -> Agreed | Refused:
@@ -150,7 +161,7 @@ def _agree(request: A_ASSOCIATE_RQ, body: bytes, calling: str, called: str, sett
     pdu = _encode_accept(answers, settings.max_pdu_bytes)
     # PS3.8 table 9-17: the reserved fields repeat the titles of the request, whatever they are.
     pdu = pdu[: 6 + _TITLES.start] + body[_TITLES] + pdu[6 + _TITLES.stop :]
-    return Agreed(calling_ae=calling, called_ae=called, contexts=contexts, pdu=pdu)
+    return Agreed(calling_ae=calling, called_ae=called, contexts=contexts, proposed=len(answers), pdu=pdu)
 
 
 def _choose(abstract: str, proposed: list[str], settings: ReceiveSettings) -> tuple[int, str]:

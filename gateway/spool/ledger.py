@@ -1,8 +1,9 @@
 """The ledger: what is known about every object, study, fact and delivery, and who works on it now.
 
-The receiver, the workers and the pages meet here and nowhere else. Six rooms share one database; each is small enough to read:
+The receiver, the workers and the pages meet here and nowhere else. Seven rooms share one database; each is small enough to read:
 :class:`~gateway.spool.intake.Intake`, :class:`~gateway.spool.stages.Stages`, :class:`~gateway.spool.subjects.Subjects`,
-:class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.overview.Overview`.
+:class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.callers.Callers`,
+:class:`~gateway.spool.overview.Overview`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.database import Database
+from gateway.spool.callers import Callers
 from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.intake import Intake
@@ -32,6 +34,7 @@ class Ledger:
         self.decisions = Decisions(self.database, timers)
         self.stages = Stages(self.database, timers, self.decisions, self.deliveries)
         self.subjects = Subjects(self.database, timers)
+        self.callers = Callers(self.database)
         self.overview = Overview(self.database)
 
     def migrate(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.database import Database
 from gateway.model import JsonObject
 from gateway.spool import bodies
+from gateway.spool.callers import Caller, Callers
 
 INSTANCE_STATES = ("received", "normalised", "quarantined", "conflict", "variant")
 
@@ -16,6 +17,7 @@ INSTANCE_STATES = ("received", "normalised", "quarantined", "conflict", "variant
 class Overview:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._callers = Callers(database)
         self._sql = database.statements(Path(__file__).parent / "sql" / "overview.sql")
 
     def counts(self) -> JsonObject:
@@ -58,6 +60,10 @@ class Overview:
         with self._database.read() as connection:
             found = connection.execute(self._sql["instances_like"], bounds).all()
             return [{**_item(row._mapping), **self._details(connection, row)} for row in found]
+
+    def callers(self, *, limit: int = 100) -> list[Caller]:
+        """Who has called the receiver and how it went, the latest first."""
+        return self._callers.listed(limit=limit)
 
     def _details(self, connection: Any, row: Any) -> JsonObject:
         arrivals = [

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from gateway.errors import Misconfigured
 from gateway.model import Arrival, Door, Instance, Issue, Received, Record, SharedFields
+from gateway.spool.callers import KEPT_MOST, Caller
 from gateway.spool.deliveries import Published
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Normalised, Ticket
@@ -413,3 +414,21 @@ def test_a_ledger_written_by_a_newer_release_is_refused(ledger: Ledger) -> None:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(Misconfigured, match="newer release"):
         ledger.migrate()
+
+
+def test_callers_add_up_and_the_oldest_are_forgotten(ledger: Ledger) -> None:
+    first = Caller(calling_ae="PET1", called_ae="ISOBRIDGE", peer="10.0.0.7", last_at=NOW)
+    first.associations, first.association_at, first.contexts, first.proposed = 1, NOW, 2, 2
+    ledger.callers.record([first])
+    ledger.callers.record(
+        [Caller(calling_ae="PET1", called_ae="ISOBRIDGE", peer="10.0.0.7", last_at=NOW + 1, stored=5, stored_at=NOW + 1)]
+    )
+    (seen,) = ledger.overview.callers()
+    assert (seen.associations, seen.stored, seen.association_at, seen.stored_at, seen.contexts) == (1, 5, NOW, NOW + 1, 2)
+    assert (seen.first_at, seen.last_at) == (NOW, NOW + 1)
+    many = [Caller(calling_ae=f"X{n}", called_ae="", peer="", last_at=NOW + 2 + n) for n in range(KEPT_MOST + 10)]
+    ledger.callers.record(many)
+    kept = ledger.overview.callers(limit=10_000)
+    assert len(kept) == KEPT_MOST
+    assert kept[0].calling_ae == f"X{KEPT_MOST + 9}"
+    assert "PET1" not in {each.calling_ae for each in kept}
