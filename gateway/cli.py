@@ -342,6 +342,24 @@ def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list
     click.echo(f"{count} of {len(wanted)} items will be tried again")
 
 
+@main.command("web-password")
+def web_password() -> None:
+    """Ask for a password and print the line for web.users that stands for it. The password itself is kept nowhere."""
+    from gateway.web.passwords import hash_password
+
+    click.echo(hash_password(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@main.command("web-token")
+def web_token() -> None:
+    """Make a token for a program (Authorization: Bearer ...) and the line for web.tokens that stands for it."""
+    from gateway.web.passwords import hash_token, new_token
+
+    token = new_token()
+    click.echo(f"for the program, shown once:  {token}", err=True)
+    click.echo(hash_token(token))
+
+
 def _overview(loaded: Loaded) -> Any:
     from gateway import roles
 

@@ -14,6 +14,7 @@ import structlog
 
 from gateway.config import Settings
 from gateway.errors import Misconfigured
+from gateway.fhir.endpoint import images_address
 from gateway.pipeline import Line
 from gateway.publish.embedded import EmbeddedTarget
 from gateway.receive.loop import run as run_receiver
@@ -116,7 +117,7 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         ledger.stages.count_crash(suspect)
         log.warning("reader_ended", stage="normalise", reason="the last reader ended while it read an object")
     line = Line(
-        understanding=understanding(settings),
+        understanding=understanding(settings, images_at=images_address(settings)),
         files=open_files(settings),
         ledger=ledger,
         targets=[EmbeddedTarget(open_store(settings))],
@@ -139,7 +140,15 @@ def web(settings: Settings, listener: socket.socket, life_line: int) -> None:
     """Every HTTP route."""
     configure(level=settings.log.level, style=settings.log.format, role="web")
     stop = _stop_event(life_line)
-    run_web(settings, listener, open_ledger(settings), open_store(settings), stop)
+    run_web(
+        settings,
+        listener,
+        open_ledger(settings),
+        open_store(settings),
+        open_files(settings),
+        stop,
+        mappings=understanding(settings).mappings,
+    )
 
 
 def _stop_event(life_line: int) -> threading.Event:

@@ -41,8 +41,11 @@ class Understanding:
         return gather_dossier(patient_key, records, known=known, mint=self.renderer.mint)
 
 
-def understanding(settings: Settings) -> Understanding:
-    """Built from the settings. Raises :class:`~gateway.errors.Misconfigured` with every complaint of every mapping file."""
+def understanding(settings: Settings, *, images_at: str | None = None) -> Understanding:
+    """Built from the settings. ``images_at`` is the DICOMweb address that studies lead to, if any.
+
+    Raises :class:`~gateway.errors.Misconfigured` with every complaint of every mapping file.
+    """
     if not settings.mappings.directory.is_dir():
         raise Misconfigured(f"mappings.directory: there is no folder {settings.mappings.directory}; set it to your mapping files")
     mappings = load(settings.mappings.directory)
@@ -51,5 +54,5 @@ def understanding(settings: Settings) -> Understanding:
         mappings=mappings,
         site=SiteContext(timezone=settings.site.zone),
         patients=PatientKeys(system=settings.site.patient_id_system),
-        renderer=Renderer(mappings, identity, accession_system=settings.site.accession_system),
+        renderer=Renderer(mappings, identity, accession_system=settings.site.accession_system, images_at=images_at),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gateway.errors import Quarantined
+from gateway.fhir import endpoint
 from gateway.fhir.identity import Identity
 from gateway.fhir.provenance import provenance
 from gateway.mapping.language import Mappings
@@ -22,10 +23,11 @@ from gateway.r4.validate import validate
 class Renderer:
     """Renders subjects with one set of mappings under one identity."""
 
-    def __init__(self, mappings: Mappings, identity: Identity, *, accession_system: str) -> None:
+    def __init__(self, mappings: Mappings, identity: Identity, *, accession_system: str, images_at: str | None = None) -> None:
         self._mappings = mappings
         self._identity = identity
         self._accession_system = accession_system
+        self._images_at = images_at  #: DICOMweb address that ImagingStudy.endpoint leads to
 
     def mint(self, alias: str) -> str:
         """A new administration's id, from the name its first source knows it by."""
@@ -45,9 +47,16 @@ class Renderer:
             }
             for item in study.series
         ]
-        study_refs = resources.put_all(templates, "study", scope, refs)
+        endpoint_refs = self._endpoint()
+        study_refs = resources.put_all(templates, "study", scope, {**refs, **endpoint_refs})
         entity = {"system": "urn:dicom:uid", "value": f"urn:oid:{study.uid}"}
         return self._finish(resources, f"study|{study.uid}", study_refs, [entity], study.mapping_versions, recorded)
+
+    def _endpoint(self) -> JsonObject:
+        """``{"endpoint": reference}``, or nothing when no address is known."""
+        if self._images_at is None:
+            return {}
+        return {"endpoint": f"Endpoint/{self._identity.resource_id('Endpoint', endpoint.BUSINESS_KEY)}"}
 
     def _with_issuer(self, fields: JsonObject) -> JsonObject:
         """An accession number is unique only within its issuer (0008,0051); without one it is the site's own."""
@@ -104,6 +113,8 @@ class Renderer:
             resources.put(
                 provenance(identifier, targets=targets, entities=entities, mappings=mapping_versions, recorded=recorded)
             )
+        if self._images_at is not None and "endpoint" in refs:  # after the Provenance: no DICOM object made it
+            resources.put(endpoint.endpoint(refs["endpoint"].partition("/")[2], self._images_at))
         _check(resources.all)
         return Bundle(body=transaction(resources.all), content_hash=bundle_hash(resources.all))
 

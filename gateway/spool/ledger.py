@@ -1,8 +1,9 @@
 """The ledger: what is known about every object, study, fact and delivery, and who works on it now.
 
-The receiver, the workers and the pages meet here and nowhere else. Five rooms share one database; each is small enough to read:
+The receiver, the workers and the pages meet here and nowhere else. Some rooms share one database; each is small enough to read:
 :class:`~gateway.spool.intake.Intake`, :class:`~gateway.spool.stages.Stages`, :class:`~gateway.spool.subjects.Subjects`,
-:class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.overview.Overview`.
+:class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`,
+:class:`~gateway.spool.studies.Studies`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.database import Database
+from gateway.spool.archive import Archive
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.intake import Intake
 from gateway.spool.overview import Overview
 from gateway.spool.stages import Stages
+from gateway.spool.studies import Studies
 from gateway.spool.subjects import Subjects
 from gateway.spool.timers import QuietPolicy, Timers
 
@@ -31,6 +34,8 @@ class Ledger:
         self.subjects = Subjects(self.database, timers)
         self.deliveries = Deliveries(self.database)
         self.overview = Overview(self.database)
+        self.archive = Archive(self.database)
+        self.studies = Studies(self.database)
 
     def migrate(self) -> None:
         """Bring the schema up to date. Raises :class:`~gateway.errors.Misconfigured` when a newer release wrote it."""
