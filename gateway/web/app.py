@@ -64,7 +64,7 @@ def build(
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
             Mount("/fhir", routes=fhir_routes(store, settings)),
-            Mount("/dicom-web", routes=dicomweb_routes(ledger.archive, files)),
+            Mount("/dicom-web", routes=dicomweb_routes(ledger.archive, files, external_url=settings.web.external_url)),
         ],
         exception_handlers={404: pages.not_found},
         middleware=[

@@ -26,13 +26,14 @@ from gateway.web.multipart import HEADERS, Part, multipart
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _MOST_FRAMES = 10_000
-_encoder = msgspec.json.Encoder(decimal_format="number")
+#: pydicom's UIDs are texts of a class of their own. What is no number becomes null, so places in a list are kept (PS3.18 F.2.5).
+_encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")
 
 Handle = Callable[[Request], Awaitable[Response]]
 
 
-def dicomweb_routes(archive: Archive, files: SpoolFiles) -> list[BaseRoute]:
-    api = _Api(archive, files)
+def dicomweb_routes(archive: Archive, files: SpoolFiles, *, external_url: str | None = None) -> list[BaseRoute]:
+    api = _Api(archive, files, external_url)
     study, series = "/studies/{study}", "/studies/{study}/series/{series}"
     instance = f"{series}/instances/{{instance}}"
     answers: list[tuple[str, Handle]] = [
@@ -66,9 +67,10 @@ def _told(handle: Handle) -> Handle:
 
 
 class _Api:
-    def __init__(self, archive: Archive, files: SpoolFiles) -> None:
+    def __init__(self, archive: Archive, files: SpoolFiles, external_url: str | None) -> None:
         self._archive = archive
         self._files = files
+        self._external_url = external_url
 
     async def nowhere(self, _request: Request) -> Response:
         raise Rejected("there is nothing at this address; it begins with /dicom-web/studies", status=404)
@@ -97,7 +99,7 @@ class _Api:
         """Headers as DICOM JSON (PS3.18 10.4.1.1.5), written one by one."""
         json_accepted(request.headers.get("accept"))
         found, missing = await self._find(request)
-        base = _base(request)
+        base = _base(request, self._external_url)
         first = await run_in_threadpool(self._header_json, found[0], base)
 
         async def body() -> AsyncIterator[bytes]:
@@ -149,7 +151,7 @@ class _Api:
     async def _search(self, request: Request, level: qido.Level) -> Response:
         json_accepted(request.headers.get("accept"))
         query = qido.parse(request.query_params.multi_items(), _uids(request), level)
-        found = await run_in_threadpool(qido.search, self._archive, query, _base(request))
+        found = await run_in_threadpool(qido.search, self._archive, query, _base(request, self._external_url))
         headers = {**HEADERS, **({"Warning": f'299 isobridge "{found.warning}"'} if found.warning else {})}
         return Response(_encoder.encode(found.items), 200, headers, DICOM_JSON)
 
@@ -205,5 +207,12 @@ def _frame_numbers(text: str) -> list[int]:
     return numbers
 
 
-def _base(request: Request) -> str:
-    return f"{request.base_url.scheme}://{request.base_url.netloc}{request.scope.get('root_path', '')}".rstrip("/")
+def _base(request: Request, external_url: str | None) -> str:
+    """Where this client finds us: ``web.external_url``, else as it wrote our name (some clients leave out the port)."""
+    path = str(request.scope.get("root_path", ""))
+    if external_url is not None:
+        return f"{external_url.rstrip('/')}{path}"
+    url, server = request.base_url, request.scope.get("server")
+    usual = {"http": 80, "https": 443}.get(url.scheme)
+    missing = url.port is None and server is not None and server[1] not in (None, usual)
+    return f"{url.scheme}://{url.netloc}{f':{server[1]}' if missing and server else ''}{path}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -72,21 +71,10 @@ def _json(element: DataElement, address: str) -> JsonObject:
     if element.VR in _BINARY and element.value and len(element.value) > INLINE_BYTES:
         return {"vr": str(element.VR), "BulkDataURI": f"{address}/bulkdata/{int(element.tag):08X}"}
     try:
-        return _finite(element.to_json_dict(None, INLINE_BYTES))
+        found: JsonObject = element.to_json_dict(None, INLINE_BYTES)
     except (ValueError, TypeError, AttributeError, OverflowError, LookupError):
         return {"vr": str(element.VR)}  # a value that its own VR does not allow has no form in JSON
-
-
-def _finite(tree: JsonObject) -> JsonObject:
-    """JSON knows no NaN; a value list keeps its places with null (PS3.18 F.2.5)."""
-    values = tree.get("Value")
-    if isinstance(values, list):
-        tree["Value"] = [
-            None if isinstance(v, float) and not math.isfinite(v) else {k: _finite(e) if isinstance(e, dict) else e for k, e in v.items()}
-            if isinstance(v, dict) and tree.get("vr") == "SQ" else v
-            for v in values
-        ]  # fmt: skip
-    return tree
+    return found
 
 
 def bulk_data(path: Path, tag: int) -> bytes:

@@ -183,8 +183,9 @@ def _at(resources: list[JsonObject], kind: str, steps: tuple[str, ...], understo
     for step in steps:
         found = [value for item in found if isinstance(item, dict) and step in item for value in _as_list(item[step])]
     texts = list(dict.fromkeys(show.fhir(value) for value in found))
-    exact = [text for text in texts if understood and understood in text]
-    return _short("; ".join((exact or texts)[:_MOST_VALUES]))
+    same = [text for text in texts if text == understood]
+    alike = [text for text in texts if understood and understood in text]
+    return _short("; ".join((same or alike or texts)[:_MOST_VALUES]))
 
 
 def _as_list(value: Json) -> list[Json]:

@@ -270,4 +270,6 @@ def _words(item: JsonObject) -> str:
         return f"{show.fhir(item.get('code', {}))}: {show.fhir(value) if value else 'withheld'}"
     if item["resourceType"] == "Endpoint":
         return str(item.get("address", ""))
+    if item["resourceType"] == "Provenance":
+        return "from which objects, by which mapping"
     return ""

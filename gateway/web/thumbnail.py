@@ -36,6 +36,8 @@ CANNOT_BE_SHOWN = 3
 
 #: Of the values above zero in a projection: what is darker than this share is drawn black.
 _BLACK_AT_PERCENTILE = 98.0
+#: Noise outside the body stays white: this share of what is drawn black.
+_WHITE_BELOW = 0.04
 
 
 class CannotBeShown(ValueError):
@@ -155,7 +157,8 @@ def _inverse(values: Grey) -> Image.Image:
     """Nothing is white, much is black."""
     positive = values[values > 0]
     top = float(np.percentile(positive, _BLACK_AT_PERCENTILE)) if positive.size else 1.0
-    scaled = np.clip(values / (top or 1.0), 0.0, 1.0) ** 0.8
+    floor = _WHITE_BELOW * top
+    scaled = np.clip((values - floor) / ((top - floor) or 1.0), 0.0, 1.0) ** 0.8
     return Image.fromarray((255 - scaled * 255).astype(np.uint8))
 
 
