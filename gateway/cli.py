@@ -237,7 +237,8 @@ def demo(once: bool) -> None:
     """Show the whole line: start a gateway, push invented studies by C-STORE, query the FHIR that comes out."""
     from gateway.workbench.demo import run_demo
 
-    sys.exit(run_demo(once=once))
+    display = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    sys.exit(run_demo(once=once, display=display))
 
 
 @main.group()

@@ -31,7 +31,7 @@ class Browser:
         theirs_read, ours_write = os.pipe()
         # Chromium reads commands from descriptor 3 and writes answers to descriptor 4.
         command = [
-            "sh", "-c", f'exec "$@" 3<&{theirs_read} 4>&{theirs_write}', "sh",
+            "bash", "-c", f'exec "$@" 3<&{theirs_read} 4>&{theirs_write}', "bash",
             "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run",
             "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank",
         ]  # fmt: skip
