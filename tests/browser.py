@@ -1,4 +1,4 @@
-"""A real browser for tests: headless Chromium over its own DevTools pipe (NUL-separated JSON on descriptors 3 and 4), nothing in between."""
+"""A real browser for tests: headless Chromium over its own DevTools pipe (JSON on descriptors 3 and 4), nothing between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway's web side over real rooms, without the daemon: objects go through the door, the worker works, uvicorn answers on a free port."""
+"""A gateway's web side over real rooms, without the daemon: objects go through the door, the worker works, uvicorn answers."""
 
 from __future__ import annotations
 

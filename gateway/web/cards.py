@@ -75,7 +75,7 @@ def _dose(item: JsonObject, medications: dict[str, JsonObject]) -> Dose:
     return Dose(
         reference=f"MedicationAdministration/{item['id']}",
         tracer=show.fhir(medication.get("code") or item.get("medicationCodeableConcept") or {"text": "tracer unknown"}),
-        activity=show.fhir(quantity) if quantity else show.NOTHING,
+        activity=show.short_quantity(quantity) if quantity else show.NOTHING,
         started=str(item.get("effectiveDateTime") or item.get("effectivePeriod", {}).get("start") or ""),
         repaired=any(tag.get("code") == "repaired" for tag in item.get("meta", {}).get("tag", ())),
         in_error=item.get("status") == "entered-in-error",

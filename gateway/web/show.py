@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -35,6 +36,15 @@ def _datatype(value: JsonObject) -> str:
         if key in value:
             return str(value[key])
     return ", ".join(fhir(item) for item in value.values())
+
+
+def short_quantity(value: JsonObject) -> str:
+    """A quantity for a list: four digits are enough to know it again; the resource has them all."""
+    number = value.get("value")
+    if isinstance(number, Decimal) and number.is_finite():
+        places = max(0, 3 - number.adjusted())
+        return fhir({**value, "value": f"{number:.{places}f}".rstrip("0").rstrip(".") if places else f"{number:.0f}"})
+    return fhir(value)
 
 
 def field(value: Json) -> str:

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_modality_lut
 
 Grey = NDArray[np.float32]
 
@@ -80,10 +79,12 @@ def _read(path: Path, *, pixels: bool) -> Dataset:
 
 def _frames(dataset: Dataset) -> Grey:
     """Grey frames, rescaled, as (frame, row, column)."""
-    array = apply_modality_lut(dataset.pixel_array, dataset)
     if dataset.get("SamplesPerPixel", 1) == 3:
         return np.zeros((1, 1, 1), np.float32)
-    return np.asarray(array, np.float32).reshape(-1, array.shape[-2], array.shape[-1])
+    array = np.asarray(dataset.pixel_array, np.float32)
+    slope, intercept = _first(dataset.get("RescaleSlope")), _first(dataset.get("RescaleIntercept"))
+    rescaled = array * np.float32(slope or 1.0) + np.float32(intercept or 0.0)
+    return rescaled.reshape(-1, array.shape[-2], array.shape[-1])
 
 
 def _colour(dataset: Dataset) -> NDArray[np.uint8]:

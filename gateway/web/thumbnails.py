@@ -25,7 +25,7 @@ TIMEOUT_SECS = 30
 MOST_CACHED = 4000
 _WORKERS = 1
 #: Part of the name in the cache: raise it when pictures are drawn another way.
-_DRAWN_AS = b"2"
+_DRAWN_AS = b"3"
 #: What nuclear medicine wants to see first; modalities that are not here have no picture.
 PREFERENCE = ("PT", "NM", "CT", "MR", "SC", "OT", "XA", "RF", "CR", "DX", "MG", "US", "RTIMAGE")
 

@@ -1,4 +1,4 @@
-"""Other people's clients, each in its own environment: from FHIR facts to DataFrames, along the Endpoint to the images, back to the bytes."""
+"""Other people's clients, each in its own environment: from FHIR facts to DataFrames, along the Endpoint to the images."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_an_image_target_with_an_address_of_its_own_is_where_images_are() -> Non
         dicomweb_url = "https://orthanc.example/dicom-web/"
 
     class WithTargets:
-        targets = {"embedded": object(), "orthanc": Target()}
+        targets = (object(), Target())
         web = Web()
 
     assert images_address(WithTargets()) == "https://orthanc.example/dicom-web"  # type: ignore[arg-type]
