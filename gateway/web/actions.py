@@ -18,6 +18,7 @@ from gateway.web.login import user_of
 from gateway.web.notes import Notes
 
 _MOST_REASON = 500
+DECISIONS = ("accept", "reassign", "withdraw", "undo")
 
 log = structlog.get_logger()
 
@@ -30,13 +31,26 @@ class Decisions(Protocol):
         ...
 
     def reassign(
-        self, ledger: Ledger, study_uid: str, *, patient_id: str, issuer: str | None, reason: str, by: str, now: float
+        self,
+        ledger: Ledger,
+        study_uid: str,
+        *,
+        patient_id: str,
+        issuer: str,
+        only_held: bool,
+        reason: str,
+        by: str,
+        now: float,
     ) -> str:
-        """The study is another patient's."""
+        """The study, or only what is held of it, is another patient's. Without ``issuer`` the id is one of the site."""
         ...
 
     def withdraw(self, ledger: Ledger, study_uid: str, *, reason: str, by: str, now: float) -> str:
         """The study must not be published."""
+        ...
+
+    def undo(self, ledger: Ledger, study_uid: str, *, reason: str, by: str, now: float) -> str:
+        """The latest decision about the study holds no longer."""
         ...
 
 
@@ -83,6 +97,8 @@ class Actions:
         decision, decisions = request.path_params["decision"], self._decisions
         if decisions is None:
             raise Rejected("Decisions are not offered here; use 'isobridge study'.", status=404)
+        if decision not in DECISIONS:
+            raise Rejected("There is no such decision.", status=404)
         study, reason = _one(form, "study"), _one(form, "reason")
         if not study or not reason:
             raise Rejected("A decision needs a reason.", status=400)
@@ -95,10 +111,20 @@ class Actions:
                 return decisions.accept(ledger, study, digest=_one(form, "digest") or None, reason=reason, by=by, now=now)
             if decision == "withdraw":
                 return decisions.withdraw(ledger, study, reason=reason, by=by, now=now)
-            patient_id, issuer = _one(form, "patient_id"), _one(form, "issuer") or None
-            if decision != "reassign" or not patient_id:
+            if decision == "undo":
+                return decisions.undo(ledger, study, reason=reason, by=by, now=now)
+            if not (patient_id := _one(form, "patient_id")):
                 raise Rejected("Say to which patient id the study belongs.", status=400)
-            return decisions.reassign(ledger, study, patient_id=patient_id, issuer=issuer, reason=reason, by=by, now=now)
+            return decisions.reassign(
+                ledger,
+                study,
+                patient_id=patient_id,
+                issuer=_one(form, "issuer"),
+                only_held=bool(_one(form, "only_held")),
+                reason=reason,
+                by=by,
+                now=now,
+            )
 
         said = await run_in_threadpool(act)
         log.info("decided", stage="web", action=decision)

@@ -20,6 +20,7 @@ class Held:
     reason: str
     where: str  #: study UID, target, or nothing
     items: tuple[JsonObject, ...]
+    more: bool = False  #: there may be more than were fetched
 
     @property
     def ids(self) -> list[int]:
@@ -34,15 +35,21 @@ class Held:
 def held_groups(overview: Overview, *, limit: int) -> list[Held]:
     """Conflicts first: a wrong patient is worse than a late fact."""
     groups: dict[tuple[Kind, str, str], list[JsonObject]] = defaultdict(list)
-    for item in overview.instances("conflict", limit=limit):
+    conflicts, quarantined = overview.instances("conflict", limit=limit), overview.instances("quarantined", limit=limit)
+    parked = overview.deliveries("parked", limit=limit)
+    cut = {"conflict": len(conflicts) == limit, "quarantined": len(quarantined) == limit, "parked": len(parked) == limit}
+    for item in conflicts:
         groups["conflict", str(item["reason"] or ""), str(item["study_uid"])].append(item)
-    for item in overview.instances("quarantined", limit=limit):
+    for item in quarantined:
         groups["quarantined", str(item["reason"] or ""), ""].append(item)
-    for item in overview.deliveries("parked", limit=limit):
+    for item in parked:
         groups["parked", str(item["reason"] or ""), str(item["target"])].append({**item, "study_uid": _study_of(item)})
     for item in overview.problems():
         groups["problem", str(item["problem"]), ""].append({**item, "study_uid": _study_of(item)})
-    return [Held(kind=kind, reason=reason, where=where, items=tuple(items)) for (kind, reason, where), items in groups.items()]
+    return [
+        Held(kind=kind, reason=reason, where=where, items=tuple(items), more=cut.get(kind, False))
+        for (kind, reason, where), items in groups.items()
+    ]
 
 
 def _study_of(item: JsonObject) -> str:

@@ -45,6 +45,10 @@ class Recorder:
         self.asked.append(("withdraw", {"study": study_uid, **words}))
         return "The study is withdrawn."
 
+    def undo(self, ledger: Ledger, study_uid: str, **words: Any) -> str:
+        self.asked.append(("undo", {"study": study_uid, **words}))
+        return "The decision holds no longer."
+
 
 @pytest.fixture(scope="module")
 def decisions() -> Recorder:
