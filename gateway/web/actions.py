@@ -55,10 +55,11 @@ class Decisions(Protocol):
 
 
 class Actions:
-    def __init__(self, ledger: Ledger, notes: Notes, decisions: Decisions | None) -> None:
+    def __init__(self, ledger: Ledger, notes: Notes, decisions: Decisions | None, *, external_url: str | None = None) -> None:
         self._ledger = ledger
         self._notes = notes
         self._decisions = decisions
+        self._external_url = external_url
 
     async def retry(self, request: Request) -> Response:
         """Objects in quarantine (``object``) or parked deliveries (``delivery``), by id; ``all`` for every one of a kind."""
@@ -71,7 +72,7 @@ class Actions:
         """Do it and show the page it came from again, with a note on top (303, so that reloading repeats nothing)."""
         try:
             form: dict[str, list[str]] = {}
-            for name, value in await read_form(request):
+            for name, value in await read_form(request, external_url=self._external_url):
                 form.setdefault(name, []).append(value.strip())
         except Rejected as error:
             return PlainTextResponse(f"{error.reason}\n", error.status)

@@ -25,7 +25,7 @@ from gateway.web.fhir import fhir_routes
 from gateway.web.health import Health
 from gateway.web.login import LogIn
 from gateway.web.notes import Notes
-from gateway.web.pages import Pages
+from gateway.web.pages import Pages, crashed
 from gateway.web.thumbnails import Thumbnails
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "testserver")
@@ -48,7 +48,7 @@ def build(
     notes = Notes()
     thumbnails = Thumbnails(ledger.archive, files, settings.data.directory / "cache" / "thumbnails")
     pages = Pages(settings, ledger, files, thumbnails, notes, mappings=mappings, can_decide=decisions is not None)
-    actions = Actions(ledger, notes, decisions)
+    actions = Actions(ledger, notes, decisions, external_url=settings.web.external_url)
     return Starlette(
         routes=[
             Route("/", pages.overview),
@@ -66,7 +66,7 @@ def build(
             Mount("/fhir", routes=fhir_routes(store, settings)),
             Mount("/dicom-web", routes=dicomweb_routes(ledger.archive, files, external_url=settings.web.external_url)),
         ],
-        exception_handlers={404: pages.not_found},
+        exception_handlers={404: pages.not_found, 500: crashed},
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
             Middleware(LogIn, users=settings.web.users, tokens=settings.web.tokens),

@@ -26,9 +26,12 @@ def put_token(request: Request, response: Response, token: str) -> None:
     response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/")
 
 
-async def read_form(request: Request) -> list[tuple[str, str]]:
-    """The fields of a form that one of our pages sent. Raises :class:`Rejected`: 403 for anybody else's, 400, 413, 415."""
-    _check_sender(request)
+async def read_form(request: Request, *, external_url: str | None = None) -> list[tuple[str, str]]:
+    """The fields of a form that one of our pages sent, under our own name or the external one.
+
+    Raises :class:`Rejected`: 403 for anybody else's, 400, 413, 415.
+    """
+    _check_sender(request, external_url)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise Rejected("a form is sent as application/x-www-form-urlencoded", status=415)
     body = bytearray()
@@ -47,10 +50,11 @@ async def read_form(request: Request) -> list[tuple[str, str]]:
     return fields
 
 
-def _check_sender(request: Request) -> None:
+def _check_sender(request: Request, external_url: str | None) -> None:
     """Fetch metadata and Origin: a browser tells which site a form came from."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Rejected("this form came from another site", status=403)
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    ours = {request.headers.get("host"), urlsplit(external_url).netloc if external_url else None}
+    if origin is not None and urlsplit(origin).netloc not in ours:
         raise Rejected("this form came from another site", status=403)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -19,6 +21,7 @@ from gateway.r4.bundles import resources_of
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.studies import StudyFacts
+from gateway.telemetry import describe_exception
 from gateway.web import show
 from gateway.web.assets import templates
 from gateway.web.cards import card, doses, picture
@@ -32,6 +35,8 @@ SHOWN_STUDIES, PAGE_STUDIES = 12, 50
 SHOWN_HELD, PAGE_HELD = 6, 200
 REFRESH_SECS = 10
 _UID = re.compile(r"[0-9.]{1,64}")
+
+log = structlog.get_logger()
 
 #: Nothing may run, nothing may come from elsewhere, nobody may frame the page.
 HEADERS = {
@@ -197,6 +202,13 @@ class Pages:
         response = HTMLResponse(body, status, HEADERS)
         put_token(request, response, token)
         return response
+
+
+async def crashed(_request: Request, error: Exception) -> Response:
+    """The answer to a fault of ours: a number that a person can find in the log, and nothing else."""
+    error_id = secrets.token_hex(6)
+    log.error("request_failed", stage="web", error_id=error_id, error=describe_exception(error))
+    return PlainTextResponse(f"internal error {error_id}; the operator finds it in the log under this number\n", 500)
 
 
 def _placeholder() -> Response:

@@ -47,7 +47,7 @@ class Thumbnails:
         instances = await run_in_threadpool(self._archive.served, study, series)
         if not instances:
             return None
-        place = self._cache / f"{_name(instances)}.png"
+        place = self._cache / f"{_name(instances, modality)}.png"
         async with self._turn:
             if not place.exists():
                 await self._make(instances, modality, place)
@@ -94,8 +94,8 @@ async def _run(job: bytes) -> int | None:
     return process.returncode
 
 
-def _name(instances: Sequence[Served]) -> str:
-    digest = hashlib.sha256(_DRAWN_AS)
+def _name(instances: Sequence[Served], modality: str) -> str:
+    digest = hashlib.sha256(_DRAWN_AS + modality.encode())
     for item in sorted(instances, key=lambda item: item.digest):
         digest.update(bytes.fromhex(item.digest))
     return digest.hexdigest()[:40]

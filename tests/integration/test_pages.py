@@ -236,3 +236,29 @@ def test_damaged_pixels_cost_the_picture_only(tmp_path: Path) -> None:
         assert site.get(f"/studies/{STUDY}").status_code == 200
     finally:
         site.close()
+
+
+def test_a_fault_of_ours_is_told_by_number_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("secret name MUSTERMANN")
+
+    monkeypatch.setattr(site.ledger.overview, "counts", fail)
+    answer = site.get("/")
+    assert answer.status_code == 500
+    assert answer.text.startswith("internal error ")
+    assert "MUSTERMANN" not in answer.text
+
+
+def test_a_proxy_that_calls_us_by_another_name_may_still_send_our_forms(tmp_path: Path) -> None:
+    site = Site(tmp_path, web={"external_url": "https://isobridge.example"})
+    try:
+        site.put(pet(Modality=None))
+        site.work()
+        session = requests.Session()
+        form = form_of(session, site)
+        for origin, status in (("https://isobridge.example", 303), ("https://isobridge.example.evil", 403)):
+            headers = {"Origin": origin}
+            url = f"{site.url}/actions/retry"
+            assert session.post(url, data=form, headers=headers, timeout=10, allow_redirects=False).status_code == status
+    finally:
+        site.close()
