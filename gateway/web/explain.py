@@ -20,7 +20,8 @@ from gateway.model import Json, JsonObject, SharedFields
 from gateway.r4.bundles import resources_of
 from gateway.web import show
 
-_VERBS = frozenset({"if", "unless", "for_each"})
+#: Places in a template that hold no value of the field: conditions, loops, and the name of a code system beside its code.
+_NO_VALUE = frozenset({"if", "unless", "for_each", "system"})
 _LONGEST = 300
 _MOST_VALUES = 4
 
@@ -134,7 +135,7 @@ class _Explainer:
             for place, path in template.body.paths:
                 steps = tuple(step for step in place if isinstance(step, str))
                 plain = path.replace("[]", "")
-                if (steps[-1:] and steps[-1] in _VERBS) or not (plain == name or plain.startswith(f"{name}.")):
+                if (steps[-1:] and steps[-1] in _NO_VALUE) or not (plain == name or plain.startswith(f"{name}.")):
                     continue
                 element = ".".join((template.resource_type, *steps))
                 if element in told:
