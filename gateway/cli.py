@@ -312,7 +312,8 @@ def demo(once: bool) -> None:
     """Show the whole line: start a gateway, push invented studies by C-STORE, query the FHIR that comes out."""
     from gateway.workbench.demo import run_demo
 
-    sys.exit(run_demo(once=once))
+    display = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    sys.exit(run_demo(once=once, display=display))
 
 
 @main.group()
@@ -413,6 +414,24 @@ def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list
     wanted = [item["id"] for item in listed if not ids or item["id"] in ids]
     count = ledger.stages.requeue(wanted) if what == "quarantined" else ledger.deliveries.unpark(wanted, now=time.time())
     click.echo(f"{count} of {len(wanted)} items will be tried again")
+
+
+@main.command("web-password")
+def web_password() -> None:
+    """Ask for a password and print the line for web.users that stands for it. The password itself is kept nowhere."""
+    from gateway.web.passwords import hash_password
+
+    click.echo(hash_password(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@main.command("web-token")
+def web_token() -> None:
+    """Make a token for a program (Authorization: Bearer ...) and the line for web.tokens that stands for it."""
+    from gateway.web.passwords import hash_token, new_token
+
+    token = new_token()
+    click.echo(f"for the program, shown once:  {token}", err=True)
+    click.echo(hash_token(token))
 
 
 main.add_command(study_commands(with_settings))

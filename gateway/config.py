@@ -29,6 +29,12 @@ ENVIRONMENT_PREFIX = "ISOBRIDGE_"
 _AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 
 
+#: What ``isobridge web-password`` and ``isobridge web-token`` print.
+_PASSWORD = re.compile(r"scrypt:\d{4,7}:\d{1,2}:\d{1,2}:[\w-]{16,}:[\w-]{32,}", re.ASCII)
+_TOKEN = re.compile(r"sha256:[0-9a-f]{64}")
+_EXTERNAL_URL = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d{1,5})?/?")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     name: str = "example"
@@ -111,6 +117,20 @@ class Store:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Web:
     bind: str = "127.0.0.1:8080"
+    external_url: str | None = None
+    users: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    behind_tls_proxy: bool = False
+
+    @property
+    def address(self) -> str | None:
+        """Where clients find us, without a slash at its end; None when nobody can know (port 0 and no external_url)."""
+        if self.external_url is not None:
+            return self.external_url.rstrip("/")
+        port = address(self.bind)[1]
+        return f"{'https' if self.tls_certificate else 'http'}://{self.bind}" if port else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +218,9 @@ def load(path: Path | None, *, environment: Mapping[str, str] | None = None, ove
 
 
 def shown(value: object) -> str:
-    """A setting for people: a password in a database URL is never shown."""
+    """A setting for people: a password in a database URL is never shown, of users and tokens only the names are."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: ***" for name in value) or "-"
     return "-" if value is None else re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", str(value))
 
 
@@ -309,6 +331,8 @@ def _convert(value: Any, kind: Any) -> Any:
         if value not in get_args(kind):
             raise ValueError(f"must be one of {', '.join(map(str, get_args(kind)))}")
         return value
+    if origin is dict:
+        return _pairs(value)
     if origin is tuple:
         items = value if isinstance(value, list) else [part for part in str(value).split(",") if part]
         return tuple(str(item).strip() for item in items)
@@ -322,6 +346,12 @@ def _convert(value: Any, kind: Any) -> Any:
         return Path(value)
     words = {bool: "true or false", int: "a whole number, 0 or more", str: "a text", Path: "a path"}
     raise ValueError(f"must be {words.get(kind, 'of another type')}")
+
+
+def _pairs(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in (*value, *value.values())):
+        raise ValueError("must hold 'name: text' pairs")
+    return dict(value)
 
 
 def _check_numbers(settings: Settings, origins: Mapping[str, str]) -> Iterable[str]:
@@ -354,8 +384,37 @@ def _check(settings: Settings, origins: Mapping[str, str]) -> Iterable[str]:
             f"{origins['receive.bind']}: receive.bind is not loopback: an open DICOM port lets anybody in; "
             "set receive.behind_tls_proxy and list receive.calling_aes first"
         )
-    if not is_loopback(settings.web.bind):
-        yield (
-            f"{origins['web.bind']}: web.bind must be a loopback address: this release has no log-in of its own; "
-            "put a reverse proxy with TLS and authentication in front of it"
-        )
+    yield from _check_web(settings.web, origins)
+
+
+def _check_web(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
+    """Log-in, TLS and address of the HTTP side. What is wrong is told all at once."""
+    yield from _check_secrets(web, origins)
+    for option, path in (("web.tls_certificate", web.tls_certificate), ("web.tls_key", web.tls_key)):
+        if path is not None and not path.is_file():
+            yield f"{origins[option]}: {option}: there is no file {path}"
+    if (web.tls_certificate is None) != (web.tls_key is None):
+        yield f"{origins['web.tls_certificate']}: web.tls_certificate and web.tls_key belong together"
+    if web.external_url is not None and not _EXTERNAL_URL.fullmatch(web.external_url):
+        yield f"{origins['web.external_url']}: web.external_url must be like https://name.example, without a path"
+    if not is_loopback(web.bind):
+        yield from _check_open_web(web, f"{origins['web.bind']}: web.bind is not loopback")
+
+
+def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
+    for name, line in web.users.items():
+        if not name or ":" in name or not _PASSWORD.fullmatch(line):
+            yield f"{origins['web.users']}: web.users: '{name}' needs a line that 'isobridge web-password' printed"
+    for name, line in web.tokens.items():
+        if not _TOKEN.fullmatch(line):
+            yield f"{origins['web.tokens']}: web.tokens: '{name}' needs a line that 'isobridge web-token' printed"
+
+
+def _check_open_web(web: Web, where: str) -> Iterable[str]:
+    """Promise 7: beyond this machine nothing is told in clear text, and nobody gets in without a name."""
+    if web.tls_certificate is None and not web.behind_tls_proxy:
+        yield f"{where}: set web.tls_certificate and web.tls_key, or web.behind_tls_proxy when a proxy does TLS"
+    if not web.users:
+        yield f"{where}: nobody gets in by default; set web.users ('isobridge web-password' prints the line)"
+    if web.external_url is None:
+        yield f"{where}: set web.external_url, the address that people and FHIR clients use"

@@ -219,10 +219,11 @@ def _write_run_file(settings: Settings, dicom: socket.socket, http: socket.socke
     dicom_host, dicom_port = dicom.getsockname()[:2]
     http_host, http_port = http.getsockname()[:2]
     shown = f"[{http_host}]" if ":" in http_host else http_host
+    scheme = "https" if settings.web.tls_certificate else "http"
     content = {
         "pid": os.getpid(),
         "dicom": {"host": dicom_host, "port": dicom_port, "ae_title": settings.receive.ae_title},
-        "http": {"host": http_host, "port": http_port, "url": f"http://{shown}:{http_port}"},
+        "http": {"host": http_host, "port": http_port, "url": f"{scheme}://{shown}:{http_port}"},
     }
     path = settings.data.directory / "run.json"
     temporary = path.with_suffix(".tmp")

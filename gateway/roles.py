@@ -14,6 +14,7 @@ import structlog
 
 from gateway.config import Settings
 from gateway.errors import Misconfigured
+from gateway.fhir.endpoint import images_address
 from gateway.pipeline import Line
 from gateway.receive.callers import CallerTrace
 from gateway.receive.loop import run as run_receiver
@@ -27,6 +28,7 @@ from gateway.store.store import FhirStore
 from gateway.telemetry import configure
 from gateway.understanding import understanding
 from gateway.web.app import run_web
+from gateway.web.decisions import PageDecisions
 from gateway.workers import Marker, Worker, WorkSettings, be_modest
 
 log = structlog.get_logger()
@@ -124,7 +126,7 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         ledger.stages.count_crash(suspect)
         log.warning("reader_ended", stage="normalise", reason="the last reader ended while it read an object")
     line = Line(
-        understanding=understanding(settings),
+        understanding=understanding(settings, images_at=images_address(settings)),
         files=open_files(settings),
         ledger=ledger,
         targets=fact_targets(settings.targets, open_store(settings), ledger.deliveries),
@@ -149,7 +151,17 @@ def web(settings: Settings, listener: socket.socket, life_line: int) -> None:
     """Every HTTP route."""
     configure(level=settings.log.level, style=settings.log.format, role="web")
     stop = _stop_event(life_line)
-    run_web(settings, listener, open_ledger(settings), open_store(settings), stop)
+    site = understanding(settings)
+    run_web(
+        settings,
+        listener,
+        open_ledger(settings),
+        open_store(settings),
+        open_files(settings),
+        stop,
+        mappings=site.mappings,
+        decisions=PageDecisions(site.patients),
+    )
 
 
 def _stop_event(life_line: int) -> threading.Event:

@@ -27,7 +27,7 @@ _REMOTE = frozenset(
 )
 _OPTIONS: dict[str, frozenset[str]] = {
     "embedded": frozenset({"retry_for_hours"}),
-    "orthanc": _REMOTE | {"send", "on_withdrawal", "uploads"},
+    "orthanc": _REMOTE | {"dicomweb_url", "send", "on_withdrawal", "uploads"},
     "fhir_server": _REMOTE | {"ids", "max_bundle_kilobytes"},
 }
 _ALWAYS = frozenset({"name", "kind", "enabled"})
@@ -41,6 +41,7 @@ class TargetSettings:
     kind: Kind
     enabled: bool = True
     url: str | None = None
+    dicomweb_url: str | None = None  #: where researchers reach this archive's DICOMweb; published as Endpoint.address
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     password_file: Path | None = None
@@ -143,7 +144,10 @@ def _complaints(target: TargetSettings, given: frozenset[str]) -> Iterator[tuple
         return
     if target.name == "embedded":
         yield "kind", f"cannot be {target.kind} for the name 'embedded', which is the gateway's own store; choose another name"
-    yield from _url(target)
+    if target.url is None:
+        yield "url", "is missing"
+    for option, value in (("url", target.url), ("dicomweb_url", target.dicomweb_url)):
+        yield from _url(option, value)
     yield from _credentials(target)
     if target.send == "normalised":
         yield (
@@ -156,21 +160,20 @@ def _complaints(target: TargetSettings, given: frozenset[str]) -> Iterator[tuple
             yield option, "must be 1 or more"
 
 
-def _url(target: TargetSettings) -> Iterator[tuple[str, str]]:
-    if target.url is None:
-        yield "url", "is missing"
+def _url(option: str, value: str | None) -> Iterator[tuple[str, str]]:
+    if value is None:
         return
     try:
-        parts = urlsplit(target.url)
+        parts = urlsplit(value)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound:
-        yield "url", "must look like https://host:port/path"
+        yield option, "must look like https://host:port/path"
     elif parts.username or parts.password:
-        yield "url", "must not hold credentials; use username and password_file"
+        yield option, "must not hold credentials; use username and password_file"
     elif parts.query or parts.fragment:
-        yield "url", "must not hold a query"
+        yield option, "must not hold a query"
 
 
 def _credentials(target: TargetSettings) -> Iterator[tuple[str, str]]:

@@ -113,8 +113,11 @@ class Understanding:
                 yield decision_provenance(self.renderer.resource_id("Provenance", name), decision, targets=targets)
 
 
-def understanding(settings: Settings) -> Understanding:
-    """Built from the settings. Raises :class:`~gateway.errors.Misconfigured` with every complaint of every mapping file."""
+def understanding(settings: Settings, *, images_at: str | None = None) -> Understanding:
+    """Built from the settings. ``images_at`` is the DICOMweb address that studies lead to, if any.
+
+    Raises :class:`~gateway.errors.Misconfigured` with every complaint of every mapping file.
+    """
     if not settings.mappings.directory.is_dir():
         raise Misconfigured(f"mappings.directory: there is no folder {settings.mappings.directory}; set it to your mapping files")
     mappings = load(settings.mappings.directory)
@@ -128,5 +131,6 @@ def understanding(settings: Settings) -> Understanding:
             identity,
             accession_system=settings.site.accession_system,
             policy=POLICIES[settings.identity.policy],
+            images_at=images_at,
         ),
     )

@@ -55,6 +55,9 @@ def available(need: str) -> bool:
         "fhirpy": lambda: _peer("fhirpy"),
         "dicom2fhir": lambda: _peer("dicom2fhir"),
         "sekmet": lambda: _peer("sekmet-fhir"),
+        "fhir-pyrate": lambda: _peer("fhir-pyrate"),
+        "dicomweb-client": lambda: _peer("dicomweb-client"),
+        "fhirclient": lambda: _peer("fhirclient"),
     }
     if need not in checks:
         raise pytest.UsageError(f"unknown need '{need}'; known: {', '.join(sorted(checks))}")

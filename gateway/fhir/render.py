@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from gateway.errors import Quarantined
+from gateway.fhir import endpoint
 from gateway.fhir.identity import Identity
 from gateway.fhir.policy import CLINICAL, IdentityPolicy
 from gateway.fhir.provenance import provenance
@@ -25,13 +26,20 @@ class Renderer:
     """Renders subjects with one set of mappings under one identity."""
 
     def __init__(
-        self, mappings: Mappings, identity: Identity, *, accession_system: str, policy: IdentityPolicy = CLINICAL
+        self,
+        mappings: Mappings,
+        identity: Identity,
+        *,
+        accession_system: str,
+        policy: IdentityPolicy = CLINICAL,
+        images_at: str | None = None,
     ) -> None:
         self._mappings = mappings
         self._minting = identity
         self._identity = policy.identity(identity)
         self._policy = policy
         self._accession_system = accession_system
+        self._images_at = images_at  #: DICOMweb address that ImagingStudy.endpoint leads to
 
     def mint(self, alias: str) -> str:
         """A new administration's id, from the name its first source knows it by."""
@@ -43,7 +51,9 @@ class Renderer:
 
     def with_policy(self, policy: IdentityPolicy) -> Renderer:
         """The same rendering for another feed."""
-        return Renderer(self._mappings, self._minting, accession_system=self._accession_system, policy=policy)
+        return Renderer(
+            self._mappings, self._minting, accession_system=self._accession_system, policy=policy, images_at=self._images_at
+        )
 
     def study(self, study: Study, patient: JsonObject, *, recorded: str) -> Bundle:
         """Patient, devices, ImagingStudy and Provenance of one study."""
@@ -59,9 +69,16 @@ class Renderer:
             }
             for item in study.series
         ]
-        study_refs = resources.put_all(templates, "study", scope, refs)
+        endpoint_refs = self._endpoint()
+        study_refs = resources.put_all(templates, "study", scope, {**refs, **endpoint_refs})
         entity = {"system": "urn:dicom:uid", "value": f"urn:oid:{study.uid}"}
         return self._finish(resources, f"study|{study.uid}", study_refs, [entity], study.mapping_versions, recorded)
+
+    def _endpoint(self) -> JsonObject:
+        """``{"endpoint": reference}``, or nothing when no address is known."""
+        if self._images_at is None:
+            return {}
+        return {"endpoint": f"Endpoint/{self._identity.resource_id('Endpoint', endpoint.BUSINESS_KEY)}"}
 
     def _with_issuer(self, fields: JsonObject) -> JsonObject:
         """An accession number is unique only within its issuer (0008,0051); without one it is the site's own."""
@@ -140,6 +157,8 @@ class Renderer:
             resources.put(
                 provenance(identifier, targets=targets, entities=entities, mappings=mapping_versions, recorded=recorded)
             )
+        if self._images_at is not None and "endpoint" in refs:  # after the Provenance: no DICOM object made it
+            resources.put(endpoint.endpoint(refs["endpoint"].partition("/")[2], self._images_at))
         return self.bundle(self.released(resources.all))
 
 

@@ -1,9 +1,9 @@
 """The ledger: what is known about every object, study, fact and delivery, and who works on it now.
 
-The receiver, the workers and the pages meet here and nowhere else. Seven rooms share one database; each is small enough to read:
+The receiver, the workers and the pages meet here and nowhere else. Some rooms share one database; each is small enough to read:
 :class:`~gateway.spool.intake.Intake`, :class:`~gateway.spool.stages.Stages`, :class:`~gateway.spool.subjects.Subjects`,
 :class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.callers.Callers`,
-:class:`~gateway.spool.overview.Overview`.
+:class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`, :class:`~gateway.spool.studies.Studies`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.database import Database
+from gateway.spool.archive import Archive
 from gateway.spool.callers import Callers
 from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.intake import Intake
 from gateway.spool.overview import Overview
 from gateway.spool.stages import Stages
+from gateway.spool.studies import Studies
 from gateway.spool.subjects import Subjects
 from gateway.spool.timers import QuietPolicy, Timers
 
@@ -36,6 +38,8 @@ class Ledger:
         self.subjects = Subjects(self.database, timers)
         self.callers = Callers(self.database)
         self.overview = Overview(self.database)
+        self.archive = Archive(self.database)
+        self.studies = Studies(self.database)
 
     def migrate(self) -> None:
         """Bring the schema up to date. Raises :class:`~gateway.errors.Misconfigured` when a newer release wrote it."""

@@ -1,9 +1,11 @@
-"""Every HTTP route in one place: FHIR REST, health, metrics, the front page."""
+"""Every HTTP route in one place: pages, FHIR REST, DICOMweb, health, metrics; who is let in; how it listens."""
 
 from __future__ import annotations
 
 import socket
 import threading
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -12,37 +14,92 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 
 from gateway.config import Settings
+from gateway.mapping.language import Mappings
+from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.store.store import FhirStore
+from gateway.web.actions import Actions, Decisions
+from gateway.web.assets import asset
+from gateway.web.dicomweb import dicomweb_routes
 from gateway.web.fhir import fhir_routes
-from gateway.web.front import Front
 from gateway.web.health import Health
+from gateway.web.login import LogIn
+from gateway.web.notes import Notes
+from gateway.web.pages import Pages, crashed
+from gateway.web.thumbnails import Thumbnails
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "testserver")
 
 
-def build(settings: Settings, ledger: Ledger, store: FhirStore) -> Starlette:
-    """The application. It answers only under loopback names: a page elsewhere cannot reach it by rebinding a name (DNS rebinding)."""
+def build(
+    settings: Settings,
+    ledger: Ledger,
+    store: FhirStore,
+    files: SpoolFiles,
+    *,
+    mappings: Mappings | None = None,
+    decisions: Decisions | None = None,
+) -> Starlette:
+    """The application. ``mappings`` let the study page tell where each value goes; without ``decisions`` it offers none.
+
+    It answers only under names of its own: a page elsewhere cannot reach it by rebinding a name (DNS rebinding).
+    """
     health = Health(ledger, store, settings.spool_directory, settings.spool.reserve_megabytes)
-    front = Front(ledger, settings.receive.ae_title)
+    notes = Notes()
+    thumbnails = Thumbnails(ledger.archive, files, settings.data.directory / "cache" / "thumbnails")
+    pages = Pages(settings, ledger, files, thumbnails, notes, mappings=mappings, can_decide=decisions is not None)
+    actions = Actions(ledger, notes, decisions, external_url=settings.web.external_url)
     return Starlette(
         routes=[
-            Route("/", front.page),
+            Route("/", pages.overview),
+            Route("/held", pages.held),
+            Route("/studies", pages.studies),
+            Route("/studies/{study}", pages.study),
+            Route("/studies/{study}/thumbnail.png", pages.study_thumbnail),
+            Route("/studies/{study}/series/{series}/thumbnail.png", pages.series_thumbnail),
+            Route("/actions/retry", actions.retry, methods=["POST"]),
+            Route("/actions/{decision:str}", actions.decide, methods=["POST"]),
+            Route("/assets/{name}", asset),
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
             Mount("/fhir", routes=fhir_routes(store, settings)),
+            Mount("/dicom-web", routes=dicomweb_routes(ledger.archive, files, external_url=settings.web.external_url)),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", "testserver"])],
+        exception_handlers={404: pages.not_found, 500: crashed},
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
+            Middleware(LogIn, users=settings.web.users, tokens=settings.web.tokens),
+        ],
     )
 
 
-def run_web(settings: Settings, listener: socket.socket, ledger: Ledger, store: FhirStore, stop: threading.Event) -> None:
+def _names(settings: Settings) -> list[str]:
+    """Loopback, and the host of ``web.external_url``."""
+    url = settings.web.external_url
+    return [*_LOOPBACK_NAMES, *([urlsplit(url).netloc.rpartition("@")[2].partition(":")[0]] if url else [])]
+
+
+def run_web(
+    settings: Settings,
+    listener: socket.socket,
+    ledger: Ledger,
+    store: FhirStore,
+    files: SpoolFiles,
+    stop: threading.Event,
+    *,
+    mappings: Mappings | None = None,
+    decisions: Decisions | None = None,
+) -> None:
     """Serve until ``stop`` is set; requests in hand are finished."""
     config = uvicorn.Config(
-        build(settings, ledger, store),
+        build(settings, ledger, store, files, mappings=mappings, decisions=decisions),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=10,
+        ssl_certfile=_text(settings.web.tls_certificate),
+        ssl_keyfile=_text(settings.web.tls_key),
     )
     server = uvicorn.Server(config)
 
@@ -52,3 +109,7 @@ def run_web(settings: Settings, listener: socket.socket, ledger: Ledger, store: 
 
     threading.Thread(target=wait, name="stop", daemon=True).start()
     server.run(sockets=[listener])
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None

@@ -30,6 +30,7 @@ _JSON_RANGES = _JSON_FORMATS | {"*/*", "application/*", "text/html"}
 #: HTTP status -> issue code (R4 valueset-issue-type.html).
 _ISSUE_CODES = {
     400: "invalid",
+    401: "login",
     404: "not-found",
     405: "not-supported",
     406: "not-supported",
@@ -37,6 +38,7 @@ _ISSUE_CODES = {
     412: "conflict",
     413: "too-costly",
     415: "not-supported",
+    429: "throttled",
     500: "exception",
     503: "transient",
 }

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import webbrowser
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,11 @@ class _Place:
     url: str
 
 
-def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080)) -> int:
-    """Run it. With ``once`` everything lives in a temporary folder, on free ports, and 0 means that all expected facts were found."""
+def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080), display: bool = False) -> int:
+    """Run it. With ``once`` everything lives in a temporary folder, on free ports, and 0 means that all expected facts were found.
+
+    ``display``: somebody looks at a screen, so the page is opened in the browser.
+    """
     console = Console(width=max(110, Console().width))
     with contextlib.ExitStack() as stack:
         if once:
@@ -49,6 +53,9 @@ def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080)) -> int:
         else:
             directory = Path("data/demo")
         place, daemon = stack.enter_context(_gateway(directory / "data", ports))
+        console.print(f"[bold]{place.url}/[/bold]  shows all that happens next, while it happens.", soft_wrap=True)
+        if display and not once:
+            webbrowser.open(f"{place.url}/")
         studies = _sample(directory / "sample", console)
         _push(studies, place, console)
         facts = _wait(studies, place, console)
@@ -180,11 +187,18 @@ def _print(facts: Sequence[JsonObject], place: _Place, console: Console) -> None
     for fact in facts:
         if fact["study"]:
             console.print(f"  {place.url}/fhir/ImagingStudy/{fact['study']['id']}", soft_wrap=True)
+            console.print(f"  {place.url}/studies/{_uid(fact['study'])}", soft_wrap=True)
     for identifier, remarks in sorted(_given(facts).items()):
         console.print(f"  {place.url}/fhir/MedicationAdministration/{identifier}", soft_wrap=True)
         for remark in remarks:
             console.print(f"    {remark}", soft_wrap=True)
-    console.print(f"  {place.url}/", soft_wrap=True)
+
+
+def _uid(study: JsonObject) -> str:
+    """The Study Instance UID that an ImagingStudy carries."""
+    return next(str(item["value"]) for item in study["identifier"] if item.get("system") == "urn:dicom:uid").removeprefix(
+        "urn:oid:"
+    )
 
 
 def _given(facts: Sequence[JsonObject]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import pytest
 from gateway import config, yamlfile
 from gateway.config import Settings
 from gateway.errors import Misconfigured
+from gateway.web.passwords import hash_password, hash_token
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "gateway.yaml"
 
@@ -94,9 +95,53 @@ def test_a_dicom_port_beyond_loopback_needs_a_tls_proxy_and_named_callers() -> N
     assert opened.settings.receive.calling_aes == ("PET1", "PET2")
 
 
-def test_the_web_port_stays_on_loopback() -> None:
-    assert any("loopback" in line for line in complaints(None, overrides=["web.bind=0.0.0.0:8080"]))
+def test_a_web_port_beyond_loopback_needs_tls_users_and_an_address_and_says_so_at_once() -> None:
+    told = complaints(None, overrides=["web.bind=0.0.0.0:8080"])
+    assert len(told) == 3
+    for word in ("web.tls_certificate", "web.users", "web.external_url"):
+        assert any(word in line for line in told)
     assert config.load(None, overrides=["web.bind=[::1]:0"]).settings.web.bind == "[::1]:0"
+
+
+def test_a_web_port_behind_a_tls_proxy_with_users_and_an_address_starts() -> None:
+    opened = config.load(
+        None,
+        overrides=[
+            "web.bind=0.0.0.0:8080",
+            "web.behind_tls_proxy=true",
+            f"web.users={{ana: {hash_password('x')}}}",
+            f"web.tokens={{pyrate: {hash_token('y')}}}",
+            "web.external_url=https://isobridge.example/",
+        ],
+    )
+    assert opened.settings.web.address == "https://isobridge.example"
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("web.users={ana: secret}", "'ana' needs a line that 'isobridge web-password' printed"),
+        ("web.tokens={pyrate: secret}", "'pyrate' needs a line that 'isobridge web-token' printed"),
+        ("web.users=ana", "must hold 'name: text' pairs"),
+        ("web.external_url=isobridge.example", "must be like https://name.example"),
+        ("web.external_url=https://user:secret@isobridge.example", "must be like https://name.example"),
+        ("web.external_url=https://isobridge.example/below", "without a path"),
+        ("web.tls_certificate=/nowhere.pem", "there is no file"),
+    ],
+)
+def test_a_wrong_web_option_is_refused_and_no_secret_is_repeated(override: str, complaint: str) -> None:
+    told = complaints(None, overrides=[override])
+    assert any(complaint in line for line in told)
+    assert not any("secret" in line for line in told)
+
+
+def test_the_address_of_the_images_is_known_unless_the_port_is_free() -> None:
+    assert config.load(None).settings.web.address == "http://127.0.0.1:8080"
+    assert config.load(None, overrides=["web.bind=127.0.0.1:0"]).settings.web.address is None
+
+
+def test_passwords_and_tokens_are_never_shown() -> None:
+    assert config.shown({"ana": "scrypt:secret"}) == "ana: ***"
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:

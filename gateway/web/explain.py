@@ -1,0 +1,224 @@
+"""Where every published value comes from: the header's own words beside the FHIR element they became (promise 4).
+
+The record tells which path each field was read from; the mapping's templates tell which FHIR elements a field goes to; the file and the
+sealed bundle give both values. Nothing is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.dicom.paths import Element, Item, PathError, Root, parse_path
+from gateway.dicom.reading import Header, read_header
+from gateway.dicom.values import Invalid
+from gateway.errors import Quarantined
+from gateway.mapping.language import Mapping, Mappings
+from gateway.mapping.template import ResourceTemplate
+from gateway.model import Json, JsonObject, SharedFields
+from gateway.r4.bundles import resources_of
+from gateway.web import show
+
+#: Places in a template that hold no value of the field: conditions, loops, and the name of a code system beside its code.
+_NO_VALUE = frozenset({"if", "unless", "for_each", "system"})
+_LONGEST = 300
+_MOST_VALUES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One FHIR element and what stands there; no value when it was withheld or the resource is another's."""
+
+    element: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One field: read from where, what stood there, what it became."""
+
+    name: str
+    source: str
+    header: str
+    understood: str
+    published: tuple[Published, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The rows of one level: patient, study, series, device, one administration."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+def explain(fields: SharedFields, file: Path, mappings: Mappings | None, bundles: Sequence[JsonObject | None]) -> list[Group]:
+    """Everything that was read from one kind of header of a study."""
+    header = _opened(file)
+    resources = [resource for bundle in bundles if bundle for resource in resources_of(bundle)]
+    mapping = _mapping(fields.mapping, mappings)
+    templates = tuple(mapping.resources.values()) if mapping else ()
+    # The sources of an administration are written from inside the item of the sequence that is repeated for each.
+    repeated = mapping.repeated.text if mapping and mapping.repeated else ""
+    return list(_Explainer(fields, header, templates, resources, repeated).groups())
+
+
+def _opened(file: Path) -> Root | None:
+    """The file, unless retention has let it go or it no longer reads."""
+    try:
+        header: Header = read_header(file)
+    except (OSError, Quarantined):
+        return None
+    return Root(header)
+
+
+def _mapping(name: str, mappings: Mappings | None) -> Mapping | None:
+    """None when nobody has mappings here, or when the site has renamed this one since."""
+    return next((mapping for mapping in mappings or () if mapping.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Explainer:
+    fields: SharedFields
+    header: Root | None
+    templates: tuple[ResourceTemplate, ...]
+    resources: list[JsonObject]
+    repeated: str
+
+    def groups(self) -> Iterator[Group]:
+        series_uid = str(self.fields.series.get("uid", ""))
+        levels: list[tuple[str, JsonObject, str, list[JsonObject]]] = [
+            ("administration", item, f"{self.repeated}[{number}]." if self.repeated else "", self._facts_of(item))
+            for number, item in enumerate(self.fields.administrations)
+        ]
+        plain = [item for item in self.resources if item["resourceType"] in ("Patient", "ImagingStudy")]
+        levels += [
+            ("series", self.fields.series, "", _only_series(plain, series_uid)),
+            ("study", self.fields.study, "", plain),
+            ("patient", self.fields.patient, "", plain),
+            ("device", self.fields.device, "", self._device_of(series_uid)),
+        ]
+        for level, values, prefix, resources in levels:
+            rows = tuple(self._rows(level, values, prefix, resources))
+            if rows:
+                yield Group(title=level, rows=rows)
+
+    def _rows(self, level: str, values: JsonObject, prefix: str, resources: list[JsonObject]) -> Iterator[Row]:
+        for name, value in _flat(level, values, self.fields.sources):
+            source = self.fields.sources.get(name, "")
+            paths = [f"{prefix}{part}" for part in source.split(" + ")] if source else []
+            yield Row(
+                name=name,
+                source=" + ".join(paths),
+                header=_short(" + ".join(filter(None, (self._raw(path, source) for path in paths)))),
+                understood=_short(show.field(value)),
+                published=tuple(self._published(name, show.field(value), resources)),
+            )
+
+    def _raw(self, path: str, written: str) -> str:
+        """What stands in the header there, in its own words. A path from inside an item may also be one from the top."""
+        if self.header is None:
+            return ""
+        for text in (path, written):
+            try:
+                element = self.header.find(parse_path(text))
+            except (PathError, Invalid):
+                continue
+            if element is not None:
+                return _words(element)
+        return ""
+
+    def _published(self, name: str, understood: str, resources: list[JsonObject]) -> Iterator[Published]:
+        told: set[str] = set()
+        for template in self.templates:
+            for place, path in template.body.paths:
+                steps = tuple(step for step in place if isinstance(step, str))
+                plain = path.replace("[]", "")
+                if (steps[-1:] and steps[-1] in _NO_VALUE) or not (plain == name or plain.startswith(f"{name}.")):
+                    continue
+                element = ".".join((template.resource_type, *steps))
+                if element in told:
+                    continue
+                told.add(element)
+                yield Published(element=element, value=_at(resources, template.resource_type, steps, understood))
+
+    def _facts_of(self, item: JsonObject) -> list[JsonObject]:
+        """The MedicationAdministration that this header tells of, with its Medication and Observations."""
+        candidates = [item for item in self.resources if item["resourceType"] == "MedicationAdministration"]
+        event = f"urn:oid:{item.get('event_uid')}"
+        named = [c for c in candidates if any(i.get("value") == event for i in c.get("identifier", ()))]
+        same = [c for c in candidates if c.get("effectiveDateTime") == item.get("started_at")]
+        chosen = (named or (candidates if len(candidates) == 1 else same))[:1]
+        if not chosen:
+            return []
+        me = f"MedicationAdministration/{chosen[0]['id']}"
+        drug = chosen[0].get("medicationReference", {}).get("reference")
+        return chosen + [
+            r
+            for r in self.resources
+            if f"{r['resourceType']}/{r['id']}" == drug or any(p.get("reference") == me for p in r.get("partOf", ()))
+        ]
+
+    def _device_of(self, series_uid: str) -> list[JsonObject]:
+        references = {
+            performer.get("actor", {}).get("reference")
+            for study in self.resources
+            for series in study.get("series", ())
+            if series.get("uid") == series_uid
+            for performer in series.get("performer", ())
+        }
+        return [item for item in self.resources if f"{item['resourceType']}/{item['id']}" in references]
+
+
+def _only_series(resources: list[JsonObject], uid: str) -> list[JsonObject]:
+    return [
+        {**item, "series": [series for series in item["series"] if series.get("uid") == uid]} if "series" in item else item
+        for item in resources
+    ]
+
+
+def _at(resources: list[JsonObject], kind: str, steps: tuple[str, ...], understood: str) -> str:
+    """What stands at a place of the resources of one kind; of several values those that say what was understood, if any does."""
+    found: list[Json] = [item for item in resources if item["resourceType"] == kind]
+    for step in steps:
+        found = [value for item in found if isinstance(item, dict) and step in item for value in _as_list(item[step])]
+    texts = list(dict.fromkeys(show.fhir(value) for value in found))
+    same = [text for text in texts if text == understood]
+    alike = [text for text in texts if understood and understood in text]
+    return _short("; ".join((same or alike or texts)[:_MOST_VALUES]))
+
+
+def _as_list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [value]
+
+
+def _flat(level: str, values: JsonObject, sources: dict[str, str]) -> Iterator[tuple[str, Json]]:
+    """Fields by their full name: what has a source is one field, whatever its shape."""
+    for key, value in values.items():
+        name = f"{level}.{key}"
+        if isinstance(value, dict) and name not in sources and not value.keys() & {"value", "code", "text"}:
+            yield from _flat(name, value, sources)
+        else:
+            yield name, value
+
+
+def _words(element: Element) -> str:
+    """An element's values as written; of coded items the meaning with code and scheme (PS3.3 8.8)."""
+    return element.text or "; ".join(_coded(item) for item in element.items)
+
+
+def _coded(item: Item) -> str:
+    parts = []
+    for keyword in ("CodeMeaning", "CodeValue", "CodingSchemeDesignator"):
+        try:
+            found = item.find(parse_path(keyword))
+        except Invalid:
+            found = None
+        parts.append(found.text if found else "")
+    meaning, *code = parts
+    return f"{meaning} ({', '.join(filter(None, code))})" if any(parts) else "(item)"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,93 @@
+"""Nobody gets in by default: log-in on every address, tokens for programs, and a price for guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from gateway.web.passwords import hash_password, hash_token, new_token, password_matches
+from tests.web_site import Site
+
+TOKEN = new_token()
+CLOSED = [
+    "/",
+    "/held",
+    "/studies",
+    "/fhir/Patient",
+    "/fhir/metadata",
+    "/dicom-web/studies",
+    "/metrics",
+    "/assets/style.css",
+    "/nowhere",
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    settings = {"users": {"ana": hash_password("correct horse")}, "tokens": {"pyrate": hash_token(TOKEN)}}
+    running = Site(tmp_path_factory.mktemp("site"), web=settings)
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_every_address_asks_who_it_is(site: Site, path: str) -> None:
+    answer = site.get(path)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic")
+    assert site.get(path, auth=("ana", "correct horse")).status_code in (200, 404)
+
+
+def test_a_form_without_a_name_is_refused(site: Site) -> None:
+    assert requests.post(f"{site.url}/actions/retry", data={"object": "1"}, timeout=10).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_is_told_to_everybody(site: Site, path: str) -> None:
+    assert site.get(path).status_code == 200
+
+
+def test_fhir_clients_are_told_in_fhir(site: Site) -> None:
+    outcome = site.get("/fhir/Patient").json()
+    assert (outcome["resourceType"], outcome["issue"][0]["code"]) == ("OperationOutcome", "login")
+
+
+def test_a_token_opens_the_interfaces_of_programs_and_no_button(site: Site) -> None:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    for path in ("/fhir/Patient", "/dicom-web/studies", "/metrics"):
+        assert site.get(path, headers=bearer).status_code == 200
+    for path in ("/", "/held", "/fhirx"):
+        assert site.get(path, headers=bearer).status_code == 401
+    assert site.get("/fhir/Patient", headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_guessing_is_slowed_down_and_then_stopped_but_who_is_known_stays_in(tmp_path: Path) -> None:
+    site = Site(tmp_path, web={"users": {"ana": hash_password("correct horse")}})
+    try:
+        assert site.get("/", auth=("ana", "correct horse")).status_code == 200
+        answers = [site.get("/", auth=(name, "guess")) for name in ("ana", "nobody") * 3]
+        assert {answer.status_code for answer in answers} == {401}
+        assert answers[-1].elapsed > answers[0].elapsed
+        site_patience = 12 - len(answers)
+        for _ in range(site_patience):
+            site.get("/", auth=("ana", "guess"))
+        stopped = site.get("/", auth=("ana", "guess"))
+        assert stopped.status_code == 429
+        assert 0 < int(stopped.headers["retry-after"]) <= 300
+        assert site.get("/", auth=("ana", "correct horse")).status_code == 200
+    finally:
+        site.close()
+
+
+def test_a_strange_host_name_is_not_answered(site: Site) -> None:
+    assert site.get("/healthz", headers={"Host": "elsewhere.example"}).status_code == 400
+
+
+def test_a_hash_tells_nothing_and_fits_its_password_only() -> None:
+    line = hash_password("x")
+    assert password_matches("x", line)
+    assert not password_matches("y", line)
+    assert line != hash_password("x")
