@@ -8,6 +8,7 @@ from gateway.config import Settings, Web
 from gateway.errors import Rejected
 from gateway.fhir.endpoint import endpoint, images_address
 from gateway.r4.validate import validate
+from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
 from gateway.web.dicomweb_accept import DICOM, choose, json_accepted, ranges
 
 STORED = "1.2.840.10008.1.2.1"
@@ -67,13 +68,9 @@ def test_the_endpoint_is_valid_fhir() -> None:
 
 
 def test_an_image_target_with_an_address_of_its_own_is_where_images_are() -> None:
-    class Target:
-        dicomweb_url = "https://orthanc.example/dicom-web/"
-
-    class WithTargets:
-        targets = (object(), Target())
-        web = Web()
-
-    assert images_address(WithTargets()) == "https://orthanc.example/dicom-web"  # type: ignore[arg-type]
+    archive = TargetSettings(
+        name="archive", kind="orthanc", url="http://127.0.0.1:8042", dicomweb_url="https://orthanc.example/dicom-web/"
+    )
+    assert images_address(Settings(targets=(*DEFAULT_TARGETS, archive))) == "https://orthanc.example/dicom-web"
     assert images_address(Settings()) == "http://127.0.0.1:8080/dicom-web"
     assert images_address(Settings(web=Web(bind="127.0.0.1:0"))) is None
