@@ -86,7 +86,15 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = database.statements(Path(__file__).parent / "sql" / "deliveries.sql")
-        names = ("published_hashes", "unpark", "leased_instances", "enqueue_instance", "reopen_instance", "targets_of")
+        names = (
+            "published_hashes",
+            "unpark",
+            "tell_behind",
+            "leased_instances",
+            "enqueue_instance",
+            "reopen_instance",
+            "targets_of",
+        )
         for name in (*names, "supersede_opposite"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
         opposite = self._sql["supersede_opposite"]
@@ -226,6 +234,7 @@ class Deliveries:
             with self._database.write() as connection:
                 row = {"ids": list(delivery_ids[start : start + _CHUNK]), "now": now}
                 count += connection.execute(self._sql["unpark"], row).rowcount
+                connection.execute(self._sql["tell_behind"], row)
         return count
 
     def _end(self, connection: Connection, ticket: Lease, *, state: str, reason: str | None, at: float) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from gateway.spool.decisions import By
 from gateway.spool.deliveries import InstanceTicket, Variant
 from gateway.spool.ledger import Ledger
 from tests.integration.test_ledger_contract import NOW, QUIET, normalised, received
@@ -113,6 +114,17 @@ def test_parked_instances_are_listed_with_their_reason_and_replayed(ledger: Ledg
     ]
     assert ledger.deliveries.unpark([item["id"] for item in listed], now=NOW + 3) == 2
     assert [ticket.attempts for ticket in lease(ledger, now=NOW + 4)] == [1, 1]
+
+
+def test_a_withdrawn_image_that_is_tried_again_is_marked_again(ledger: Ledger) -> None:
+    take_in(ledger, 1)
+    (image,) = lease(ledger)
+    ledger.deliveries.park(image, "Orthanc is full", now=NOW + 2)
+    ledger.decisions.withdraw("1.2.1", By(name="radiographer", reason="test object", at=NOW + 5))
+    ledger.deliveries.verified_instances(lease(ledger, now=NOW + 6), now=NOW + 7)  # it is not there: nothing to mark
+    assert states(ledger) == {"original": "parked", "withdrawn": "verified"}
+    ledger.deliveries.unpark([image.delivery_id], now=NOW + 8)
+    assert [ticket.variant for ticket in lease(ledger, now=NOW + 9)] == [Variant.ORIGINAL, Variant.WITHDRAWN]
 
 
 def test_what_waited_longer_than_its_budget_is_parked_at_once(ledger: Ledger) -> None:

@@ -107,3 +107,12 @@ SET version_id = excluded.version_id, content_hash = excluded.content_hash, remo
 -- name: unpark
 UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL
 WHERE state = 'parked' AND id IN :ids
+
+-- name: tell_behind
+-- What a person decided meanwhile is told once more behind an image that is tried again: nothing withdrawn arrives unmarked.
+UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL
+WHERE variant IN ('withdrawn', 'reassigned') AND state IN ('done', 'verified') AND EXISTS (
+  SELECT 1 FROM delivery image
+  WHERE image.id IN :ids AND image.variant IN ('original', 'normalised') AND image.state = 'pending'
+    AND image.target = delivery.target AND image.instance_id = delivery.instance_id
+)
