@@ -25,6 +25,7 @@ from gateway.mapping.language import load
 from gateway.model import Administration, Arrival, Door, Dossier, Instance, JsonObject, Received, Record, SharedFields
 from gateway.normalise.record import SiteContext
 from gateway.pipeline import Line, seal
+from gateway.r4.bundles import REPLACED_BY_EXTENSION
 from gateway.spool import bodies
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
@@ -95,6 +96,8 @@ def test_cameras_that_write_no_date_of_injection_lean_on_the_report(tmp_path: Pa
     (given,) = hospital.administrations()
     assert given["effectivePeriod"]["start"] == "2026-03-03T09:30:00+01:00"
     assert hospital.states() == {"active": 1, "entered-in-error": 3}
+    survivor = {"reference": f"MedicationAdministration/{given['id']}"}
+    assert [links(item) for item in hospital.administrations(in_error=True)] == [[survivor]] * 3
     hospital.ledger.close()
 
 
@@ -135,13 +138,14 @@ class Hospital:
             made += seal(ticket, self.line, now=self.now) is not None
         return made
 
-    def administrations(self) -> list[JsonObject]:
-        """What the last version of the dossier says was given."""
+    def administrations(self, *, in_error: bool = False) -> list[JsonObject]:
+        """What the last version of the dossier says was given, or what it takes back."""
         query = "SELECT bundle FROM subject_version WHERE kind = 'dossier' ORDER BY version DESC LIMIT 1"
         with self.ledger.database.read() as connection:
             body = bodies.unpack(connection.exec_driver_sql(query).scalar_one())
         resources = [entry["resource"] for entry in body["entry"]]
-        return [item for item in resources if item["resourceType"] == "MedicationAdministration"]
+        told = [item for item in resources if item["resourceType"] == "MedicationAdministration"]
+        return [item for item in told if (item["status"] == "entered-in-error") is in_error]
 
     def states(self) -> Counter[str]:
         with self.ledger.database.read() as connection:
@@ -183,6 +187,9 @@ def test_two_published_facts_that_prove_to_be_one_stay_one_for_good(
     hospital.publish()
     (given,) = hospital.administrations()
     assert given["id"] in before
+    (lost,) = hospital.administrations(in_error=True)
+    assert {lost["id"], given["id"]} == before
+    assert links(lost) == [{"reference": f"MedicationAdministration/{given['id']}"}]
     assert hospital.states() == {"active": 1, "entered-in-error": 1}
     key = understanding.patients.of(first.shared)
     replaced = hospital.ledger.subjects.facts.replaced(key)
@@ -192,6 +199,11 @@ def test_two_published_facts_that_prove_to_be_one_stay_one_for_good(
     assert hospital.publish() == 0
     assert hospital.ledger.subjects.facts.replaced(key) == replaced
     hospital.ledger.close()
+
+
+def links(lost: JsonObject) -> list[JsonObject]:
+    """What a fact that was given up says survives it."""
+    return [item["valueReference"] for item in lost.get("extension", ()) if item["url"] == REPLACED_BY_EXTENSION]
 
 
 def with_injection(record: Record, **changes: object) -> Record:
