@@ -1,9 +1,7 @@
 """The DICOM receiver: one event-driven loop for all associations, in a process of its own.
 
-A single peer is served without any hand-over between threads: its object is judged and made durable in the loop itself.
-With several peers, or large objects, a few threads wait for the disk, so that no peer waits for another's, and objects
-that finish together share directory syncs. Those threads hardly compute: one that did would slow the loop down many times
-over (the interpreter's switch interval). Rows are written by one more thread.
+Sockets, timers and the way out are here; what becomes of the objects stands in :mod:`gateway.receive.objects`. Nothing in this
+process parses more than lengths: a thread that computed would slow the loop down many times over.
 """
 
 from __future__ import annotations
@@ -17,33 +15,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
 
-from gateway.model import Received
-from gateway.receive import guard, status
-from gateway.receive.association import Job, OnEvent, State
-from gateway.receive.committer import Committer
+from gateway.receive import guard
+from gateway.receive.association import OnEvent, State
 from gateway.receive.connection import Connection
-from gateway.receive.containment import Refusal, commit, finish, prepare
-from gateway.receive.door import Door, Prepared
-from gateway.receive.rows import Rows, RowWriter
+from gateway.receive.door import Door
+from gateway.receive.objects import Objects
+from gateway.receive.rows import Rows
 from gateway.receive.settings import ReceiveSettings
-from gateway.receive.settler import Settler
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 
 _log = structlog.get_logger()
 
 _READ_BYTES = 256 << 10
-_FINISHERS = 4
-#: Larger objects never hold up the loop, even for a single peer.
-_SMALL_MOST_BYTES = 1 << 20
 #: Connections that have not asked for an association yet; the oldest gives way to a new one.
 _WAITING_MOST = 100
 _TICK_SECS = 1.0
-_ROW_UNWRITABLE = "The receiver cannot record new objects just now."
 
 
 def ignore_event(_event: str, /, **_fields: str | int | float) -> None:
@@ -100,25 +90,19 @@ class Receiver:
         self._calls: deque[Callable[[], None]] = deque()  # from other threads
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop_at: float | None = None
-        self._pool = ThreadPoolExecutor(max_workers=_FINISHERS, thread_name_prefix="finish")
-        self._committer = Committer(self.door, self._from_thread)
-        self._writer = RowWriter(rows, files, self._wake)
-        self._gathered: list[tuple[Connection, Prepared]] = []  # judged in this turn, to become durable at its end
-        self._settler = Settler(files, journal, self._writer.submit, self._wake) if journal else None
+        self._objects = Objects(self, files, rows, journal)
 
     def open_associations(self) -> int:
         return self._open
 
     def refusal(self) -> str | None:
-        if self._writer.is_blocked:
-            return _ROW_UNWRITABLE
-        return self._settler.refusal if self._settler else None
+        return self._objects.refusal()
 
     def stop(self) -> None:
         """Begin to drain. May be called from a signal handler or another thread."""
         if self._stop_at is None:
             self._stop_at = time.monotonic() + self.settings.drain_timeout_secs
-            self._wake()
+            self.wake()
 
     def serve(self, listeners: Sequence[socket.socket], lifeline_fd: int | None) -> None:
         """Run until drained."""
@@ -139,17 +123,11 @@ class Receiver:
         """Let go of everything; rows are written once more."""
         for connection in list(self._connections):
             self._close(connection, "the receiver stops")
-        self._pool.shutdown(wait=True)
-        self._committer.stop()
-        if self._settler is not None and (left := self._settler.stop()):
-            _log.warning("files_left_to_replay", action="files_left_to_replay", count=left)
-        self.door.files.close()
+        self._objects.drain()
         while self._calls:
             self._calls.popleft()()  # what became durable meanwhile still gets its row
         try:
-            left = self._writer.stop()
-            if left:
-                _log.warning("rows_left_to_sweep", action="rows_left_to_sweep", count=left)
+            self._objects.close()
         finally:
             self._selector.close()
             os.close(self._wake_in)
@@ -165,7 +143,7 @@ class Receiver:
             if now >= next_tick:
                 next_tick = now + tick_secs
                 self._end_overdue(now)
-                self._raise_failure()
+                self._objects.raise_failure()
 
     def _drain(self) -> None:
         while self._connections and self._stop_at is not None and time.monotonic() < self._stop_at:
@@ -179,10 +157,10 @@ class Receiver:
     def _turn(self, timeout_secs: float | None) -> None:
         for key, mask in self._selector.select(timeout_secs):
             key.data(mask)
-        self._commit_gathered()
+        self._objects.commit_gathered()
         while self._calls:
             self._calls.popleft()()
-            self._commit_gathered()
+            self._objects.commit_gathered()
 
     # What happens on the sockets
 
@@ -218,7 +196,7 @@ class Receiver:
             job = connection.association.job
             if job is None:
                 break
-            if not self._finish(connection, job):
+            if not self._objects.finish(connection, job):
                 return
         self._settle(connection)
 
@@ -228,8 +206,8 @@ class Receiver:
         if not connection.flush():
             self._close(connection, association.ended_by)
             return
-        if association.state is State.OPEN and self._open == 1 and self._settler is None:
-            self.door.files.make_ready()
+        if association.state is State.OPEN and self._open == 1:
+            self._objects.make_ready()
         if association.state is State.ENDING and not association.out:
             self._end(connection)
         else:
@@ -246,7 +224,7 @@ class Receiver:
         if is_open != connection.is_open:
             self._open += 1 if is_open else -1
             connection.is_open = is_open
-            self._tell(connection, "association_opened" if is_open else "association_ended")
+            self.tell(connection, "association_opened" if is_open else "association_ended")
 
     def _close(self, connection: Connection, why: str) -> None:
         if connection not in self._connections:
@@ -267,94 +245,15 @@ class Receiver:
                 connection.flush()
                 self._close(connection, why)
 
-    # Objects
+    # What objects need of the loop (:class:`~gateway.receive.objects.Loop`)
 
-    def _finish(self, connection: Connection, job: Job) -> bool:
-        """Have the object made durable; True when the answer is out already."""
-        if job.incoming.size_bytes > _SMALL_MOST_BYTES:
-            return self._hand_over(connection, lambda: finish(self.door, job))
-        prepared = prepare(self.door, job)
-        if isinstance(prepared, Refusal):
-            return self._finished(connection, prepared)
-        if self._settler is None:
-            return self._commit(connection, prepared)
-        connection.is_paused = True
-        self._gathered.append((connection, prepared))
-        return False
-
-    def _commit_gathered(self) -> None:
-        """Make what all peers finished in this turn durable with one sync, and answer."""
-        while self._gathered:
-            group, self._gathered = self._gathered, []
-            taken = self._settler is not None and self._settler.take([prepared for _, prepared in group])
-            for connection, prepared in group:
-                if taken:
-                    prepared.incoming.discard()
-                    self._accept_object(connection, prepared.received)
-                if taken or self._commit(connection, prepared):
-                    self._resume(connection)
-
-    def _commit(self, connection: Connection, prepared: Prepared) -> bool:
-        """Give the object its file at once; True when the answer is out already."""
-        if self._open == 1:
-            return self._finished(connection, commit(self.door, prepared))
-        self._pause(connection)
-        self._committer.submit(prepared, lambda outcome: self._resume_with(connection, outcome))
-        return False
-
-    def _hand_over(self, connection: Connection, work: Callable[[], Received | Refusal]) -> bool:
-        self._pause(connection)
-        future = self._pool.submit(work)
-        future.add_done_callback(lambda done: self._from_thread(lambda: self._resume_finished(connection, done)))
-        return False
-
-    def _pause(self, connection: Connection) -> None:
+    def pause(self, connection: Connection) -> None:
+        """Read nothing more of this peer until ``resume``."""
         connection.is_paused = True
         self._unwatch(connection)
 
-    def _resume_finished(self, connection: Connection, done: Future[Received | Refusal]) -> None:
-        self._resume_with(connection, done.result())
-
-    def _resume_with(self, connection: Connection, outcome: Received | Refusal) -> None:
-        if self._finished(connection, outcome):
-            self._resume(connection)
-
-    def _finished(self, connection: Connection, outcome: Received | Refusal) -> bool:
-        """Record and answer what has become durable; False when the answer must wait for the row."""
-        if isinstance(outcome, Refusal):
-            self._answer(connection, outcome.code, outcome.reason)
-            return True
-        if self.settings.acknowledge_after == "file":
-            self._accept_object(connection, outcome)
-            self._writer.submit(outcome)
-            return True
-        self._pause(connection)
-        self._count_object(outcome)
-        self._writer.submit(
-            outcome, lambda written: self._from_thread(lambda: self._resume_written(connection, outcome, written))
-        )
-        return False
-
-    def _accept_object(self, connection: Connection, received: Received) -> None:
-        self._count_object(received)
-        self._answer(connection, received.status, received.reason or "")
-
-    def _count_object(self, received: Received) -> None:
-        self.on_event("object_received", status=received.status, size_bytes=received.instance.size_bytes)
-
-    def _resume_written(self, connection: Connection, received: Received, written: bool) -> None:
-        if written:
-            self._answer(connection, received.status, received.reason or "")
-        else:
-            self._answer(connection, status.OUT_OF_RESOURCES, _ROW_UNWRITABLE)
-        self._resume(connection)
-
-    def _answer(self, connection: Connection, code: int, reason: str) -> None:
-        if code != status.SUCCESS:
-            self._tell(connection, "object_refused", status=f"{code:04X}", reason=reason)
-        connection.association.answer(code, reason)
-
-    def _resume(self, connection: Connection) -> None:
+    def resume(self, connection: Connection) -> None:
+        """Its answer is out: go on with it, if it is still there."""
         connection.is_paused = False
         if connection in self._connections:
             self._advance(connection)
@@ -376,30 +275,28 @@ class Receiver:
             self._selector.unregister(connection.sock)
             connection.watched = 0
 
-    def _from_thread(self, call: Callable[[], None]) -> None:
+    def from_thread(self, call: Callable[[], None]) -> None:
+        """Have the loop call something soon. Called from any thread."""
         self._calls.append(call)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Make the loop turn. Called from any thread, and from a signal handler."""
         with contextlib.suppress(BlockingIOError, OSError):  # full: it will wake; closed: nobody is there
             os.write(self._wake_out, b"\0")
 
     def _on_wake(self, _mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_in, 4096)
-        self._raise_failure()
-
-    def _raise_failure(self) -> None:
-        self._writer.raise_failure()
-        if self._settler is not None:
-            self._settler.raise_failure()
+        self._objects.raise_failure()
 
     def _on_lifeline(self, lifeline_fd: int) -> None:
         if not os.read(lifeline_fd, 4096):
             self._selector.unregister(lifeline_fd)
             self.stop()
 
-    def _tell(self, connection: Connection, action: str, **fields: str) -> None:
+    def tell(self, connection: Connection, action: str, **fields: str) -> None:
+        """Log what happened with a peer."""
         association = connection.association
         if association.state is State.ENDING:
             fields.setdefault("reason", association.ended_by)
