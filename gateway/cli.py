@@ -115,13 +115,18 @@ def role(name: str, life_line: int, listener: int | None, after_crash: bool, loa
     os.umask(0o077)
     # numpy comes in with pydicom; its idle algebra threads would take turns on the processor for nothing.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from gateway import roles
-
     if name == "work":
-        roles.work(loaded.settings, life_line, after_crash=after_crash)
-    elif listener is not None:
-        run = roles.receive if name == "receive" else roles.web
-        run(loaded.settings, socket.socket(fileno=listener), life_line)
+        from gateway.roles.work import work
+
+        work(loaded.settings, life_line, after_crash=after_crash)
+    elif name == "receive" and listener is not None:
+        from gateway.roles.receive import receive
+
+        receive(loaded.settings, socket.socket(fileno=listener), life_line)
+    elif name == "web" and listener is not None:
+        from gateway.roles.web import web
+
+        web(loaded.settings, socket.socket(fileno=listener), life_line)
 
 
 @main.command()
@@ -195,11 +200,11 @@ def _echo_out(target: str, calling: str, wait: int) -> bool:
 def _echo_in(caller: str, wait: int, loaded: Loaded) -> bool:
     import time
 
-    from gateway import roles
+    from gateway.roles.rooms import open_existing_ledger
     from gateway.workbench import calls, health, scu
 
     wanted, section = scu.check_ae_title(caller), loaded.settings.receive
-    overview = roles.open_existing_ledger(loaded.settings).overview
+    overview = open_existing_ledger(loaded.settings).overview
     started, deadline = time.time() if wait else 0.0, time.monotonic() + wait
     if wait:
         click.echo(f"waiting up to {wait} s for {wanted}; press 'verify' or send an image there now", err=True)
@@ -405,9 +410,9 @@ def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list
     """Try again: objects in quarantine, or deliveries that were parked. The running gateway takes them up at once."""
     import time
 
-    from gateway import roles
+    from gateway.roles.rooms import open_existing_ledger
 
-    ledger = roles.open_existing_ledger(loaded.settings)
+    ledger = open_existing_ledger(loaded.settings)
     listed = (
         ledger.overview.instances(what, limit=10_000) if what == "quarantined" else ledger.overview.deliveries(what, limit=10_000)
     )
@@ -438,9 +443,9 @@ main.add_command(study_commands(with_settings))
 
 
 def _overview(loaded: Loaded) -> Any:
-    from gateway import roles
+    from gateway.roles.rooms import open_existing_ledger
 
-    return roles.open_existing_ledger(loaded.settings).overview
+    return open_existing_ledger(loaded.settings).overview
 
 
 if __name__ == "__main__":

@@ -114,6 +114,6 @@ def _user() -> str | None:
 
 
 def _ledger(loaded: Loaded) -> Any:
-    from gateway import roles
+    from gateway.roles.rooms import open_existing_ledger
 
-    return roles.open_existing_ledger(loaded.settings)
+    return open_existing_ledger(loaded.settings)

@@ -26,9 +26,10 @@ from typing import IO
 
 import structlog
 
-from gateway import __version__, roles
+from gateway import __version__
 from gateway.config import Settings, address
 from gateway.errors import Misconfigured
+from gateway.roles.rooms import migrate
 from gateway.telemetry import configure
 from gateway.understanding import understanding
 
@@ -151,7 +152,7 @@ def _prepare(settings: Settings) -> None:
     """Everything that must be right before anybody is let in: schema, key, mappings. All of it once, before the roles start."""
     _check_key(settings)
     understanding(settings)
-    roles.migrate(settings)
+    migrate(settings)
 
 
 def _check_key(settings: Settings) -> None:

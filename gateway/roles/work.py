@@ -1,0 +1,51 @@
+"""The role that reads, gathers, renders and delivers."""
+
+from __future__ import annotations
+
+import structlog
+
+from gateway.config import Settings
+from gateway.fhir.endpoint import images_address
+from gateway.pipeline import Line
+from gateway.roles.life import stop_event
+from gateway.roles.rooms import open_files, open_ledger, open_store
+from gateway.telemetry import configure
+from gateway.understanding import understanding
+from gateway.workers import Marker, Worker, WorkSettings, be_modest
+
+log = structlog.get_logger()
+
+
+def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
+    """Normalise, gather, render and deliver until told to stop."""
+    from gateway.publish.build import fact_targets, image_targets  # HTTP clients, which the receiver does not need
+
+    configure(level=settings.log.level, style=settings.log.format, role="work")
+    be_modest()
+    stop = stop_event(life_line)
+    ledger = open_ledger(settings)
+    marker = Marker(settings.data.directory / "work.current")
+    suspect = marker.read()
+    if after_crash and suspect is not None:
+        ledger.stages.count_crash(suspect)
+        log.warning("reader_ended", stage="normalise", reason="the last reader ended while it read an object")
+    line = Line(
+        understanding=understanding(settings, images_at=images_address(settings)),
+        files=open_files(settings),
+        ledger=ledger,
+        targets=fact_targets(settings.targets, open_store(settings), ledger.deliveries),
+        archives=image_targets(settings.targets),
+    )
+    section = settings.work
+    Worker(
+        line,
+        WorkSettings(
+            lease_secs=section.lease_secs,
+            batch_instances=section.batch_instances,
+            poll_secs=section.poll_millisecs / 1000,
+            retry_budget_secs=settings.publish.retry_for_hours * 3600,
+            retry_budgets={item.name: item.retry_for_hours * 3600 for item in settings.targets if item.retry_for_hours},
+        ),
+        marker,
+        stop,
+    ).run()
