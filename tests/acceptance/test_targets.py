@@ -172,6 +172,7 @@ def test_every_acknowledged_object_reaches_both_targets_and_what_is_held_is_expl
             assert reason
             assert uid not in listed
     assert explained < 10
+    assert [item["reason"] for item in house.ledger.overview.deliveries("parked")] == []
     for target in ("embedded", "archive", "research"):
         assert house.deliveries(target).keys() == {"verified"}
     assert snapshot.differences(facts(house.gateway.fhir_url), facts(house.fhir.fhir_url)) == []
