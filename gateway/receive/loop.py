@@ -123,15 +123,20 @@ class Receiver:
         """Let go of everything; rows are written once more."""
         for connection in list(self._connections):
             self._close(connection, "the receiver stops")
-        self._objects.drain()
+        with contextlib.ExitStack() as last:  # whatever fails on the way, the rest is still let go of
+            last.callback(self._let_go)
+            last.callback(self._objects.close)
+            last.callback(self._make_calls)  # what became durable meanwhile still gets its row
+            last.callback(self._objects.drain)
+
+    def _make_calls(self) -> None:
         while self._calls:
-            self._calls.popleft()()  # what became durable meanwhile still gets its row
-        try:
-            self._objects.close()
-        finally:
-            self._selector.close()
-            os.close(self._wake_in)
-            os.close(self._wake_out)
+            self._calls.popleft()()
+
+    def _let_go(self) -> None:
+        self._selector.close()
+        os.close(self._wake_in)
+        os.close(self._wake_out)
 
     def _serve_until_stopped(self) -> None:
         limits = (self.settings.request_timeout_secs, self.settings.pdu_timeout_secs, self.settings.idle_timeout_secs)

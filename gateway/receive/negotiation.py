@@ -19,6 +19,7 @@ from pynetdicom.pdu_items import (
 )
 
 from gateway.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.dicom.text import printable
 from gateway.receive.guard import ASSOCIATE_RQ, INVALID_PARAMETER, ProtocolViolation
 from gateway.receive.settings import ReceiveSettings
 
@@ -133,7 +134,7 @@ def _printable_titles(body: bytes) -> bytes:
 
 
 def _title(field: bytes) -> str:
-    return field.decode("ascii", "replace").strip(" \0")
+    return printable(field.decode("ascii", "replace").strip(" \0"))
 
 
 def _refusal(request: A_ASSOCIATE_RQ, calling: str, called: str, settings: ReceiveSettings) -> tuple[str, int, int, int] | None:

@@ -8,6 +8,7 @@ interval).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
@@ -30,6 +31,8 @@ from gateway.spool.journal import Journal
 _log = structlog.get_logger()
 
 _FINISHERS = 4
+#: Objects that become durable with one sync: four buffers each, and the system takes 1,024 in one call.
+_MOST_TOGETHER = 64
 #: Larger objects never hold up the loop, even for a single peer.
 _SMALL_MOST_BYTES = 1 << 20
 _ROW_UNWRITABLE = "The receiver cannot record new objects just now."
@@ -85,11 +88,15 @@ class Objects:
 
     def drain(self) -> None:
         """Finish what is under way; what is told to the loop by then must be called before ``close``."""
-        self._pool.shutdown(wait=True)
-        self._committer.stop()
+        with contextlib.ExitStack() as last:
+            last.callback(self._loop.door.files.close)
+            last.callback(self._stop_settler)
+            last.callback(self._committer.stop)
+            last.callback(self._pool.shutdown)
+
+    def _stop_settler(self) -> None:
         if self._settler is not None and (left := self._settler.stop()):
             _log.warning("files_left_to_replay", action="files_left_to_replay", count=left)
-        self._loop.door.files.close()
 
     def close(self) -> None:
         """Write the last rows. Raises what ended the writing of rows, should it have ended."""
@@ -113,7 +120,7 @@ class Objects:
     def commit_gathered(self) -> None:
         """Make what all peers finished in this turn durable with one sync, and answer."""
         while self._gathered:
-            group, self._gathered = self._gathered, []
+            group, self._gathered = self._gathered[:_MOST_TOGETHER], self._gathered[_MOST_TOGETHER:]
             taken = self._settler is not None and self._settler.take([prepared for _, prepared in group])
             for connection, prepared in group:
                 if taken:

@@ -38,6 +38,9 @@ class Rows(Protocol):
         Raises :class:`~gateway.errors.Retryable` when the ledger cannot be written.
         """
 
+    def relocate(self, instance: Instance) -> None:
+        """The bytes stand in this day-partition; those that the row tells of are gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -112,10 +115,17 @@ class RowWriter:
             if entry.when_written is not None:
                 entry.when_written(True)
         for spare in spares:
-            with contextlib.suppress(OSError):  # a spare copy that stays does no harm
-                self._files.remove(spare.day, spare.digest)
+            with contextlib.suppress(OSError, Retryable):  # a spare copy that stays does no harm
+                self._settle_spare(spare)
         _log.debug("rows_written", action="rows_written", count=len(batch), seconds=round(time.monotonic() - started, 4))
         return True
+
+    def _settle_spare(self, spare: Instance) -> None:
+        """The row tells of a file in another partition: this one may go, but only if that one is really there."""
+        if self._files.stands_elsewhere(spare):
+            self._files.remove(spare.day, spare.digest)
+        else:
+            self._rows.relocate(spare)
 
     def _keep(self, batch: list[_Entry], error: Retryable) -> None:
         """Whoever waits is told now; the arrivals stay, for they are durable whatever was answered."""

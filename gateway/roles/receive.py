@@ -19,12 +19,17 @@ from gateway.telemetry import configure
 
 log = structlog.get_logger()
 
+#: Longer than a former receiver takes to finish what it has in hand.
+_PATIENCE_SECS = 60.0
+
 
 def receive(settings: Settings, listener: socket.socket, life_line: int) -> None:
     """The DICOM loop. Before the first caller is answered, files without a row are adopted."""
     configure(level=settings.log.level, style=settings.log.format, role="receive")
     section = settings.receive
     files, ledger = open_files(settings), open_ledger(settings)
+    if settings.spool.acknowledge_after == "file":  # else several machines may share the spool, and no journal is used
+        files.lock(patience_secs=_PATIENCE_SECS)
     journal = Journal(files, capacity_bytes=settings.spool.journal_megabytes * MEGABYTE)
     found = recover(files, ledger.intake, journal, today=dt.datetime.now(dt.UTC).date().isoformat())
     if found.adopted or found.cleared or found.replayed:

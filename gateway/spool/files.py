@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import json
 import os
 import secrets
@@ -61,6 +62,7 @@ class SpoolFiles:
         self._lock = threading.Lock()
         self._syncs: dict[str, GroupSync] = {}
         self._ready: list[tuple[int, str]] = []
+        self._lock_descriptor = -1
         for part in (directory / INCOMING, directory / QUARANTINE):
             make_directory(part)
 
@@ -116,6 +118,12 @@ class SpoolFiles:
             with os.scandir(directory) as entries:
                 yield from (entry.name[:-4] for entry in entries if entry.name.endswith(".dcm"))
 
+    def stands_elsewhere(self, instance: Instance) -> bool:
+        """Whether a copy as large as this one stands in another day-partition."""
+        size = self.path(instance).stat().st_size
+        others = (self.locate(day, instance.digest) for day in self.partitions() if day != instance.day)
+        return any(path.is_file() and path.stat().st_size == size for path in others)
+
     def remove(self, day: str, digest: str) -> None:
         """Delete a spare copy, or an original that retention lets go. A file that is gone already is no error."""
         self.locate(day, digest).unlink(missing_ok=True)
@@ -170,6 +178,25 @@ class SpoolFiles:
         if not self._ready:
             with contextlib.suppress(OSError):
                 self._ready.append(self.open_temporary())
+
+    def lock(self, *, patience_secs: float) -> None:
+        """Be the only receiver of this spool until the process ends: nobody else may replay or fill the journal meanwhile.
+
+        Raises :class:`Retryable` when another one, which may be finishing, holds on for longer than ``patience_secs``.
+        """
+        descriptor = os.open(self.directory / "receiver.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + patience_secs
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    raise Retryable("Another receiver still works on this spool.") from None
+                time.sleep(0.1)
+            else:
+                self._lock_descriptor = descriptor  # the kernel lets go of it with the process, however that ends
+                return
 
     def close(self) -> None:
         """Let go of a temporary file that was made ready and not needed."""

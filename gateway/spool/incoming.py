@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.dicom.file_meta import FileMetaInputs, encode_file_meta
+from gateway.dicom.text import printable
 from gateway.dicom.walker import DEFAULT_LIMITS, Limits, Walk, walk
 from gateway.model import Instance
 from gateway.spool.durable import unwritable
@@ -130,12 +131,15 @@ class Incoming(Placing):
 
 def instance_of(walked: Walk | None, digest: str, day: str, size_bytes: int, transfer_syntax_uid: str) -> Instance:
     """The noun for a file, with the UIDs as they stand in the data set; empty where it could not be read."""
-    text = walked.text if walked is not None else lambda _tag: ""
+
+    def text(tag: int) -> str:
+        return printable(walked.text(tag)) if walked is not None else ""
+
     return Instance(
         digest=digest,
         day=day,
         size_bytes=size_bytes,
-        transfer_syntax_uid=transfer_syntax_uid,
+        transfer_syntax_uid=printable(transfer_syntax_uid),
         sop_class_uid=text(SOP_CLASS_UID),
         sop_instance_uid=text(SOP_INSTANCE_UID),
         study_instance_uid=text(STUDY_INSTANCE_UID),

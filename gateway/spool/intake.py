@@ -25,7 +25,7 @@ class Intake:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = database.statements(Path(__file__).parent / "sql" / "intake.sql")
-        for name in ("known_digests", "select_days"):
+        for name in ("known_digests", "quarantined_digests", "select_days"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("digests", expanding=True))
         self._series_ids: dict[tuple[str, str, str, str], int] = {}
 
@@ -82,15 +82,26 @@ class Intake:
 
     def unknown(self, digests: Iterable[str]) -> set[str]:
         """Those of the digests that have no row: files to adopt."""
-        wanted = list(digests)
-        known: set[str] = set()
+        wanted = set(digests)
+        return wanted - self._select("known_digests", wanted)
+
+    def quarantined(self, digests: Iterable[str]) -> set[str]:
+        """Those of the digests whose rows all tell of quarantine."""
+        return self._select("quarantined_digests", digests)
+
+    def relocate(self, instance: Instance) -> None:
+        """The bytes stand in this day-partition; those that the row tells of are gone."""
+        with self._database.write() as connection:
+            connection.execute(self._sql["relocate"], {"digest": bytes.fromhex(instance.digest), "day": instance.day})
+
+    def _select(self, statement: str, digests: Iterable[str]) -> set[str]:
+        wanted = sorted(digests)
+        found: set[str] = set()
         with self._database.read() as connection:
             for start in range(0, len(wanted), _CHUNK):
                 chunk = [bytes.fromhex(digest) for digest in wanted[start : start + _CHUNK]]
-                known.update(
-                    bytes(row).hex() for row in connection.execute(self._sql["known_digests"], {"digests": chunk}).scalars()
-                )
-        return set(wanted) - known
+                found.update(bytes(row).hex() for row in connection.execute(self._sql[statement], {"digests": chunk}).scalars())
+        return found
 
     def closed_days(self) -> set[str]:
         with self._database.read() as connection:

@@ -4,9 +4,9 @@ A file of its own costs a name, an inode and a commit of the file system before 
 written full of zeros beforehand and overwritten, so that ``fdatasync`` has nothing to take to disk but the bytes themselves. What
 stands here may be acknowledged. After a crash :meth:`Journal.replay` gives it its files, and only then is the sweep run.
 
-A segment is a chain of records that ends where one does not prove true: a checksummed head, then the complete Part 10 file,
-named by its own digest, padded to whole pages. A record is appended only after those before it are on disk, so nothing
-acknowledged stands behind a torn one. Each filling has a generation of its own: what an older filling left behind is not read.
+A segment is a chain of records: a checksummed head, then the complete Part 10 file, named by its own digest, padded to whole
+pages. A record is appended only after those before it are on disk, so nothing acknowledged stands behind a torn one. Each
+filling has a generation of its own: what an older filling left behind is not read.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import structlog
 
 from gateway.spool.durable import make_directory, sync_directory, unwritable
 from gateway.spool.placing import Placing, QuarantineNote, commit_together
+from gateway.telemetry import token
 
 if TYPE_CHECKING:
     from gateway.spool.files import SpoolFiles
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-JOURNAL = "journal"
+JOURNAL, QUARANTINE = "journal", "quarantine"
 SEGMENT_BYTES = 16 << 20
 _PAGE_BYTES = 4096
 _ZERO_PAGE = bytes(_PAGE_BYTES)
@@ -43,6 +44,7 @@ _HEAD = Struct("<8s16sIIIQ")
 _CHECKSUM_AT, _CHECKED_FROM = 24, 28
 _MAGIC = b"ISOBJRN1"
 _REPLAY_GROUP = 64
+_DAMAGED = "The disk changed this object while it stood in the journal: it was acknowledged and is no longer whole."
 
 
 @dataclass(slots=True)
@@ -71,13 +73,6 @@ class JournalRecord(Placing):
         found = hashlib.sha256(transfer_syntax_uid.encode("ascii", "replace"))
         found.update(os.pread(self.segment.descriptor, self._length_bytes - self._header_bytes, self._start + self._header_bytes))
         return found.hexdigest() == digest
-
-    def _confirm(self) -> bool:
-        """Compare every byte: after a power cut a file of our name and size may stand there without our content."""
-        if not super()._confirm():
-            return False
-        ours = os.pread(self.segment.descriptor, self._length_bytes, self._start)
-        return Path(self._final).read_bytes() == ours
 
     def _fill(self) -> str:
         self.discard()  # a former try may have left something
@@ -143,14 +138,36 @@ class Journal:
         return len(left)
 
     def _records(self, segment: _Segment) -> Iterator[JournalRecord]:
+        """The records of the latest filling. A torn one at the end was never acknowledged. One that is damaged with good ones behind
+        it was: it goes to quarantine with its reason, and the chain is taken up again behind it.
+        """
+        damaged: list[JournalRecord] = []
+        for record, is_whole in self._chain(segment):
+            if not is_whole:
+                damaged.append(record)
+                continue
+            for item in damaged:
+                _log.error("journal_record_damaged", action="journal_record_damaged", item=token(Path(item.name).stem))
+                received_at = self._files.now().isoformat()
+                item.stand_at(_quarantined(item.name), QuarantineNote(reason=_DAMAGED, sender="", received_at=received_at))
+                yield item
+            damaged = []
+            yield record
+
+    def _chain(self, segment: _Segment) -> Iterator[tuple[JournalRecord, bool]]:
+        """Every record of the filling that the first head belongs to, and whether its data set is the one that was received."""
         position, generation = 0, b""
-        while (head := _read_head(segment, position)) is not None and head.generation == (generation or head.generation):
+        while position < segment.size_bytes:
+            head = _read_head(segment, position)
+            if head is None or head.generation != (generation or head.generation):
+                if not generation:
+                    return  # the first head was wiped: nothing is pending
+                position += _PAGE_BYTES  # the end of the chain, or a head that is damaged
+                continue
             generation = head.generation
             record = JournalRecord(self._files, segment, position + head.size_bytes, head.header_bytes, head.data_bytes)
-            if not record.proves(head.transfer_syntax_uid, Path(head.name).stem):
-                return
             record.stand_at(head.name, head.note)
-            yield record
+            yield record, record.proves(head.transfer_syntax_uid, Path(head.name).stem)
             position = _padded(position + head.size_bytes + head.header_bytes + head.data_bytes)
 
     def prepare(self) -> None:
@@ -164,9 +181,9 @@ class Journal:
         make_directory(self._directory)
         for number in range(self._wanted):
             segment = _make_segment(self._directory / f"{number:03d}.seg", self._segment_bytes)
+            sync_directory(self._directory)  # its name too must survive before anything in it is acknowledged
             with self._lock:
                 self._free.append(segment)
-        sync_directory(self._directory)
 
     def append(self, group: Sequence[Incoming]) -> list[JournalRecord] | None:
         """Make staged objects durable; None when the journal cannot take them just now, and nothing has happened."""
@@ -266,6 +283,10 @@ class _Draft:
     @property
     def _bare_bytes(self) -> int:
         return _HEAD.size + len(self.told) + len(self.header) + len(self.data)
+
+
+def _quarantined(name: str) -> str:
+    return name if name.startswith(QUARANTINE) else f"{QUARANTINE}{os.sep}{name}"
 
 
 def _particulars(name: str, transfer_syntax_uid: str, note: QuarantineNote | None) -> bytes:

@@ -32,14 +32,13 @@ class QuarantineNote:
 class Placing(ABC):
     """A file on its way to its name. ``place`` and ``sync`` are the two rounds of :func:`commit_together`."""
 
-    __slots__ = ("_descriptor", "_files", "_final", "_standing", "_temporary", "name", "note")
+    __slots__ = ("_descriptor", "_files", "_final", "_temporary", "name", "note")
 
     def __init__(self, files: SpoolFiles) -> None:
         self._files = files
         self._descriptor = -1
         self._temporary: str | None = None
         self._final = ""
-        self._standing = False
         self.name = ""  #: of the file, below the spool directory; empty before it is decided
         self.note: QuarantineNote | None = None  #: why it goes to quarantine, if it does
 
@@ -61,44 +60,30 @@ class Placing(ABC):
         """First round: written, and standing under its name. Raises :class:`OSError`."""
         if not self._final:
             raise ValueError("an object must be staged before it is committed")
-        self._standing = False
         self._files.group_sync(self.directory)
         if self.note is not None:
             self._files.write_note(Path(self._final), self.note)
         temporary = self._fill()
         try:
             os.link(temporary, self._final)
-        except FileExistsError:
-            self._standing = True
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in _NO_LINKS and error.errno != errno.EEXIST:
                 raise
         else:
             os.unlink(temporary)  # noqa: PTH108
             self._temporary = None
 
     def sync(self) -> None:
-        """Second round: on disk. Raises :class:`OSError`."""
-        if self._temporary is None:
-            os.fsync(self._descriptor)
-        elif self._standing and self._confirm():
-            os.unlink(self._temporary)  # noqa: PTH108
-        else:
-            os.fsync(self._descriptor)
+        """Second round: on disk. Raises :class:`OSError`.
+
+        Where a file stands under our name already, ours takes its place once it is on disk. The same bytes, but nobody can say
+        whether those that stand there are durable: a failed fsync is never tried again on the same file.
+        """
+        os.fsync(self._descriptor)
+        if self._temporary is not None:
             os.rename(self._temporary, self._final)  # noqa: PTH104
         self._temporary = None
         self._close()
-
-    def _confirm(self) -> bool:
-        """The same bytes stand under our name: make sure that they are on disk. A file of another size must be replaced."""
-        standing = os.open(self._final, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if os.fstat(standing).st_size != os.fstat(self._descriptor).st_size:
-                return False
-            os.fsync(standing)
-        finally:
-            os.close(standing)
-        return True
 
     def discard(self) -> None:
         """Forget the file. May be called at any time, and again."""
@@ -118,7 +103,7 @@ def commit_together(files: SpoolFiles, group: Sequence[Placing]) -> list[Retryab
 
     Three rounds over the group: every file gets its name, every file is synced, every directory is synced once. The name
     comes before the fsync, so that one journal commit of the file system takes both to disk, for all of the group. It is linked,
-    never renamed over what stands there: those bytes may have been acknowledged, and ours are not on disk yet. A power cut may
+    and takes the place of what stands there only when it is on disk itself: those bytes may have been acknowledged. A power cut may
     leave a name whose content is not whole; nobody was told that it is safe, and the sweep proves every file without a row.
     """
     failures: list[Retryable | None] = [None] * len(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.spool.files import SpoolFiles
@@ -29,16 +30,22 @@ def recover(files: SpoolFiles, intake: Intake, journal: Journal, *, today: str) 
     """
     cleared = clear_incoming(files, older_than_secs=0)
     replayed = journal.replay()
-    by_digest: dict[str, Found] = {}
-    days: set[str] = set()
-    for found in sweep(files, closed_days=intake.closed_days()):
-        by_digest[found.digest] = found
-        if not found.quarantined:
-            days.add(found.day)
-    orphans = sorted(intake.unknown(by_digest))
+    found = list(sweep(files, closed_days=intake.closed_days()))
+    orphans = _orphans(found, intake)
     for start in range(0, len(orphans), _GROUP):
-        intake.record_arrivals([adopt(files, by_digest[digest]) for digest in orphans[start : start + _GROUP]])
+        intake.record_arrivals([adopt(files, item) for item in orphans[start : start + _GROUP]])
+    days = {item.day for item in found if not item.quarantined}
     for day in sorted(days):
         if day < today:
             intake.close_day(day)
     return Recovered(adopted=len(orphans), cleared=cleared, replayed=replayed)
+
+
+def _orphans(found: Sequence[Found], intake: Intake) -> list[Found]:
+    """The files whose rows are missing, or tell of quarantine only although the bytes came once more in good order."""
+    good = {item.digest: item for item in found if not item.quarantined}
+    bad = {item.digest: item for item in found if item.quarantined}
+    healed = intake.quarantined(good.keys() & bad.keys())
+    missing = intake.unknown(good.keys() | bad.keys())
+    wanted = [*(good[digest] for digest in sorted(good) if digest in missing | healed)]
+    return [*wanted, *(bad[digest] for digest in sorted(bad) if digest in missing and digest not in good)]

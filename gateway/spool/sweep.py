@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.dicom.reading import Header, header_of, read_file_meta
+from gateway.dicom.text import printable
 from gateway.dicom.walker import Buffer
 from gateway.errors import Quarantined
 from gateway.model import Arrival, Door, Instance, Received
@@ -27,6 +28,7 @@ from gateway.spool.placing import QuarantineNote
 _TRANSFER_SYNTAX_UID = 0x00020010
 _SUCCESS, _CANNOT_UNDERSTAND = 0x0000, 0xC000
 _STALE_AFTER_SECS = 3600.0
+_LATELY_SECS = 2 * 86_400.0
 _NOT_SOUND = "The file is not whole: the machine stopped while it was being received, or it has changed since."
 
 
@@ -40,13 +42,20 @@ class Found:
 
 
 def sweep(files: SpoolFiles, *, closed_days: Iterable[str] = ()) -> Iterator[Found]:
-    """Every file whose row should exist: all of quarantine, and all of the days that are not closed yet."""
+    """Every file whose row should exist: all of quarantine, and all of the days that are not closed yet.
+
+    A closed day whose partition has changed lately is looked at again: clocks go wrong, and a day may be closed before its time.
+    """
     closed = frozenset(closed_days)
     for quarantined in (False, True):
         for day in files.partitions(quarantined=quarantined):
-            if quarantined or day not in closed:
+            if quarantined or day not in closed or _changed_lately(files, day):
                 for digest in files.digests(day, quarantined=quarantined):
                     yield Found(day=day, digest=digest, quarantined=quarantined)
+
+
+def _changed_lately(files: SpoolFiles, day: str) -> bool:
+    return files.partition(day).stat().st_mtime > files.now().timestamp() - _LATELY_SECS
 
 
 def adopt(files: SpoolFiles, found: Found) -> Received:
@@ -66,8 +75,8 @@ def adopt(files: SpoolFiles, found: Found) -> Received:
         _move_to_quarantine(files, path, found, QuarantineNote(reason=reason, sender="", received_at=received_at.isoformat()))
     arrival = Arrival(
         door=Door.ADOPTED,
-        calling_ae=header.sending_ae if header else "",
-        called_ae=header.receiving_ae if header else "",
+        calling_ae=printable(header.sending_ae) if header else "",
+        called_ae=printable(header.receiving_ae) if header else "",
         peer="",
         received_at=received_at,
     )

@@ -38,6 +38,9 @@ class MemoryRows:
     is_down: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
+    def relocate(self, instance: Instance) -> None:
+        raise NotImplementedError
+
     def record_arrivals(self, batch: Sequence[Received]) -> Sequence[Instance]:
         with self.changed:
             if self.is_down:

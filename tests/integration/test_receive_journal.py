@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from gateway.errors import Retryable
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 from tests import builders
@@ -107,4 +109,35 @@ def _full_disk(_files: SpoolFiles) -> tuple[int, str]:
 
 
 def _broken_disk(_descriptor: int) -> None:
+    raise OSError(5, "Input/output error")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_receiver_whose_settler_ends_ends_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the supervisor would see a child that lives and serves nobody."""
+    monkeypatch.setattr("gateway.spool.journal._wipe", _broken_wipe)
+
+    def serve_until_it_ends() -> None:
+        uid, part10 = pet_file(0)
+        with receiving(tmp_path, journal_bytes=JOURNAL_BYTES) as receiver, raw_peer(receiver) as peer:
+            peer.associate()
+            assert peer.store(PET, uid, data_set_of(part10))[0] == 0x0000
+            (serving,) = [thread for thread in threading.enumerate() if thread.name == "receiver"]
+            serving.join(20)
+            ended.append(not serving.is_alive())
+
+    ended: list[bool] = []
+    with pytest.raises(AssertionError):  # the harness complains that it raised
+        serve_until_it_ends()
+    assert ended == [True]
+    assert not any(thread.name.startswith(("rows", "settle", "commit")) for thread in threading.enumerate())
+
+
+def test_two_receivers_never_work_on_one_spool(tmp_path: Path) -> None:
+    SpoolFiles(tmp_path, reserve_bytes=0).lock(patience_secs=0)
+    with pytest.raises(Retryable, match="Another receiver"):
+        SpoolFiles(tmp_path, reserve_bytes=0).lock(patience_secs=0)
+
+
+def _broken_wipe(_segment: object) -> None:
     raise OSError(5, "Input/output error")

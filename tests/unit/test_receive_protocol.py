@@ -323,10 +323,25 @@ def test_spare_copies_are_removed_when_their_row_stands(tmp_path: Path) -> None:
             super().record_arrivals(batch)
             return [each.instance for each in batch]
 
-    writer = RowWriter(Knowing(), files, lambda: None)
-    writer.submit(received)
-    writer.stop()
+        def relocate(self, instance: Instance) -> None:
+            moved.append(instance.day)
+
+    moved: list[str] = []
+    standing = files.locate("2020-01-01", received.instance.digest)
+    standing.parent.mkdir()
+    standing.write_bytes(files.path(received.instance).read_bytes())
+    first = RowWriter(Knowing(), files, lambda: None)
+    first.submit(received)
+    first.stop()
+    assert standing.exists()
     assert not files.path(received.instance).exists()
+    # The file that the row tells of is gone: what came now is the only copy.
+    standing.rename(files.path(received.instance))
+    second = RowWriter(Knowing(), files, lambda: None)
+    second.submit(received)
+    second.stop()
+    assert files.path(received.instance).exists()
+    assert moved == [received.instance.day]
 
 
 def test_what_could_not_be_written_is_kept_and_counted_at_the_end(tmp_path: Path) -> None:
@@ -363,3 +378,10 @@ def test_a_fault_in_the_ledger_ends_the_receiver_not_silently(tmp_path: Path) ->
         writer.stop()
     assert issubclass(ProtocolViolation, Rejected)
     assert not issubclass(Retryable, Rejected)
+
+
+def test_titles_with_control_characters_are_made_printable() -> None:
+    """PostgreSQL refuses a NUL in a text: one such row would stop all others."""
+    body = bytearray(request_pdu([(PET, ["1.2.840.10008.1.2.1"])])[6:])
+    body[20:36] = b"PET\0CT\n1".ljust(16)
+    assert negotiate(bytes(body), ReceiveSettings(), open_associations=0).calling_ae == "PET?CT?1"

@@ -133,11 +133,28 @@ def test_a_failing_disk_fails_the_object_and_is_never_asked_twice(
     assert not files.path(instance).exists()
 
 
-def test_bytes_that_stand_already_are_never_replaced_only_confirmed(files: SpoolFiles) -> None:
+def test_bytes_that_stand_already_give_way_to_the_same_bytes_only_once_those_are_on_disk(
+    files: SpoolFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can say whether those that stand there are durable: their fsync may have failed."""
     first = sealed(files)
     before = files.path(first).stat().st_ino
+    steps: list[str] = []
+
+    def told(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*arguments: object) -> None:
+            steps.append(name)
+            real(*arguments)
+
+        monkeypatch.setattr(os, name, call)
+
+    told("fsync")
+    told("rename")
     assert sealed(files) == first
-    assert files.path(first).stat().st_ino == before
+    assert steps == ["fsync", "rename", "fsync"]  # file, name, directory
+    assert files.path(first).stat().st_ino != before
     assert leftovers(files) == []
 
 
@@ -228,7 +245,15 @@ def test_the_sweep_finds_open_days_and_all_of_quarantine(files: SpoolFiles) -> N
         Found(day="2026-03-01", digest=kept.digest, quarantined=False),
         Found(day="2026-03-01", digest=bad.digest, quarantined=True),
     }
+    long_ago = (NOON - dt.timedelta(days=3)).timestamp()
+    os.utime(files.partition("2026-03-01"), (long_ago, long_ago))
     assert set(sweep(files, closed_days=["2026-03-01"])) == {Found(day="2026-03-01", digest=bad.digest, quarantined=True)}
+
+
+def test_a_closed_day_that_changed_lately_is_swept_again(files: SpoolFiles) -> None:
+    """A clock that was a day ahead at one start closed it too early."""
+    kept = sealed(files)
+    assert set(sweep(files, closed_days=["2026-03-01"])) == {Found(day="2026-03-01", digest=kept.digest, quarantined=False)}
 
 
 def test_a_file_without_a_row_is_adopted_as_it_was_received(files: SpoolFiles) -> None:

@@ -94,22 +94,54 @@ def test_a_quarantined_object_keeps_its_reason(files: SpoolFiles) -> None:
     assert stored(files) == {}
 
 
-@pytest.mark.parametrize("position", ["magic", "generation", "lengths", "name", "header", "data set", "its end"])
-def test_a_torn_record_and_what_stands_behind_it_are_not_read(files: SpoolFiles, position: str) -> None:
-    journal = opened(files)
-    first, second, _ = taken(journal, files, 0, 1, 2)
-    start, data = (second._start // 4096) * 4096, second._start + second._header_bytes
-    end = second._start + second._length_bytes - 1
-    places = {"magic": start, "generation": start + 9, "lengths": start + 33, "name": start + 60, "header": second._start + 140}
-    place = {**places, "data set": data + 50, "its end": end}[position]
+def damage(files: SpoolFiles, place: int) -> None:
     with segment(files).open("r+b") as file:
         file.seek(place)
         byte = file.read(1)
         file.seek(place)
         file.write(bytes([byte[0] ^ 0x55]))
+
+
+@pytest.mark.parametrize("position", ["magic", "generation", "lengths", "name", "header", "data set", "its end"])
+def test_a_torn_record_at_the_end_is_not_read(files: SpoolFiles, position: str) -> None:
+    _, second = taken(opened(files), files, 0, 1)
+    start, data = (second._start // 4096) * 4096, second._start + second._header_bytes
+    end = second._start + second._length_bytes - 1
+    places = {"magic": start, "generation": start + 9, "lengths": start + 33, "name": start + 60, "header": second._start + 140}
+    damage(files, {**places, "data set": data + 50, "its end": end}[position])
     assert Journal(files, capacity_bytes=0).replay() == 1
     assert set(stored(files)) == {digest_of(part10(0))}
+
+
+def test_what_was_acknowledged_behind_a_damaged_record_is_kept_and_the_damaged_one_is_told(files: SpoolFiles) -> None:
+    journal = opened(files)
+    first, second, _ = [taken(journal, files, number)[0] for number in range(3)]
+    damage(files, second._start + second._header_bytes + 50)
+    assert Journal(files, capacity_bytes=0).replay() == 3
+    assert set(stored(files)) == {digest_of(part10(0)), digest_of(part10(2))}
+    note = files.read_note("2026-03-01", digest_of(part10(1)))
+    assert note is not None
+    assert "no longer whole" in note.reason
     assert first.segment is second.segment
+
+
+def test_behind_a_damaged_head_the_chain_is_taken_up_again(files: SpoolFiles) -> None:
+    journal = opened(files)
+    _, second, _ = [taken(journal, files, number)[0] for number in range(3)]
+    damage(files, (second._start // 4096) * 4096)
+    assert Journal(files, capacity_bytes=0).replay() == 2
+    assert set(stored(files)) == {digest_of(part10(0)), digest_of(part10(2))}
+
+
+def test_a_file_whose_fsync_failed_is_never_believed(files: SpoolFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, other = taken(opened(files), files, 0, 1)
+    assert commit_together(files, [other]) == [None]  # the directory is there
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _broken_disk)
+        assert commit_together(files, [record]) != [None]
+    inode = files.locate("2026-03-01", digest_of(part10(0))).stat().st_ino
+    assert commit_together(files, [record]) == [None]
+    assert files.locate("2026-03-01", digest_of(part10(0))).stat().st_ino != inode  # a new file was synced, not the old one again
 
 
 def test_what_an_older_filling_left_behind_is_not_read(files: SpoolFiles) -> None:

@@ -45,6 +45,12 @@ SELECT digest, day FROM instance WHERE digest IN :digests AND state <> 'quaranti
 -- name: known_digests
 SELECT digest FROM instance WHERE digest IN :digests
 
+-- name: quarantined_digests
+SELECT digest FROM instance WHERE digest IN :digests GROUP BY digest HAVING SUM(CASE WHEN state = 'quarantined' THEN 0 ELSE 1 END) = 0
+
+-- name: relocate
+UPDATE instance SET day = :day WHERE digest = :digest AND state <> 'quarantined'
+
 -- name: closed_days
 SELECT day FROM day_closed
 
