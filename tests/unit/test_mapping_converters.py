@@ -207,9 +207,32 @@ LU177 = {
             "2023-01-01T23:30:00+01:00",
             "half-lives before",
         ),
-        ({**LU177, "RadiopharmaceuticalStartDateTime": "20240505100000"}, "2024-05-05T10:00:00+02:00", None),  # eight days before
+        (  # eight days before
+            {**LU177, "RadiopharmaceuticalStartDateTime": "20240505100000", "RadiopharmaceuticalStartTime": "100459"},
+            "2024-05-05T10:00:00+02:00",
+            None,
+        ),
         ({**LU177, "RadiopharmaceuticalStartDateTime": "20240513100000"}, None, "lies after the scan"),
-        ({"RadiopharmaceuticalStartDateTime": "20240513001000", "SeriesTime": None}, "2024-05-13T00:10:00+02:00", None),
+        (
+            {"RadiopharmaceuticalStartDateTime": "20240513001000", "SeriesTime": None},
+            "2024-05-13T00:10:00+02:00",
+            "contradicts the time that stands beside it by 40 minutes",
+        ),
+        (
+            {"RadiopharmaceuticalStartDateTime": "20240513000100", "RadiopharmaceuticalStartTime": "235900"},
+            "2024-05-13T00:01:00+02:00",
+            None,
+        ),
+        (
+            {"RadiopharmaceuticalStartDateTime": "20240512233000", "RadiopharmaceuticalStartTime": "213000"},
+            "2024-05-12T23:30:00+02:00",
+            "by 120 minutes",
+        ),
+        (
+            {"RadiopharmaceuticalStartDateTime": "20240512233000", "RadiopharmaceuticalStartTime": "23h"},
+            "2024-05-12T23:30:00+02:00",
+            None,
+        ),
         # the sender's own zone
         ({"RadiopharmaceuticalStartTime": "233000", "TimezoneOffsetFromUTC": "-0500"}, "2024-05-12T23:30:00-05:00", None),
     ],
