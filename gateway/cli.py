@@ -83,7 +83,7 @@ def main() -> None:
     \b
     First steps:
       isobridge serve                                   start the gateway (DICOM 11112, HTTP 8080)
-      isobridge sample ./sample                         write an invented FDG PET/CT study
+      isobridge sample ./sample                         write several invented PET/CT and SPECT studies
       isobridge send ./sample --to ISOBRIDGE@127.0.0.1:11112
       curl 'http://127.0.0.1:8080/fhir/ImagingStudy'    a minute later
 
@@ -257,7 +257,7 @@ def health_command(loaded: Loaded, arguments: list[str]) -> None:
 @main.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 def sample(directory: Path) -> None:
-    """Write realistic, obviously invented PET/CT studies and a Lu-177 therapy cycle into DIRECTORY, to try things with."""
+    """Write several invented PET/CT and SPECT studies with their dose reports into DIRECTORY, to try things with."""
     from gateway.workbench.sample import generate_cycle, generate_samples
 
     for study in (*generate_samples(directory), *generate_cycle(directory / "lutathera")):
