@@ -10,6 +10,7 @@ import pytest
 
 from gateway.mapping.language import load
 from gateway.mapping.registry import CONVERTERS
+from gateway.model import Severity
 from tests.unit.mapping_files import SHIPPED, one_field, read, said
 
 SCT = "http://snomed.info/sct"
@@ -24,6 +25,7 @@ SCT = "http://snomed.info/sct"
         ("{from: InstanceNumber, as: integer}", {"InstanceNumber": "+7"}, 7),
         ("{from: Rows, as: integer}", {"Rows": 512}, 512),
         ("{from: SliceThickness, as: decimal}", {"SliceThickness": "3.2700"}, Decimal("3.27")),
+        ("{from: DeviceSerialNumber, as: serial_number}", {"DeviceSerialNumber": "SN*9 "}, "SN*9"),
         ("{from: Modality, as: code}", {"Modality": "PT"}, "PT"),
         ("{from: CorrectedImage, as: list}", {"CorrectedImage": ["DECY", "", "ATTN"]}, ["DECY", "ATTN"]),
         ("{from: SoftwareVersions, as: joined}", {"SoftwareVersions": ["A", "B"]}, "A; B"),
@@ -297,3 +299,18 @@ def test_a_nuclide_by_its_name_only_is_understood() -> None:
     administration, issues = tracer(RadionuclideCodeSequence=[{"CodeMeaning": "F^18^[^18^Fluorine]"}])
     assert administration["radionuclide"]["code"] == "77004003"
     assert issues == []
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"PatientBirthDate": "99990101"}, "patient.birth_date"),
+        ({"PatientBirthDate": "17000101"}, "patient.birth_date"),
+        ({"DeviceSerialNumber": "*"}, "device.serial"),
+        ({"DeviceSerialNumber": "--- / ---"}, "device.serial"),
+    ],
+)
+def test_what_senders_write_for_unknown_is_left_out_with_a_warning(given: dict[str, str], field: str) -> None:
+    shared = read(PET, given).shared
+    assert field.partition(".")[2] not in (shared.patient if field.startswith("patient") else shared.device)
+    assert [issue.severity for issue in shared.issues if issue.field == field] == [Severity.WARNING]
