@@ -25,6 +25,8 @@ SCT = "http://snomed.info/sct"
         ("{from: InstanceNumber, as: integer}", {"InstanceNumber": "+7"}, 7),
         ("{from: Rows, as: integer}", {"Rows": 512}, 512),
         ("{from: SliceThickness, as: decimal}", {"SliceThickness": "3.2700"}, Decimal("3.27")),
+        ("{from: TableSpeed, as: text}", {"TableSpeed": 394.0}, "394"),  # a binary number has no digits after the point to keep
+        ("{from: TableSpeed, as: text}", {"TableSpeed": 394.25}, "394.25"),
         ("{from: DeviceSerialNumber, as: serial_number}", {"DeviceSerialNumber": "SN*9 "}, "SN*9"),
         ("{from: Modality, as: code}", {"Modality": "PT"}, "PT"),
         ("{from: CorrectedImage, as: list}", {"CorrectedImage": ["DECY", "", "ATTN"]}, ["DECY", "ATTN"]),
