@@ -12,7 +12,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class _Main(click.Group):
             context.exit(2)
 
 
-def with_settings(command: Command) -> Command:
+def with_settings(command: Command, *, needs_mappings: bool = False) -> Command:
     """Adds ``--config`` and ``--set`` and hands the loaded settings in."""
 
     @click.option(
@@ -63,7 +63,7 @@ def with_settings(command: Command) -> Command:
     @wraps(command)
     def wrapped(config_file: Path | None, overrides: tuple[str, ...], **rest: Any) -> Any:
         path = config_file or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
-        loaded = config.load(path, environment=os.environ, overrides=overrides)
+        loaded = config.load(path, environment=os.environ, overrides=overrides, needs_mappings=needs_mappings)
         return command(loaded=loaded, arguments=_arguments(path, overrides), **rest)
 
     return wrapped
@@ -83,7 +83,7 @@ def main() -> None:
     \b
     First steps:
       isobridge serve                                   start the gateway (DICOM 11112, HTTP 8080)
-      isobridge sample ./sample                         write an invented FDG PET/CT study
+      isobridge sample ./sample                         write several invented PET/CT and SPECT studies
       isobridge send ./sample --to ISOBRIDGE@127.0.0.1:11112
       curl 'http://127.0.0.1:8080/fhir/ImagingStudy'    a minute later
 
@@ -257,7 +257,7 @@ def health_command(loaded: Loaded, arguments: list[str]) -> None:
 @main.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 def sample(directory: Path) -> None:
-    """Write realistic, obviously invented PET/CT studies and a Lu-177 therapy cycle into DIRECTORY, to try things with."""
+    """Write several invented PET/CT and SPECT studies with their dose reports into DIRECTORY, to try things with."""
     from gateway.workbench.sample import generate_cycle, generate_samples
 
     for study in (*generate_samples(directory), *generate_cycle(directory / "lutathera")):
@@ -362,7 +362,7 @@ def config_group() -> None:
 
 
 @config_group.command("check")
-@with_settings
+@partial(with_settings, needs_mappings=True)
 def config_check(loaded: Loaded, arguments: list[str]) -> None:
     """Print every setting with its value and where it came from; complain about all mistakes at once."""
     for name, origin in loaded.origins.items():

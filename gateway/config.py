@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -198,8 +198,17 @@ class _Given:
     origin: str
 
 
-def load(path: Path | None, *, environment: Mapping[str, str] | None = None, overrides: Iterable[str] = ()) -> Loaded:
-    """Read, merge and check all settings. Raises :class:`Misconfigured` with every complaint at once."""
+def load(
+    path: Path | None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Iterable[str] = (),
+    needs_mappings: bool = False,
+) -> Loaded:
+    """Read, merge and check all settings. Raises :class:`Misconfigured` with every complaint at once.
+
+    ``needs_mappings``: that there is no folder of mappings is one of them.
+    """
     complaints: list[str] = []
     given: dict[tuple[str, str], _Given] = {}
     if path is not None:
@@ -208,13 +217,28 @@ def load(path: Path | None, *, environment: Mapping[str, str] | None = None, ove
     given.update(_from_overrides(overrides, complaints))
     leaves = {key: (entry.value, entry.origin) for (section, key), entry in given.items() if section == "targets"}
     targets, target_origins = target_settings.build(leaves, convert=_convert, hint=_hint, complaints=complaints)
-    settings, origins = _build({key: entry for key, entry in given.items() if key[0] != "targets"}, complaints)
-    settings, origins = dataclasses.replace(settings, targets=targets), origins | target_origins
-    if not complaints:
-        complaints.extend(_check(settings, origins))
+    settings, origins, wrong = _build({key: entry for key, entry in given.items() if key[0] != "targets"}, complaints)
+    mappings = Mappings(directory=_beside(path, settings.mappings.directory))
+    settings, origins = dataclasses.replace(settings, targets=targets, mappings=mappings), origins | target_origins
+    complaints.extend(_check(settings, origins, wrong))
+    if needs_mappings and not mappings.directory.is_dir():
+        complaints.append(f"{origins['mappings.directory']}: {no_mappings(mappings.directory)}")
     if complaints:
         raise Misconfigured(complaints)
     return Loaded(settings, origins)
+
+
+def no_mappings(directory: Path) -> str:
+    """The complaint about a folder of mappings that is not there."""
+    return f"mappings.directory: there is no folder {directory}; set it to your mapping files"
+
+
+def _beside(file: Path | None, directory: Path) -> Path:
+    """A folder that the working directory does not have is looked for beside the settings file, so that both travel together."""
+    if file is None or directory.is_absolute() or directory.is_dir():
+        return directory
+    beside = file.parent / directory
+    return beside if beside.is_dir() else directory
 
 
 def shown(value: object) -> str:
@@ -290,8 +314,10 @@ def _parse_text(text: str) -> Any:
         return text
 
 
-def _build(given: Mapping[tuple[str, str], _Given], complaints: list[str]) -> tuple[Settings, dict[str, str]]:
+def _build(given: Mapping[tuple[str, str], _Given], complaints: list[str]) -> tuple[Settings, dict[str, str], frozenset[str]]:
+    """The settings, where each came from, and the options whose value is wrong: their defaults stand in for them."""
     origins: dict[str, str] = {}
+    wrong: set[str] = set()
     sections = {name: kind for name, kind in get_type_hints(Settings).items() if name != "targets"}
     for (section, key), entry in given.items():
         known = [f.name for f in dataclasses.fields(sections[section])] if section in sections else [*sections, "targets"]
@@ -313,8 +339,9 @@ def _build(given: Mapping[tuple[str, str], _Given], complaints: list[str]) -> tu
                 values[option.name] = _convert(entry.value, hints[option.name])
             except ValueError as error:
                 complaints.append(f"{entry.origin}: {section}.{option.name} {error}")
+                wrong.add(f"{section}.{option.name}")
         built[section] = kind(**values)
-    return Settings(**built), origins
+    return Settings(**built), origins, frozenset(wrong)
 
 
 def _hint(word: str, known: list[str]) -> str:
@@ -364,41 +391,51 @@ def _check_numbers(settings: Settings, origins: Mapping[str, str]) -> Iterable[s
             yield f"{origins[option]}: {option} must be 1 or more"
 
 
-def _check(settings: Settings, origins: Mapping[str, str]) -> Iterable[str]:
-    """What no single option can tell: addresses, zones, and that nobody gets in by default (promise 7)."""
+def _check(settings: Settings, origins: Mapping[str, str], wrong: frozenset[str]) -> Iterable[str]:
+    """What no single option can tell: addresses, zones, and that nobody gets in by default (promise 7).
+
+    ``wrong`` names the options that are complained about already: what depends on them is not judged by their defaults.
+    """
+    unsound = set(wrong)
     for option, bind in (("receive.bind", settings.receive.bind), ("web.bind", settings.web.bind)):
         try:
             address(bind)
         except ValueError as error:
+            unsound.add(option)
             yield f"{origins[option]}: {option}: {error}"
-            return
     yield from _check_numbers(settings, origins)
     try:
         _ = settings.site.zone
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         yield f"{origins['site.timezone']}: site.timezone: '{settings.site.timezone}' is not a known time zone"
-    if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?", settings.receive.ae_title):
+    if not _AE_TITLE.fullmatch(settings.receive.ae_title):
         yield f"{origins['receive.ae_title']}: receive.ae_title must be 1 to 16 printable characters without backslash (PS3.5 6.2, AE)"
-    if not is_loopback(settings.receive.bind) and not (settings.receive.behind_tls_proxy and settings.receive.calling_aes):
+    if not unsound & {"receive.bind", "receive.behind_tls_proxy", "receive.calling_aes"}:
+        yield from _check_open_dicom(settings.receive, origins)
+    yield from _check_web(settings.web, origins, unsound)
+
+
+def _check_open_dicom(receive: Receive, origins: Mapping[str, str]) -> Iterable[str]:
+    if not is_loopback(receive.bind) and not (receive.behind_tls_proxy and receive.calling_aes):
         yield (
             f"{origins['receive.bind']}: receive.bind is not loopback: an open DICOM port lets anybody in; "
             "set receive.behind_tls_proxy and list receive.calling_aes first"
         )
-    yield from _check_web(settings.web, origins)
 
 
-def _check_web(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
+def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str]) -> Iterable[str]:
     """Log-in, TLS and address of the HTTP side. What is wrong is told all at once."""
     yield from _check_secrets(web, origins)
     for option, path in (("web.tls_certificate", web.tls_certificate), ("web.tls_key", web.tls_key)):
         if path is not None and not path.is_file():
             yield f"{origins[option]}: {option}: there is no file {path}"
-    if (web.tls_certificate is None) != (web.tls_key is None):
+    half = (web.tls_certificate is None) != (web.tls_key is None)
+    if half and not unsound & {"web.tls_certificate", "web.tls_key"}:
         yield f"{origins['web.tls_certificate']}: web.tls_certificate and web.tls_key belong together"
     if web.external_url is not None and not _EXTERNAL_URL.fullmatch(web.external_url):
         yield f"{origins['web.external_url']}: web.external_url must be like https://name.example, without a path"
-    if not is_loopback(web.bind):
-        yield from _check_open_web(web, f"{origins['web.bind']}: web.bind is not loopback")
+    if "web.bind" not in unsound and not is_loopback(web.bind):
+        yield from _check_open_web(web, f"{origins['web.bind']}: web.bind is not loopback", unsound)
 
 
 def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
@@ -410,11 +447,12 @@ def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
             yield f"{origins['web.tokens']}: web.tokens: '{name}' needs a line that 'isobridge web-token' printed"
 
 
-def _check_open_web(web: Web, where: str) -> Iterable[str]:
+def _check_open_web(web: Web, where: str, unsound: Set[str]) -> Iterable[str]:
     """Promise 7: beyond this machine nothing is told in clear text, and nobody gets in without a name."""
-    if web.tls_certificate is None and not web.behind_tls_proxy:
+    in_clear = web.tls_certificate is None and not web.behind_tls_proxy
+    if in_clear and not unsound & {"web.tls_certificate", "web.behind_tls_proxy"}:
         yield f"{where}: set web.tls_certificate and web.tls_key, or web.behind_tls_proxy when a proxy does TLS"
-    if not web.users:
+    if not web.users and "web.users" not in unsound:
         yield f"{where}: nobody gets in by default; set web.users ('isobridge web-password' prints the line)"
-    if web.external_url is None:
+    if web.external_url is None and "web.external_url" not in unsound:
         yield f"{where}: set web.external_url, the address that people and FHIR clients use"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import Settings
+from gateway.config import Settings, no_mappings
 from gateway.dicom.reading import Header, read_header
 from gateway.errors import Misconfigured
 from gateway.fhir.identity import Identity, load_or_create_key
@@ -119,7 +119,7 @@ def understanding(settings: Settings, *, images_at: str | None = None) -> Unders
     Raises :class:`~gateway.errors.Misconfigured` with every complaint of every mapping file.
     """
     if not settings.mappings.directory.is_dir():
-        raise Misconfigured(f"mappings.directory: there is no folder {settings.mappings.directory}; set it to your mapping files")
+        raise Misconfigured(no_mappings(settings.mappings.directory))
     mappings = load(settings.mappings.directory)
     identity = Identity(load_or_create_key(settings.key_file))
     return Understanding(

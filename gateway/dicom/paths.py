@@ -262,7 +262,7 @@ def _numbers(text: str, vr: str, raw: bytes, order: str) -> Element | None:
     if len(raw) % size:
         raise Invalid("is a damaged number")
     values = struct.unpack(f"{order}{len(raw) // size}{_NUMBERS[vr]}", raw)
-    return Element(text, tuple(_shortest(value) if vr == "FL" else repr(value) for value in values))
+    return Element(text, tuple(_shortest(value) if vr == "FL" else repr(value).removesuffix(".0") for value in values))
 
 
 def _shortest(value: float) -> str:

@@ -112,7 +112,10 @@ def datetime_of(parts: Parts, options: Options) -> Outcome:
 
 
 def birth_date(parts: Parts, options: Options) -> Outcome:
-    """A DA as FHIR date, withheld when nobody scanned ``on`` that day can have been born then: 9999 and 1700 mean "unknown"."""
+    """A DA as FHIR date, left out when nobody scanned ``on`` that day can have been born then: 9999 and 1700 mean "unknown".
+
+    That is a warning, no error: senders fill in such days, and nothing of the scan depends on them.
+    """
     day, scan = parts.first("date"), parts.first("on")
     if day is None:
         return ABSENT
@@ -122,10 +125,26 @@ def birth_date(parts: Parts, options: Options) -> Outcome:
     except Invalid:  # the day of the study has an issue of its own
         scanned = ""
     if scanned and born > scanned:
-        raise Invalid("lies after the study")
+        return _left_out("lies after the study", day.path)
     if scanned and int(scanned[:4]) - int(born[:4]) > _LONGEST_LIFE_YEARS:
-        raise Invalid(f"lies more than {_LONGEST_LIFE_YEARS} years before the study")
+        return _left_out(f"lies more than {_LONGEST_LIFE_YEARS} years before the study", day.path)
     return Outcome(value=born, source=day.path)
+
+
+def serial_number(parts: Parts, options: Options) -> Outcome:
+    """Text that identifies a thing: with a letter or digit in it. ``*`` or ``-`` stand for "not filled in", and are left out."""
+    element = parts.first("value")
+    if element is None:
+        return ABSENT
+    text = values.text(element.text)
+    if not any(character.isalnum() for character in text):
+        return _left_out("holds no letter and no digit, so it identifies nothing", element.path)
+    return Outcome(value=text, source=element.path)
+
+
+def _left_out(reason: str, source: str) -> Outcome:
+    """Not published, and of so little weight that it is only a warning."""
+    return Outcome(notes=(Note(reason, Severity.WARNING),), source=source)
 
 
 def told(moment: Moment, source: str) -> Outcome:
@@ -271,6 +290,7 @@ GENERAL: tuple[Converter, ...] = (
     Converter(name="datetime", convert=datetime),
     Converter(name="datetime_of", convert=datetime_of, parts={"date": Part(), "time": Part(required=False)}),
     Converter(name="birth_date", convert=birth_date, parts={"date": Part(), "on": Part(required=False)}),
+    Converter(name="serial_number", convert=serial_number),
     Converter(name="quantity", convert=quantity, takes_unit=True, result="quantity"),
     Converter(name="quantity_unless_zero", convert=quantity_unless_zero, takes_unit=True, result="quantity"),
     Converter(name="concept", convert=concept, takes_codes=None, result="concept"),

@@ -6,8 +6,8 @@ The rules, all of them:
 * Objects and lists that become empty go as well, upwards. So does an object whose holes are all empty: a system without
   its code, a component without its value. An object of nothing but literals stays.
 * ``- {for_each: s in series, uid: "${s.uid}"}`` in a list makes one entry per item; the other keys are its body.
-* ``if: path`` / ``unless: path`` in an object keep it only when the path has a value / has none. With ``is: value`` beside
-  them, that value stands there instead of an object.
+* ``if: path`` / ``unless: path`` in an object keep it only when the path has a value / has none; of a list of paths, when one
+  has a value / none has. With ``is: value`` beside them, that value stands there instead of an object.
 * ``reference: "@device"`` is looked up in ``refs``: of the innermost loop item that has that name, else of the scope.
 * ``{value, unit}`` becomes a Quantity in UCUM; ``{system, code, text}`` a CodeableConcept, without ``display``, because validators
   compare displays with the code system's own words.
@@ -161,9 +161,10 @@ class _Compiler:
         conditions = []
         for verb, wanted in (("if", True), ("unless", False)):
             if verb in node:
-                if not isinstance(node[verb], str):
-                    raise TemplateError((*place, verb), f"'{verb}' is followed by the path of a value")
-                conditions.append((self._look(node[verb], (*place, verb)), wanted))
+                paths = node[verb] if isinstance(node[verb], list) else [node[verb]]
+                if not paths or not all(isinstance(path, str) for path in paths):
+                    raise TemplateError((*place, verb), f"'{verb}' is followed by the path of a value, or by a list of them")
+                conditions.append((_first_of([self._look(path, (*place, verb)) for path in paths]), wanted))
         return conditions
 
     def _list(self, node: list[Json], place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
@@ -273,6 +274,10 @@ def _lookup(steps: tuple[str, ...]) -> _Render:
         return ABSENT if value is None or value == "" or value == [] or value == {} else value
 
     return look
+
+
+def _first_of(looks: list[_Render]) -> _Render:
+    return lambda scope: next((value for value in (look(scope) for look in looks) if value is not ABSENT), ABSENT)
 
 
 def _joined(literals: list[str], looks: list[_Render]) -> _Render:

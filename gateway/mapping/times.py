@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from gateway.dicom import values
+from gateway.dicom.paths import Element
 from gateway.dicom.values import Invalid, Moment, TimeOfDay
 from gateway.mapping.conversion import ABSENT, Converter, Kind, Note, Options, Outcome, Part, Parts, withheld
 from gateway.mapping.converters import one_value, told
@@ -22,6 +23,8 @@ from gateway.model import Severity
 LONGEST_HALF_LIFE_FOR_A_TIME_ONLY_S = Decimal(41400)
 #: A dynamic scan starts before the injection; up to this much later the injection still belongs to the scan's own hour.
 LATEST_AFTER_SCAN_S = 3600
+#: Start DateTime and Start Time of one injection may differ by rounding; beyond this they contradict each other.
+MOST_CLOCK_DIFFERENCE_MIN = 5
 #: Further back than this many half-lives nothing is left to see: a day found by calculation must not lie there.
 MOST_HALF_LIVES = 10
 _DAY = dt.timedelta(days=1)
@@ -58,7 +61,7 @@ def injection_time(parts: Parts, options: Options) -> Outcome:
             return told(moment, stated.path)
         own_time = values.split_datetime(one_value(stated))[1]
         assert own_time is not None  # noqa: S101  a moment with an instant has a time
-        return _check_day(moment, own_time, scan, stated.path)
+        return _compared(_check_day(moment, own_time, scan, stated.path), moment, time, scan.zone)
     if time is None:
         return ABSENT
     if scan.half_life_s is None or scan.start is None:
@@ -127,6 +130,24 @@ def _check_day(moment: Moment, time: TimeOfDay, scan: Scan, source: str) -> Outc
         return withheld("does not fit the time of the scan, on whatever day", source)
     reason = "had a date that does not fit the scan; the time was kept, the date taken from the series"
     return Outcome(value=found.text, source=source, notes=(Note(reason, Severity.WARNING),), repaired=True)
+
+
+def _compared(outcome: Outcome, moment: Moment, time: Element | None, zone: dt.tzinfo) -> Outcome:
+    """Tell when the time that stands beside a date-time is another one: which of them is meant, nobody can know here."""
+    if time is None or moment.at is None or outcome.value is None:
+        return outcome
+    try:
+        clock, local = values.time_of_day(one_value(time)), moment.at.astimezone(zone)
+    except (Invalid, OverflowError):
+        return outcome  # a broken time is told where it is read for itself; the year 1 has no day before it
+    if clock.minute is None:
+        return outcome
+    apart_min = abs((local.hour * 60 + local.minute) - (clock.hour * 60 + clock.minute))
+    apart_min = min(apart_min, _DAY // dt.timedelta(minutes=1) - apart_min)  # 23:59 and 00:01 are neighbours
+    if apart_min <= MOST_CLOCK_DIFFERENCE_MIN:
+        return outcome
+    reason = f"contradicts the time that stands beside it by {apart_min} minutes; the date-time was taken"
+    return replace(outcome, notes=(*outcome.notes, Note(reason, Severity.WARNING)))
 
 
 def _fitting(time: TimeOfDay, scan: Scan) -> Moment | None:

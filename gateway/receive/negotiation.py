@@ -84,7 +84,7 @@ _NO_SLOT = ("too many associations are open", 2, 3, 2)
 
 
 def storage_classes(settings: ReceiveSettings) -> frozenset[str]:
-    """The storage SOP classes that are accepted, for the conformance statement and the setup sheet."""
+    """The storage SOP classes that are accepted: of patients' objects. For the conformance statement and the setup sheet."""
     return _STORAGE if settings.accept_raw_data else _STORAGE - {RAW_DATA_STORAGE}
 
 

@@ -47,6 +47,7 @@ def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080), display: boo
     """
     console = Console(width=max(110, Console().width))
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_ended_by_sigterm())
         if once:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="isobridge-demo-")))
             ports = (0, 0)
@@ -66,6 +67,16 @@ def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080), display: boo
         if not once and not wrong:
             _stay(daemon, place, console)
         return 1 if wrong else 0
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the demonstration as Ctrl-C does: by default it would leave the gateway behind, with nobody to end it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -73,6 +73,7 @@ def test_convert_sets_aside_what_it_cannot_understand_and_ends_with_1(here: Path
         (["config", "check", "--set", "ledger.url=mysql://x"], "must start with sqlite:///"),
         (["config", "check", "--set", "work.lease_secs=0"], "must be 1 or more"),
         (["config", "check", "--config", "missing.yaml"], "cannot be read"),
+        (["config", "check", "--set", "mappings.directory=/nowhere"], "there is no folder /nowhere"),
         (["spool", "list"], "no gateway has worked in data"),
         (["echo", "nonsense"], "nonsense"),
         (["mappings", "test", "--set", "mappings.directory=/nowhere"], "nowhere"),

@@ -64,6 +64,47 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     assert len(told) == 4
 
 
+def test_mistakes_of_every_kind_are_told_together(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "site: {timezone: Europe/Atlantis}\n"
+        "receive: {bind: nowhere, ae_title: A TITLE THAT IS TOO LONG, check_called_ae: 2, colour: red}\n"
+        "web: {bind: nowhere, external_url: isobridge.example}\n"
+        "ledger: {url: 'mysql://x'}\n"
+        "mappings: {directory: nowhere}\n",
+    )
+    with pytest.raises(Misconfigured) as caught:
+        config.load(path, needs_mappings=True)
+    told = caught.value.complaints
+    words = (
+        *("not a known time zone", "receive.bind: 'nowhere'", "1 to 16 printable", "true or false", "unknown option 'colour'"),
+        *("web.bind: 'nowhere'", "must be like https://name.example", "must start with sqlite:///", "there is no folder nowhere"),
+    )
+    assert [word for word in words if not any(word in line for line in told)] == []
+    assert len(told) == len(words)
+
+
+def test_a_wrong_value_brings_no_second_complaint_about_what_depends_on_it() -> None:
+    told = complaints(None, overrides=["receive.bind=0.0.0.0:1", "receive.behind_tls_proxy=2", "receive.calling_aes=PET1"])
+    assert told == ["--set: receive.behind_tls_proxy must be true or false"]
+
+
+def test_mappings_are_looked_for_here_and_then_beside_the_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (there / "own").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    path = write(there, "mappings: {directory: own}\n")
+    assert config.load(path, needs_mappings=True).settings.mappings.directory == there / "own"
+    (here / "own").mkdir()
+    assert config.load(path, needs_mappings=True).settings.mappings.directory == Path("own")
+    assert any("there is no folder nowhere" in line for line in _without_mappings(path))
+
+
+def _without_mappings(path: Path) -> list[str]:
+    return complaints(path, overrides=["mappings.directory=nowhere"], needs_mappings=True)
+
+
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.mapping.language import load
 from gateway.mapping.registry import CONVERTERS
+from gateway.model import Severity
 from tests.unit.mapping_files import SHIPPED, one_field, read, said
 
 SCT = "http://snomed.info/sct"
@@ -24,6 +25,9 @@ SCT = "http://snomed.info/sct"
         ("{from: InstanceNumber, as: integer}", {"InstanceNumber": "+7"}, 7),
         ("{from: Rows, as: integer}", {"Rows": 512}, 512),
         ("{from: SliceThickness, as: decimal}", {"SliceThickness": "3.2700"}, Decimal("3.27")),
+        ("{from: TableSpeed, as: text}", {"TableSpeed": 394.0}, "394"),  # a binary number has no digits after the point to keep
+        ("{from: TableSpeed, as: text}", {"TableSpeed": 394.25}, "394.25"),
+        ("{from: DeviceSerialNumber, as: serial_number}", {"DeviceSerialNumber": "SN*9 "}, "SN*9"),
         ("{from: Modality, as: code}", {"Modality": "PT"}, "PT"),
         ("{from: CorrectedImage, as: list}", {"CorrectedImage": ["DECY", "", "ATTN"]}, ["DECY", "ATTN"]),
         ("{from: SoftwareVersions, as: joined}", {"SoftwareVersions": ["A", "B"]}, "A; B"),
@@ -207,9 +211,32 @@ LU177 = {
             "2023-01-01T23:30:00+01:00",
             "half-lives before",
         ),
-        ({**LU177, "RadiopharmaceuticalStartDateTime": "20240505100000"}, "2024-05-05T10:00:00+02:00", None),  # eight days before
+        (  # eight days before
+            {**LU177, "RadiopharmaceuticalStartDateTime": "20240505100000", "RadiopharmaceuticalStartTime": "100459"},
+            "2024-05-05T10:00:00+02:00",
+            None,
+        ),
         ({**LU177, "RadiopharmaceuticalStartDateTime": "20240513100000"}, None, "lies after the scan"),
-        ({"RadiopharmaceuticalStartDateTime": "20240513001000", "SeriesTime": None}, "2024-05-13T00:10:00+02:00", None),
+        (
+            {"RadiopharmaceuticalStartDateTime": "20240513001000", "SeriesTime": None},
+            "2024-05-13T00:10:00+02:00",
+            "contradicts the time that stands beside it by 40 minutes",
+        ),
+        (
+            {"RadiopharmaceuticalStartDateTime": "20240513000100", "RadiopharmaceuticalStartTime": "235900"},
+            "2024-05-13T00:01:00+02:00",
+            None,
+        ),
+        (
+            {"RadiopharmaceuticalStartDateTime": "20240512233000", "RadiopharmaceuticalStartTime": "213000"},
+            "2024-05-12T23:30:00+02:00",
+            "by 120 minutes",
+        ),
+        (
+            {"RadiopharmaceuticalStartDateTime": "20240512233000", "RadiopharmaceuticalStartTime": "23h"},
+            "2024-05-12T23:30:00+02:00",
+            None,
+        ),
         # the sender's own zone
         ({"RadiopharmaceuticalStartTime": "233000", "TimezoneOffsetFromUTC": "-0500"}, "2024-05-12T23:30:00-05:00", None),
     ],
@@ -274,3 +301,18 @@ def test_a_nuclide_by_its_name_only_is_understood() -> None:
     administration, issues = tracer(RadionuclideCodeSequence=[{"CodeMeaning": "F^18^[^18^Fluorine]"}])
     assert administration["radionuclide"]["code"] == "77004003"
     assert issues == []
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"PatientBirthDate": "99990101"}, "patient.birth_date"),
+        ({"PatientBirthDate": "17000101"}, "patient.birth_date"),
+        ({"DeviceSerialNumber": "*"}, "device.serial"),
+        ({"DeviceSerialNumber": "--- / ---"}, "device.serial"),
+    ],
+)
+def test_what_senders_write_for_unknown_is_left_out_with_a_warning(given: dict[str, str], field: str) -> None:
+    shared = read(PET, given).shared
+    assert field.partition(".")[2] not in (shared.patient if field.startswith("patient") else shared.device)
+    assert [issue.severity for issue in shared.issues if issue.field == field] == [Severity.WARNING]

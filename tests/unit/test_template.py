@@ -132,6 +132,19 @@ def test_conditions_keep_an_object_only_when_they_hold() -> None:
     assert render(node, id=1, a={}) == {"id": 1, "dataAbsentReason": {"coding": [{"code": "unknown"}]}}
 
 
+def test_a_condition_on_several_paths_asks_whether_one_has_a_value() -> None:
+    node = {"id": "${id}", "tag": [{"if": ["a.one", "a.two"], "code": "any"}, {"unless": ["a.one", "a.two"], "code": "none"}]}
+    assert render(node, id=1, a={"two": True}) == {"id": 1, "tag": [{"code": "any"}]}
+    assert render(node, id=1, a={"one": True, "two": True}) == {"id": 1, "tag": [{"code": "any"}]}
+    assert render(node, id=1, a={}) == {"id": 1, "tag": [{"code": "none"}]}
+
+
+@pytest.mark.parametrize("paths", [[], ["a", 1], {"a": "b"}])
+def test_a_condition_is_a_path_or_a_list_of_paths(paths: object) -> None:
+    with pytest.raises(TemplateError, match="path of a value"):
+        compile_template({"if": paths, "code": "any"})
+
+
 def test_a_conditional_value_stands_there_only_when_its_condition_holds() -> None:
     node = {"at": {"unless": "s.end", "is": "${s.start}"}, "period": {"if": "s.end", "start": "${s.start}", "end": "${s.end}"}}
     assert render(node, s={"start": "2026"}) == {"at": "2026"}
