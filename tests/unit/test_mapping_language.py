@@ -96,7 +96,7 @@ resources:
         ("    series: [{for_each: s of series, uid: '${s.uid}'}]", "a loop is written"),
         ("    series: [{for_each: s in sereis, uid: '${s.uid}'}]", "can read"),
         ("    series: [{for_each: s in series, uid: '${s.uidd}'}]", "no field 'series.uidd' is written"),
-        ("    note: {if: [a], text: x}", "'if' is followed by the path of a value"),
+        ("    note: {if: {a: b}, text: x}", "'if' is followed by the path of a value"),
         ("    x: ${study.name.family}", None),
         ("    x: ${study.weight.value}", None),
         ("    x: ${study.weight.vlaue}", "no field 'study.weight.vlaue' is written (did you mean 'weight.value'?)"),
