@@ -377,7 +377,7 @@ def spool() -> None:
 @spool.command("list")
 @click.option(
     "--state",
-    type=click.Choice(["received", "normalised", "quarantined", "conflict", "variant", "parked", "problems"]),
+    type=click.Choice(["received", "normalised", "quarantined", "conflict", "variant", "pending", "parked", "problems"]),
     help="Show these items.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))

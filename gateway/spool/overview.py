@@ -43,6 +43,17 @@ class Overview:
         with self._database.read() as connection:
             return [dict(row._mapping) for row in connection.execute(self._sql["deliveries_in_state"], _page(state, limit))]
 
+    def waiting(self) -> dict[str, JsonObject]:
+        """For each target that something waits for: how many, since when, and why the last attempts failed, if they did."""
+        found: dict[str, JsonObject] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(self._sql["waiting"]):
+                told = found.setdefault(row.target, {"deliveries": 0, "since": row.since, "reason": ""})
+                told["deliveries"] += row.n
+                told["since"] = min(told["since"], row.since)
+                told["reason"] = told["reason"] or row.reason
+        return found
+
     def problems(self) -> list[JsonObject]:
         """Studies and dossiers that cannot be published, with the reason. They are tried again by themselves."""
         with self._database.read() as connection:

@@ -106,6 +106,11 @@ class Studies:
                 deliveries=self._deliveries(connection, uid, patient_key),
             )
 
+    def parked_images(self, uid: str, target: str) -> list[int]:
+        """Ids of the deliveries of a study's images that are parked for one target."""
+        with self._database.read() as connection:
+            return [row.id for row in connection.execute(self._sql["parked_images"], {"study": uid, "target": target})]
+
     def _held(self, connection: Connection, uid: str) -> list[JsonObject]:
         rows = connection.execute(self._sql["held"], {"study": uid, "limit": _MOST_HELD})
         return [{**row._mapping, "digest": bytes(row.digest).hex()} for row in rows]

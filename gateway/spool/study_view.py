@@ -61,6 +61,7 @@ class StudyView:
             ],
             "contents": self._contents(),
             "decisions": self._decided(),
+            "images": self._images(),
             "versions": [
                 {
                     "version": item.version, "state": item.state, "sealed_at": item.sealed_at, "target": item.target,
@@ -101,6 +102,19 @@ class StudyView:
             for group in groups
         ]
 
+    def _images(self) -> list[JsonObject]:
+        """One line for each archive and what it was told: objects by state, and why some wait or are parked."""
+        found = []
+        for (target, variant), rows in groupby(self._rows("study_images"), key=lambda row: (row.target, row.variant)):
+            states: dict[str, int] = defaultdict(int)
+            reasons = []
+            for row in rows:
+                states[row.state] += row.n
+                if row.reason:
+                    reasons.append({"state": row.state, "reason": row.reason, "objects": row.n})
+            found.append({"target": target, "variant": variant, "states": dict(states), "reasons": reasons})
+        return found
+
     def _contents(self) -> list[JsonObject]:
         return [
             {
@@ -109,6 +123,7 @@ class StudyView:
                     {
                         "digest": bytes(row.digest).hex(), "state": row.state, "in_force": in_force(row), "reason": row.reason,
                         "size_bytes": row.size_bytes, "transfer_syntax_uid": row.transfer_syntax_uid, "study_uid": row.study_uid,
+                        "selectable": bool(row.understood) and not in_force(row) and row.held_for != "comparison",
                     }
                     for row in rows
                 ],

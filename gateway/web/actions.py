@@ -62,7 +62,7 @@ class Actions:
         self._external_url = external_url
 
     async def retry(self, request: Request) -> Response:
-        """Objects in quarantine (``object``) or parked deliveries (``delivery``), by id; ``all`` for every one of a kind."""
+        """Objects in quarantine (``object``) or parked deliveries (``delivery``), by id; or images of a ``study`` for one ``target``."""
         return await self._answer(request, self._retry)
 
     async def decide(self, request: Request) -> Response:
@@ -84,6 +84,8 @@ class Actions:
 
     async def _retry(self, request: Request, form: dict[str, list[str]]) -> str:
         objects, deliveries = _numbers(form, "object"), _numbers(form, "delivery")
+        if study := _one(form, "study"):
+            deliveries += await run_in_threadpool(self._ledger.studies.parked_images, study, _one(form, "target"))
         taken = await run_in_threadpool(self._ledger.stages.requeue, objects)
         taken += await run_in_threadpool(lambda: self._ledger.deliveries.unpark(deliveries, now=time.time()))
         wanted = len(objects) + len(deliveries)

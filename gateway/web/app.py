@@ -97,6 +97,8 @@ def run_web(
         log_config=None,
         access_log=False,
         server_header=False,
+        # Only a proxy of the site's own may name the address of who asks; log-in counts wrong passwords by it.
+        proxy_headers=settings.web.behind_tls_proxy,
         timeout_graceful_shutdown=10,
         ssl_certfile=_text(settings.web.tls_certificate),
         ssl_keyfile=_text(settings.web.tls_key),

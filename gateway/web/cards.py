@@ -16,9 +16,11 @@ class Dose:
 
     reference: str
     tracer: str
-    activity: str  #: with its unit; a dash when it was withheld
+    activity: str  #: with its unit; nothing when it was withheld
     started: str
     repaired: bool
+    reconciled: bool
+    remarks: tuple[str, ...]
     in_error: bool
 
 
@@ -72,12 +74,15 @@ def doses(study: JsonObject, dossier: JsonObject | None) -> tuple[Dose, ...]:
 def _dose(item: JsonObject, medications: dict[str, JsonObject]) -> Dose:
     medication = medications.get(str(item.get("medicationReference", {}).get("reference")), {})
     quantity = item.get("dosage", {}).get("dose")
+    tags = {tag.get("code") for tag in item.get("meta", {}).get("tag", ())}
     return Dose(
         reference=f"MedicationAdministration/{item['id']}",
         tracer=show.fhir(medication.get("code") or item.get("medicationCodeableConcept") or {"text": "tracer unknown"}),
-        activity=show.short_quantity(quantity) if quantity else show.NOTHING,
+        activity=show.short_quantity(quantity) if quantity else "",
         started=str(item.get("effectiveDateTime") or item.get("effectivePeriod", {}).get("start") or ""),
-        repaired=any(tag.get("code") == "repaired" for tag in item.get("meta", {}).get("tag", ())),
+        repaired="repaired" in tags,
+        reconciled="reconciled" in tags,
+        remarks=tuple(str(note.get("text", "")) for note in item.get("note", ())),
         in_error=item.get("status") == "entered-in-error",
     )
 

@@ -136,8 +136,9 @@ class _Api:
         as_multipart, _ = choose(request.headers.get("accept"), OCTETS, ["1.2.840.10008.1.2.1"], single=True)
         body = await run_in_threadpool(content.bulk_data, self._path(found[0]), int(text, 16))
         if not as_multipart:
-            return Response(body, 200, HEADERS, OCTETS)
-        return multipart(_frame_parts(body, iter(()), OCTETS), OCTETS)
+            headers = {**HEADERS, "Content-Length": str(len(body))}
+            return StreamingResponse(content.view_pieces(body), 200, headers, OCTETS)
+        return multipart(_value_part(body), OCTETS)
 
     async def search_studies(self, request: Request) -> Response:
         return await self._search(request, qido.Level.STUDY)
@@ -183,6 +184,10 @@ async def _frame_parts(first: bytes, rest: Iterator[bytes], content_type: str) -
     while frame is not None:
         yield Part(content_type, len(frame), _one(frame))
         frame = await run_in_threadpool(next, rest, None)
+
+
+async def _value_part(body: memoryview) -> AsyncIterator[Part]:
+    yield Part(OCTETS, len(body), content.view_pieces(body))
 
 
 async def _one(body: bytes) -> AsyncIterator[bytes]:

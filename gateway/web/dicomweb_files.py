@@ -77,12 +77,19 @@ def _json(element: DataElement, address: str) -> JsonObject:
     return found
 
 
-def bulk_data(path: Path, tag: int) -> bytes:
-    """The value of one top-level element as it stands in the file. Raises :class:`Rejected` (404)."""
+def bulk_data(path: Path, tag: int) -> memoryview:
+    """The value of one top-level element as it stands in the file: a view of it, not a copy. Raises :class:`Rejected` (404)."""
     header = _open(path)
     if tag not in header.walk.elements or (tag == PIXEL_DATA and header.transfer_syntax_uid in FRAME_TYPES):
         raise Rejected("this instance has no such bulk data; compressed pixel data is served frame by frame", status=404)
-    return header.walk.value(tag)
+    element = header.walk.elements[tag]
+    return memoryview(header.walk.buffer)[element.offset : element.offset + element.length]
+
+
+async def view_pieces(view: memoryview) -> AsyncIterator[bytes]:
+    """A view of a mapped file, piece by piece: reading a page of it may wait for the disk, so not on the event loop."""
+    for start in range(0, len(view), PIECE_BYTES):
+        yield await run_in_threadpool(bytes, view[start : start + PIECE_BYTES])
 
 
 def frame_type(transfer_syntax_uid: str) -> str:

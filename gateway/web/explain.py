@@ -20,8 +20,10 @@ from gateway.model import Json, JsonObject, SharedFields
 from gateway.r4.bundles import resources_of
 from gateway.web import show
 
-#: Places in a template that hold no value of the field: conditions, loops, and the name of a code system beside its code.
-_NO_VALUE = frozenset({"if", "unless", "for_each", "system"})
+#: Places in a template that hold no value of the field: conditions and loops.
+_NO_VALUE = frozenset({"if", "unless", "for_each"})
+#: What several headers say of one thing is gathered under a name of its own before it is rendered.
+_GATHERED = {"administration.event_uid": "administration.event_uids", "series.modality": "study.modalities"}
 _LONGEST = 300
 _MOST_VALUES = 4
 
@@ -113,7 +115,7 @@ class _Explainer:
                 source=" + ".join(paths),
                 header=_short(" + ".join(filter(None, (self._raw(path, source) for path in paths)))),
                 understood=_short(show.field(value)),
-                published=tuple(self._published(name, show.field(value), resources)),
+                published=self._published(name, value, resources),
             )
 
     def _raw(self, path: str, written: str) -> str:
@@ -129,26 +131,29 @@ class _Explainer:
                 return _words(element)
         return ""
 
-    def _published(self, name: str, understood: str, resources: list[JsonObject]) -> Iterator[Published]:
-        told: set[str] = set()
+    def _published(self, name: str, value: Json, resources: list[JsonObject]) -> tuple[Published, ...]:
+        """The elements this field may go to, with what stands there; those that stand empty only when all do."""
+        found: dict[tuple[str, str], Published] = {}
         for template in self.templates:
             for place, path in template.body.paths:
-                steps = tuple(step for step in place if isinstance(step, str))
-                plain = path.replace("[]", "")
-                if (steps[-1:] and steps[-1] in _NO_VALUE) or not (plain == name or plain.startswith(f"{name}.")):
+                part = _part(name, value, path.replace("[]", ""))
+                steps = tuple(step for step in place if isinstance(step, str) and step != "is")
+                if part is None or (steps[-1:] and steps[-1] in _NO_VALUE):
                     continue
-                element = ".".join((template.resource_type, *steps))
-                if element in told:
-                    continue
-                told.add(element)
-                yield Published(element=element, value=_at(resources, template.resource_type, steps, understood))
+                element, told = ".".join((template.resource_type, *steps)), _at(resources, template.resource_type, steps, part)
+                found.setdefault((element, told), Published(element=element, value=told))
+        return tuple(item for item in found.values() if item.value) or tuple(found.values())
 
     def _facts_of(self, item: JsonObject) -> list[JsonObject]:
         """The MedicationAdministration that this header tells of, with its Medication and Observations."""
         candidates = [item for item in self.resources if item["resourceType"] == "MedicationAdministration"]
         event = f"urn:oid:{item.get('event_uid')}"
         named = [c for c in candidates if any(i.get("value") == event for i in c.get("identifier", ()))]
-        same = [c for c in candidates if c.get("effectiveDateTime") == item.get("started_at")]
+        same = [
+            c
+            for c in candidates
+            if item.get("started_at") in (c.get("effectiveDateTime"), c.get("effectivePeriod", {}).get("start"))
+        ]
         chosen = (named or (candidates if len(candidates) == 1 else same))[:1]
         if not chosen:
             return []
@@ -178,14 +183,29 @@ def _only_series(resources: list[JsonObject], uid: str) -> list[JsonObject]:
     ]
 
 
-def _at(resources: list[JsonObject], kind: str, steps: tuple[str, ...], understood: str) -> str:
+def _part(name: str, value: Json, path: str) -> Json:
+    """What of a field a hole of a template shows; None when the hole is another field's, or a part that this value does not have."""
+    if path in (name, _GATHERED.get(name)):
+        return value
+    steps = path.removeprefix(f"{name}.").split(".") if path.startswith(f"{name}.") else []
+    # The name of a code system stands beside its code and says nothing by itself.
+    if not steps or steps[-1] == "system":
+        return None
+    part = value
+    for step in steps:
+        part = part.get(step) if isinstance(part, dict) else None
+    return part
+
+
+def _at(resources: list[JsonObject], kind: str, steps: tuple[str, ...], part: Json) -> str:
     """What stands at a place of the resources of one kind; of several values those that say what was understood, if any does."""
     found: list[Json] = [item for item in resources if item["resourceType"] == kind]
     for step in steps:
         found = [value for item in found if isinstance(item, dict) and step in item for value in _as_list(item[step])]
     texts = list(dict.fromkeys(show.fhir(value) for value in found))
-    same = [text for text in texts if text == understood]
-    alike = [text for text in texts if understood and understood in text]
+    understood = [text for text in (show.field(item) for item in _as_list(part)) if text]
+    same = [text for text in texts if text in understood]
+    alike = [text for text in texts if any(words in text for words in understood)]
     return _short("; ".join((same or alike or texts)[:_MOST_VALUES]))
 
 

@@ -43,7 +43,7 @@ def held_groups(overview: Overview, *, limit: int) -> list[Held]:
     for item in quarantined:
         groups["quarantined", str(item["reason"] or ""), ""].append(item)
     for item in parked:
-        groups["parked", str(item["reason"] or ""), str(item["target"])].append({**item, "study_uid": _study_of(item)})
+        groups["parked", str(item["reason"] or ""), str(item["target"])].append(item)
     for item in overview.problems():
         groups["problem", str(item["problem"]), ""].append({**item, "study_uid": _study_of(item)})
     return [

@@ -1,7 +1,8 @@
 """Log-in for every address but health: HTTP Basic for people, bearer tokens for programs. No sessions, nothing to steal but the password.
 
 Without users and tokens in the settings (possible on loopback only) everybody on this machine is let in. A wrong password costs
-the guesser time: one scrypt, then a wait that doubles with each failure of that address, then 429 until he has been quiet.
+the guesser time: one scrypt, then a wait that doubles with each failure of that address, then 429 until he has been quiet. A guess
+counts from the moment it is made, so many at once gain nothing.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class LogIn:
         self._key = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, str] = OrderedDict()
         self._turn = asyncio.Semaphore(_SCRYPTS_AT_ONCE)
+        self._checks: dict[bytes, asyncio.Task[str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope.get("path") in OPEN or not (self._users or self._tokens):
@@ -117,18 +119,30 @@ class LogIn:
             return known
         if wait := self._patience.blocked_secs(address):
             return _refused(scope, 429, "too many wrong log-ins from this address", retry_after=wait)
-        if scheme.lower() == "bearer":
-            user = self._program(words.strip(), scope["path"])
+        if scheme.lower() == "basic":
+            # A browser asks for many things at once before its first answer: the same words are one guess.
+            check = self._checks.get(self._mark(f"{scheme} {words}"))
+            wait_secs, user = (0.0, await asyncio.shield(check)) if check else await self._guess(f"{scheme} {words}", address)
         else:
-            user = await self._person(words.strip()) if scheme.lower() == "basic" else None
+            wait_secs = self._patience.failed(address)
+            user = self._program(words.strip(), scope["path"]) if scheme.lower() == "bearer" else None
         if user is None:
             log.warning("login_failed", stage="web", peer=address)
-            await asyncio.sleep(self._patience.failed(address))
+            await asyncio.sleep(wait_secs)
             return _refused(scope, 401, "this name or password is not known")
         self._patience.succeeded(address)
-        if scheme.lower() == "basic":
-            self._remember(f"{scheme} {words}", user)
         return user
+
+    async def _guess(self, line: str, address: str) -> tuple[float, str | None]:
+        """Count it first, then look: how long a wrong one waits, and who it is. What is right is taken back by the caller."""
+        wait_secs = self._patience.failed(address)
+        mark = self._mark(line)
+        self._checks[mark] = check = asyncio.create_task(self._person(line.partition(" ")[2].strip()))
+        check.add_done_callback(lambda _: self._checks.pop(mark, None))
+        user = await asyncio.shield(check)
+        if user is not None:
+            self._remember(line, user)
+        return wait_secs, user
 
     def _program(self, token: str, path: str) -> str | None:
         given = hash_token(token)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -29,6 +28,7 @@ from gateway.web.explain import Group, explain
 from gateway.web.forms import put_token, token_of
 from gateway.web.held import held_groups
 from gateway.web.notes import Notes
+from gateway.web.study_parts import folded, offers, references, series_lines, series_title, why_withheld
 from gateway.web.thumbnails import Thumbnails
 
 SHOWN_STUDIES, PAGE_STUDIES = 12, 50
@@ -80,6 +80,7 @@ class Pages:
         moving = counts["open_subjects"] or counts["instances"]["received"] or _waiting(counts["deliveries"])
         return {
             "counts": counts,
+            "waiting": overview.waiting(),
             "held": held_groups(overview, limit=PAGE_HELD),
             "shown_held": SHOWN_HELD,
             "cards": [card(item.uid, item.bundle, item.dossier) for item in studies.recent(limit=SHOWN_STUDIES)],
@@ -119,14 +120,19 @@ class Pages:
         resources = resources_of(facts.bundle) if facts.bundle else []
         study = next((item for item in resources if item["resourceType"] == "ImagingStudy"), {})
         patient = next((item for item in resources if item["resourceType"] == "Patient"), {})
+        view = self._ledger.decisions.overview(facts.uid)
         return {
             "facts": facts,
+            "view": view,
+            "offers": offers(view),
+            "deliveries": folded(facts.deliveries),
+            "why_withheld": why_withheld(facts),
             "study": study,
             "patient": patient,
-            "published": _references(facts, study),
+            "published": references(facts, study),
             "doses": doses(study, facts.dossier),
             "picture": picture(study),
-            "series": _series(facts),
+            "series": series_lines(facts),
             "explained": self._explained(facts),
             "patients": sorted({header.patient_key for header in facts.headers}),
             "can_decide": self._can_decide,
@@ -141,7 +147,7 @@ class Pages:
         ordered = sorted(first.values(), key=lambda header: not header.fields.administrations)
         return [
             (
-                {"header": header, "title": _series_title(header.fields.series), "mapping": header.fields.mapping},
+                {"header": header, "title": series_title(header.fields.series), "mapping": header.fields.mapping},
                 explain(
                     header.fields,
                     self._files.locate(header.day, header.digest),
@@ -217,71 +223,3 @@ def _placeholder() -> Response:
 
 def _waiting(deliveries: dict[str, dict[str, int]]) -> int:
     return sum(states.get("pending", 0) + states.get("leased", 0) for states in deliveries.values())
-
-
-def _series_title(series: JsonObject) -> str:
-    parts = (str(series.get("modality", "")), str(series.get("description", "")))
-    return " · ".join(part for part in parts if part) or "series without description"
-
-
-def _series(facts: StudyFacts) -> list[JsonObject]:
-    """One line for each series: what its headers say, how many objects in which state."""
-    headers = {str(header.fields.series.get("uid")): header.fields for header in facts.headers}
-    lines: dict[str, JsonObject] = {}
-    for row in facts.series:
-        uid = row["series_uid"]
-        fields = headers.get(uid)
-        line = lines.setdefault(
-            uid,
-            {
-                "uid": uid,
-                "fields": fields.series if fields else {},
-                "mapping": fields.mapping if fields else "",
-                "states": {},
-                "bytes": 0,
-            },
-        )
-        line["states"][row["state"]] = row["n"]
-        line["bytes"] += int(row["size_bytes"])
-    return sorted(lines.values(), key=lambda line: (line["fields"].get("number") or 2**31, line["uid"]))
-
-
-def _references(facts: StudyFacts, study: JsonObject) -> list[JsonObject]:
-    """The resources of this study and of its administrations, with a word on each."""
-    mine = {dose.reference for dose in doses(study, facts.dossier)}
-    others = resources_of(facts.dossier) if facts.dossier else []
-    wanted = [*(resources_of(facts.bundle) if facts.bundle else [])]
-    wanted += [
-        item
-        for item in others
-        if f"{item['resourceType']}/{item['id']}" in mine or mine & {str(p.get("reference")) for p in _links(item)}
-    ]
-    seen: dict[str, JsonObject] = {}
-    for item in wanted:
-        seen.setdefault(f"{item['resourceType']}/{item['id']}", item)
-    return [{"reference": reference, "kind": item["resourceType"], "words": _words(item)} for reference, item in seen.items()]
-
-
-def _links(item: JsonObject) -> Sequence[JsonObject]:
-    return [*item.get("partOf", ())] if isinstance(item.get("partOf"), list) else []
-
-
-def _words(item: JsonObject) -> str:
-    """One line on a resource, for people."""
-    if item["resourceType"] == "Patient":
-        return show.person(item)
-    if item["resourceType"] == "ImagingStudy":
-        return f"{item.get('numberOfSeries', 0)} series, {item.get('numberOfInstances', 0)} objects, {item.get('status', '')}"
-    if item["resourceType"] == "Device":
-        return " ".join(str(item.get(key, "")) for key in ("manufacturer", "modelNumber")).strip()
-    if item["resourceType"] == "MedicationAdministration":
-        dose = item.get("dosage", {}).get("dose")
-        return f"{show.fhir(dose) if dose else 'activity withheld'}, {item.get('status', '')}"
-    if item["resourceType"] == "Observation":
-        value = item.get("valueQuantity") or item.get("valueCodeableConcept")
-        return f"{show.fhir(item.get('code', {}))}: {show.fhir(value) if value else 'withheld'}"
-    if item["resourceType"] == "Endpoint":
-        return str(item.get("address", ""))
-    if item["resourceType"] == "Provenance":
-        return "from which objects, by which mapping"
-    return ""

@@ -84,7 +84,7 @@ def study_lines(view: JsonObject) -> Iterator[str]:
     yield "arrived"
     for item in view["arrivals"]:
         when = f"{_time(item['first_at'])} to {_time(item['last_at'])}"
-        yield f"  {item['objects']:>6} objects  {item['door']}  from {item['calling_ae'] or '-'}  {when}"
+        yield f"  {item['objects']:>6} {_objects(item['objects'])}  {item['door']}  from {item['calling_ae'] or '-'}  {when}"
     yield "series"
     for item in view["series"]:
         counts = ", ".join(f"{number} {name}" for name, number in sorted(item["states"].items()))
@@ -94,7 +94,7 @@ def study_lines(view: JsonObject) -> Iterator[str]:
         mark = "*" if item["is_subject"] else " "
         named = "" if item["original_key"] == item["patient_key"] else f"  (headers say {item['original_key']})"
         held = f", {item['held']} held" if item["held"] else ""
-        yield f" {mark} {item['patient_key']}  {item['objects']} objects{held}{named}"
+        yield f" {mark} {item['patient_key']}  {item['objects']} {_objects(item['objects'])}{held}{named}"
     yield from _held_lines(view)
     yield from _decision_lines(view)
     yield "published"
@@ -103,6 +103,17 @@ def study_lines(view: JsonObject) -> Iterator[str]:
         yield f"  version {item['version']}  sealed {_time(item['sealed_at'])}  {where}"
     if not view["versions"]:
         yield "  nothing yet"
+    yield from _image_lines(view)
+
+
+def _image_lines(view: JsonObject) -> Iterator[str]:
+    if view["images"]:
+        yield "images"
+    for item in view["images"]:
+        counts = ", ".join(f"{number} {state}" for state, number in sorted(item["states"].items()))
+        yield f"  {item['target']}  {item['variant']}  {counts}"
+        for told in item["reasons"]:
+            yield f"    {told['objects']} {told['state']}: {told['reason']}"
 
 
 def _held_lines(view: JsonObject) -> Iterator[str]:
@@ -127,6 +138,10 @@ def _decision_lines(view: JsonObject) -> Iterator[str]:
         moved = f" to {item['to_key']}" if item["to_key"] else f" of decision {item['undoes']}" if item["undoes"] else ""
         said = f"{item['kind']}{moved}  by {item['decided_by']}: {item['reason']}{undone}"
         yield f"  {item['id']:>4}  {_time(item['decided_at'])}  {said}"
+
+
+def _objects(number: int) -> str:
+    return "object" if number == 1 else "objects"
 
 
 def _time(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,8 @@ def list_lines(overview: Overview, state: str | None, limit: int) -> Iterator[st
     """Counts of everything, or the items in one state."""
     if state is None:
         yield from _counts(overview.counts(), len(overview.problems()))
-    elif state == "parked":
-        yield from map(_delivery, overview.deliveries("parked", limit=limit))
+    elif state in ("pending", "parked"):
+        yield from map(_delivery, overview.deliveries(state, limit=limit))
     elif state == "problems":
         yield from (f"{item['kind']}  {item['subject_key']}  {item['problem']}" for item in overview.problems()[:limit])
     else:
@@ -58,4 +59,7 @@ def _instance(item: JsonObject) -> str:
 
 def _delivery(item: JsonObject) -> str:
     what = f"{item['kind']} version {item['version']}" if item["version"] else f"{item['variant']} instance {item['subject_key']}"
-    return f"{item['id']:>6}  to {item['target']}  {what}  after {item['attempts']} attempts  {item['reason'] or ''}"
+    since = dt.datetime.fromtimestamp(item["created_at"], dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        f"{item['id']:>6}  to {item['target']}  {what}  since {since}  after {item['attempts']} attempts  {item['reason'] or ''}"
+    )

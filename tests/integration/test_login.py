@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
 
+from gateway.web.app import run_web
 from gateway.web.passwords import hash_password, hash_token, new_token, password_matches
 from tests.web_site import Site
 
@@ -79,6 +83,42 @@ def test_guessing_is_slowed_down_and_then_stopped_but_who_is_known_stays_in(tmp_
         assert 0 < int(stopped.headers["retry-after"]) <= 300
         assert site.get("/", auth=("ana", "correct horse")).status_code == 200
     finally:
+        site.close()
+
+
+def test_guesses_made_at_once_are_counted_and_a_browser_that_asks_for_much_at_once_is_let_in(tmp_path: Path) -> None:
+    site = Site(tmp_path, web={"users": {"ana": hash_password("correct horse")}})
+    try:
+        with ThreadPoolExecutor(40) as pool:
+            asked = pool.map(lambda _: site.get("/", auth=("ana", "correct horse")).status_code, range(40))
+            assert set(asked) == {200}
+            guessed = list(pool.map(lambda n: site.get("/", auth=("ana", f"guess {n}")).status_code, range(40)))
+        assert (guessed.count(401), guessed.count(429)) == (12, 28)
+    finally:
+        site.close()
+
+
+@pytest.mark.parametrize("behind_proxy", [False, True])
+def test_only_a_proxy_of_ours_names_the_address_of_who_asks(tmp_path: Path, behind_proxy: bool) -> None:
+    users = {"ana": hash_password("correct horse")}
+    site = Site(tmp_path, web={"users": users, "behind_tls_proxy": behind_proxy})
+    listener, stop = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    served = (site.settings, listener, site.ledger, site.store, site.files, stop)
+    thread = threading.Thread(target=run_web, args=served, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+    def ask(number: int) -> int:
+        named = {"X-Forwarded-For": f"10.0.0.{number}"}
+        return requests.get(url, auth=("ana", f"guess {number}"), headers=named, timeout=30).status_code
+
+    try:
+        with ThreadPoolExecutor(13) as pool:
+            answers = list(pool.map(ask, range(13)))
+        assert (429 in answers) is not behind_proxy
+    finally:
+        stop.set()
+        thread.join(20)
         site.close()
 
 

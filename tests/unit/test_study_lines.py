@@ -70,6 +70,10 @@ def test_a_study_reads_like_a_report() -> None:
             {**DECIDED, "id": 1, "kind": "reassign", "decided_at": 0, "to_key": "s|C", "undone": True},
             {**DECIDED, "id": 2, "kind": "undo", "decided_at": 60, "undoes": 1, "reason": "q"},
         ],
+        "images": [
+            {"target": "orthanc", "variant": "original", "states": {"verified": 2, "parked": 1},
+             "reasons": [{"state": "parked", "reason": "It was refused.", "objects": 1}]},
+        ],
         "versions": [{"version": 1, "sealed_at": 0.0, "target": "embedded", "delivery": "verified"}],
     }  # fmt: skip
     assert list(decisions.study_lines(view)) == [
@@ -80,7 +84,7 @@ def test_a_study_reads_like_a_report() -> None:
         "  1.2.1  1 conflict, 2 normalised",
         "patients",
         " * s|A  2 objects",
-        "   s|C  1 objects, 1 held  (headers say s|B)",
+        "   s|C  1 object, 1 held  (headers say s|B)",
         "held: 1",
         "  abababababababab  1.2.3  two patients",
         "objects with several contents",
@@ -92,4 +96,7 @@ def test_a_study_reads_like_a_report() -> None:
         "     2  1970-01-01T00:01:00Z  undo of decision 1  by P: q",
         "published",
         "  version 1  sealed 1970-01-01T00:00:00Z  embedded: verified",
+        "images",
+        "  orthanc  original  1 parked, 2 verified",
+        "    1 parked: It was refused.",
     ]

@@ -157,6 +157,13 @@ GROUP BY a.door, a.calling_ae ORDER BY MIN(a.received_at), a.calling_ae
 SELECT i.sop_instance_uid, i.digest, i.state, i.held_for, i.reason, s.series_uid FROM series s JOIN instance i ON i.series_id = s.id
 WHERE s.study_uid = :study_uid AND i.state IN ('conflict', 'quarantined') ORDER BY i.id LIMIT :limit
 
+-- name: study_images
+-- What the DICOM targets were told of the images of a study.
+SELECT d.target, d.variant, d.state, COALESCE(d.reason, '') AS reason, COUNT(*) AS n
+FROM series s JOIN instance i ON i.series_id = s.id JOIN delivery d ON d.instance_id = i.id
+WHERE s.study_uid = :study_uid AND d.state <> 'superseded'
+GROUP BY d.target, d.variant, d.state, COALESCE(d.reason, '') ORDER BY d.target, d.variant, d.state, COUNT(*) DESC
+
 -- name: study_versions
 SELECT v.version, v.state, v.sealed_at, d.target, d.state AS delivery_state, d.reason
 FROM subject_version v LEFT JOIN delivery d ON d.subject_version_id = v.id

@@ -6,6 +6,11 @@ SELECT state, COUNT(*) AS n FROM instance GROUP BY state
 -- name: delivery_counts
 SELECT target, state, COUNT(*) AS n FROM delivery GROUP BY target, state
 
+-- name: waiting
+-- What waits for each target, since when and, where an attempt failed, why.
+SELECT target, COALESCE(reason, '') AS reason, COUNT(*) AS n, MIN(created_at) AS since
+FROM delivery WHERE state IN ('pending', 'leased') GROUP BY target, COALESCE(reason, '') ORDER BY target, COUNT(*) DESC
+
 -- name: arrival_count
 SELECT COUNT(*) AS n FROM arrival
 
@@ -27,9 +32,11 @@ SELECT r.fields, r.issues, sh.body FROM record r JOIN shared sh ON sh.id = r.sha
 
 -- name: deliveries_in_state
 -- Both kinds: a version of a study or dossier for a FHIR target, an instance for a DICOM target.
-SELECT d.id, d.target, d.state, d.attempts, d.reason, d.next_attempt_at,
-       COALESCE(v.kind, 'instance') AS kind, COALESCE(v.subject_key, i.sop_instance_uid) AS subject_key, v.version, d.variant
-FROM delivery d LEFT JOIN subject_version v ON v.id = d.subject_version_id LEFT JOIN instance i ON i.id = d.instance_id
+SELECT d.id, d.target, d.state, d.attempts, d.reason, d.created_at, d.next_attempt_at,
+       COALESCE(v.kind, 'instance') AS kind, COALESCE(v.subject_key, i.sop_instance_uid) AS subject_key, v.version, d.variant,
+       CASE WHEN v.kind = 'study' THEN v.subject_key ELSE s.study_uid END AS study_uid
+FROM delivery d LEFT JOIN subject_version v ON v.id = d.subject_version_id
+LEFT JOIN instance i ON i.id = d.instance_id LEFT JOIN series s ON s.id = i.series_id
 WHERE d.state = :state ORDER BY d.id DESC LIMIT :limit
 
 -- name: deliveries_of

@@ -46,6 +46,10 @@ WHERE v.kind = :kind AND v.subject_key = :key ORDER BY v.version DESC LIMIT :lim
 -- name: last_bundle
 SELECT version, bundle FROM subject_version WHERE kind = :kind AND subject_key = :key ORDER BY version DESC LIMIT 1
 
+-- name: parked_images
+SELECT d.id FROM series s JOIN instance i ON i.series_id = s.id JOIN delivery d ON d.instance_id = i.id
+WHERE s.study_uid = :study AND d.target = :target AND d.state = 'parked' ORDER BY d.id
+
 -- name: deliveries_of
 SELECT d.id, d.target, d.state, d.attempts, d.reason, d.next_attempt_at, v.kind, v.version
 FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id
