@@ -89,6 +89,7 @@ class Deliveries:
         names = (
             "published_hashes",
             "unpark",
+            "let_old_versions_rest",
             "tell_behind",
             "leased_instances",
             "enqueue_instance",
@@ -228,11 +229,15 @@ class Deliveries:
             return connection.execute(self._sql["park_expired"], row).rowcount
 
     def unpark(self, delivery_ids: Sequence[int], *, now: float) -> int:
-        """A person asks for another try, with a budget of its own. Returns how many will be tried."""
+        """A person asks for another try, with a budget of its own; a version that a newer one replaced is left out.
+
+        Returns how many will be tried.
+        """
         count = 0
         for start in range(0, len(delivery_ids), _CHUNK):
             with self._database.write() as connection:
                 row = {"ids": list(delivery_ids[start : start + _CHUNK]), "now": now}
+                connection.execute(self._sql["let_old_versions_rest"], row)
                 count += connection.execute(self._sql["unpark"], row).rowcount
                 connection.execute(self._sql["tell_behind"], row)
         return count

@@ -82,17 +82,25 @@ WHERE target = :target AND variant IN :variants AND instance_id IN :ids AND stat
 SELECT DISTINCT target FROM delivery WHERE instance_id IN :ids
 
 -- name: end_delivery
-UPDATE delivery SET state = :state, reason = :reason, next_attempt_at = :next_attempt_at, lease_until = NULL
+-- A version that became old while it was on the wire is not tried again: it would overwrite the newer one.
+UPDATE delivery SET reason = :reason, next_attempt_at = :next_attempt_at, lease_until = NULL,
+  state = CASE WHEN CAST(:state AS TEXT) <> 'verified' AND EXISTS (
+  SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
+) THEN 'superseded' ELSE CAST(:state AS TEXT) END
 WHERE id = :id AND lease_token = :token AND state = 'leased'
 
 -- name: release_delivery
 -- Given back untried.
-UPDATE delivery SET state = 'pending', attempts = attempts - 1, lease_until = NULL
+UPDATE delivery SET attempts = attempts - 1, lease_until = NULL, state = CASE WHEN EXISTS (
+  SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
+) THEN 'superseded' ELSE 'pending' END
 WHERE id = :id AND lease_token = :token AND state = 'leased'
 
 -- name: park_expired
 -- The target was away for longer than deliveries may wait: all of those at once, not one per knock.
-UPDATE delivery SET state = 'parked', reason = :reason, lease_until = NULL
+UPDATE delivery SET reason = :reason, lease_until = NULL, state = CASE WHEN EXISTS (
+  SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
+) THEN 'superseded' ELSE 'parked' END
 WHERE target = :target AND state IN ('pending', 'leased') AND state = 'pending' AND created_at <= :created_before
 
 -- name: published_hashes
@@ -103,6 +111,11 @@ INSERT INTO published (target, resource_type, resource_id, version_id, content_h
 VALUES (:target, :resource_type, :resource_id, :version_id, :content_hash, :remote_id)
 ON CONFLICT (target, resource_type, resource_id) DO UPDATE
 SET version_id = excluded.version_id, content_hash = excluded.content_hash, remote_id = excluded.remote_id
+
+-- name: let_old_versions_rest
+UPDATE delivery SET state = 'superseded', reason = NULL WHERE state = 'parked' AND id IN :ids AND EXISTS (
+  SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
+)
 
 -- name: unpark
 UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL
