@@ -163,11 +163,13 @@ class Deliveries:
         now: float,
         *,
         again: bool = False,
+        withdrawn: bool = False,
     ) -> None:
         """Tell DICOM targets something about instances, within the caller's transaction.
 
         ``targets`` None means every target that was ever told of them. An original is told once, unless ``again``: a person decided
-        anew. What a person decides is always told again, and what it makes pointless is not sent any longer.
+        anew. What a person decides is always told again, and what it makes pointless is not sent any longer. Of a ``withdrawn`` study
+        nothing new is sent: the row stands ready, superseded, for the day the withdrawal is undone.
         """
         what = Variant(variant)
         again = again or what in (Variant.WITHDRAWN, Variant.REASSIGNED)
@@ -175,7 +177,13 @@ class Deliveries:
             ids = list(instance_ids[start : start + _CHUNK])
             names = connection.execute(self._sql["targets_of"], {"ids": ids}).scalars().all() if targets is None else targets
             for target in names:
-                row = {"target": target, "variant": what, "ids": ids, "now": now}
+                row = {
+                    "target": target,
+                    "variant": what,
+                    "ids": ids,
+                    "now": now,
+                    "state": "superseded" if withdrawn else "pending",
+                }
                 if again and _OPPOSITE[what]:
                     connection.execute(self._sql["supersede_opposite"], {**row, "variants": list(_OPPOSITE[what])})
                 if again:

@@ -101,15 +101,15 @@ WHERE variant = :variant AND state IN ('pending', 'leased', 'parked') AND instan
 )
 
 -- name: again_after_withdrawal
--- Who was told of a withdrawal that holds no longer is given the image once more.
+-- Who was told of a withdrawal that holds no longer is given the image once more, and what came meanwhile is sent at last.
 UPDATE delivery SET state = 'pending', attempts = 0, reason = NULL, created_at = :now, next_attempt_at = :now, lease_until = NULL,
   lease_token = lease_token + 1
-WHERE variant IN ('original', 'normalised') AND state IN ('done', 'verified') AND instance_id IN (
+WHERE variant IN ('original', 'normalised') AND instance_id IN (
   SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id WHERE s.study_uid = :study_uid
-) AND EXISTS (
+) AND (state = 'superseded' OR state IN ('done', 'verified') AND EXISTS (
   SELECT 1 FROM delivery w WHERE w.target = delivery.target AND w.instance_id = delivery.instance_id AND w.variant = 'withdrawn'
     AND w.state IN ('done', 'verified')
-)
+))
 
 -- name: again_after_reassignment
 -- And so is who was told that an image belongs to another patient, when it is back where its header says.

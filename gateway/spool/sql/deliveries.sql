@@ -63,7 +63,7 @@ SELECT CAST(:target AS TEXT), i.id, CAST(:variant AS TEXT),
        COALESCE((SELECT d.partition_key FROM delivery d WHERE d.target = :target AND d.instance_id = i.id ORDER BY d.id LIMIT 1),
                 (SELECT sh.patient_key FROM record r JOIN shared sh ON sh.id = r.shared_id WHERE r.instance_id = i.id),
                 'study|' || s.study_uid),
-       'pending', :now, :now
+       CAST(:state AS TEXT), :now, :now
 FROM instance i JOIN series s ON s.id = i.series_id
 WHERE i.id IN :ids AND i.sop_instance_uid <> ''
 ON CONFLICT (target, instance_id, variant) DO NOTHING
