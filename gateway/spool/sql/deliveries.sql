@@ -122,10 +122,17 @@ UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_att
 WHERE state = 'parked' AND id IN :ids
 
 -- name: tell_behind
--- What a person decided meanwhile is told once more behind an image that is tried again: nothing withdrawn arrives unmarked.
+-- What a person decided meanwhile is told once more behind an image that is tried again: nothing withdrawn arrives unmarked. Only what
+-- holds now: a decision that was undone is not told again.
 UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL
 WHERE variant IN ('withdrawn', 'reassigned') AND state IN ('done', 'verified') AND EXISTS (
   SELECT 1 FROM delivery image
   WHERE image.id IN :ids AND image.variant IN ('original', 'normalised') AND image.state = 'pending'
     AND image.target = delivery.target AND image.instance_id = delivery.instance_id
-)
+) AND CASE WHEN EXISTS (
+  SELECT 1 FROM instance i JOIN series s ON s.id = i.series_id LEFT JOIN study st ON st.uid = s.study_uid
+  WHERE i.id = delivery.instance_id AND (st.withdrawn = 1 OR i.held_for = 'content')
+) THEN variant = 'withdrawn' ELSE variant = 'reassigned' AND EXISTS (
+  SELECT 1 FROM record r JOIN shared sh ON sh.id = r.shared_id
+  WHERE r.instance_id = delivery.instance_id AND sh.patient_key <> sh.original_key
+) END
