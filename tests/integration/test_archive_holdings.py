@@ -125,3 +125,104 @@ def test_what_comes_after_a_reassignment_and_a_withdrawal_is_marked_when_the_lat
     site.ledger.decisions.undo(STUDY, site.by())
     site.deliver()
     assert site.held() == {"x": "reassigned", "y": "reassigned"}
+
+
+@pytest.mark.parametrize("what", ["withdraw", "reassign"])
+@pytest.mark.parametrize("how", ["on the wire", "answer lost", "answer lost and retried by hand"])
+def test_undoing_what_may_have_arrived_gives_the_image_again(site: Site, what: str, how: str) -> None:
+    site.take(X)
+    site.deliver()
+    if what == "withdraw":
+        site.ledger.decisions.withdraw(STUDY, site.by())
+    else:
+        site.ledger.decisions.reassign(STUDY, "sys|P9", site.by())
+    (told,) = site.lease()
+    site.obey(told)
+    if how == "answer lost":
+        site.ledger.deliveries.retry(told, "no answer", at=site.now + 1000)
+    elif how == "answer lost and retried by hand":
+        site.ledger.deliveries.park(told, "no answer", now=site.now)
+        site.retry_parked()
+    site.ledger.decisions.undo(STUDY, site.by())
+    site.ledger.deliveries.verified_instances([told], now=site.now)
+    site.deliver()
+    assert site.held() == {"x": ""}
+
+
+@pytest.mark.parametrize("what", ["withdraw", "reassign"])
+def test_an_image_tried_again_by_hand_is_not_marked_with_what_was_undone(site: Site, what: str) -> None:
+    site.take(X)
+    site.deliver()
+    if what == "withdraw":
+        site.ledger.decisions.withdraw(STUDY, site.by())
+    else:
+        site.ledger.decisions.reassign(STUDY, "sys|P9", site.by())
+    site.deliver()
+    site.ledger.decisions.undo(STUDY, site.by())
+    site.deliver(refused=[Variant.ORIGINAL])
+    site.retry_parked()
+    site.deliver()
+    assert site.held() == {"x": ""}
+
+
+def test_an_image_tried_again_by_hand_is_marked_with_what_holds(site: Site) -> None:
+    site.take(X)
+    site.deliver(refused=[Variant.ORIGINAL])
+    site.ledger.decisions.reassign(STUDY, "sys|P9", site.by())
+    site.deliver()
+    site.retry_parked()
+    site.deliver()
+    assert site.held() == {"x": "reassigned"}
+
+
+def test_a_content_set_aside_stays_withdrawn_when_a_withdrawal_of_its_study_is_undone(site: Site) -> None:
+    site.take(X)
+    site.deliver()
+    site.other_content(OTHER_X)
+    site.ledger.decisions.accept_content(STUDY, OTHER_X.instance.digest, site.by())
+    for _ in range(2):  # before the archive heard of the content, and after
+        site.ledger.decisions.withdraw(STUDY, site.by())
+        site.ledger.decisions.undo(STUDY, site.by())
+        site.deliver()
+        assert site.held() == {"x": "withdrawn", "other x": ""}
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_content_decision_that_is_undone_leaves_the_first_in_force(site: Site, delivered: bool) -> None:
+    site.take(X)
+    site.deliver()
+    site.other_content(OTHER_X)
+    site.ledger.decisions.accept_content(STUDY, OTHER_X.instance.digest, site.by())
+    if delivered:
+        site.deliver()
+    site.ledger.decisions.undo(STUDY, site.by())
+    site.deliver()
+    assert site.held() == {"x": ""} | ({"other x": "withdrawn"} if delivered else {})
+
+
+def test_a_content_put_in_force_in_a_withdrawn_study_is_sent_when_that_is_undone(site: Site) -> None:
+    site.take(X)
+    site.deliver()
+    site.other_content(OTHER_X)
+    first = site.ledger.decisions.withdraw(STUDY, site.by())
+    site.deliver()
+    site.ledger.decisions.accept_content(STUDY, OTHER_X.instance.digest, site.by())
+    site.deliver()
+    assert site.held() == {"x": "withdrawn"}
+    site.ledger.decisions.undo(STUDY, site.by())
+    site.deliver()
+    assert site.held() == {"x": "withdrawn"}
+    undone = site.ledger.decisions.undo(STUDY, site.by())
+    assert undone.undoes == first.id
+    site.deliver()
+    assert site.held() == {"x": ""}
+
+
+def test_a_content_put_in_force_in_a_reassigned_study_is_marked_as_the_rest(site: Site) -> None:
+    site.take(X)
+    site.deliver()
+    site.other_content(OTHER_X)
+    site.ledger.decisions.reassign(STUDY, "sys|P9", site.by())
+    site.ledger.decisions.accept_content(STUDY, OTHER_X.instance.digest, site.by())
+    site.deliver()
+    assert site.held() == {"x": "withdrawn", "other x": "reassigned"}
