@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.model import JsonObject
 from gateway.spool import bodies
+from gateway.spool.timers import Timers
 
 #: SQLite binds at most 32,766 values in one statement.
 _CHUNK = 5000
@@ -83,13 +84,16 @@ class Published:
 
 
 class Deliveries:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, timers: Timers) -> None:
         self._database = database
+        self._timers = timers
         self._sql = database.statements(Path(__file__).parent / "sql" / "deliveries.sql")
         names = (
             "published_hashes",
             "unpark",
             "let_old_versions_rest",
+            "overtaken",
+            "give_up",
             "tell_behind",
             "leased_instances",
             "enqueue_instance",
@@ -239,6 +243,7 @@ class Deliveries:
     def unpark(self, delivery_ids: Sequence[int], *, now: float) -> int:
         """A person asks for another try, with a budget of its own; a version that a newer one replaced is left out.
 
+        Where the target heard something newer of the same patient meanwhile, the subject is sealed anew instead of sending old words.
         Returns how many will be tried.
         """
         count = 0
@@ -246,9 +251,18 @@ class Deliveries:
             with self._database.write() as connection:
                 row = {"ids": list(delivery_ids[start : start + _CHUNK]), "now": now}
                 connection.execute(self._sql["let_old_versions_rest"], row)
+                count += self._seal_anew(connection, row["ids"], now)
                 count += connection.execute(self._sql["unpark"], row).rowcount
                 connection.execute(self._sql["tell_behind"], row)
         return count
+
+    def _seal_anew(self, connection: Connection, ids: object, now: float) -> int:
+        found = connection.execute(self._sql["overtaken"], {"ids": ids}).all()
+        for kind in sorted({row.kind for row in found}):
+            self._timers.touch(connection, kind, {row.subject_key for row in found if row.kind == kind}, now=now, at_once=True)
+        if not found:
+            return 0
+        return connection.execute(self._sql["give_up"], {"ids": [row.id for row in found]}).rowcount
 
     def _end(self, connection: Connection, ticket: Lease, *, state: str, reason: str | None, at: float) -> bool:
         row: Mapping[str, object] = {

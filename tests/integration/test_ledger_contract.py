@@ -377,6 +377,28 @@ def test_an_old_version_that_an_earlier_release_parked_is_not_tried_again(ledger
     assert again.version == 2
 
 
+def test_a_parked_version_is_sealed_anew_when_newer_words_of_its_patient_arrived_meanwhile(ledger: Ledger) -> None:
+    take_in(ledger, 1)
+    ledger.subjects.seal(due(ledger, NOW + 11), sealed("a"), targets=["one"], now=NOW + 11)
+    parked = ledger.deliveries.lease("one", now=NOW + 12, lease_secs=60)
+    assert parked is not None
+    ledger.deliveries.park(parked, "refused", now=NOW + 13)
+    ledger.subjects.seal(due(ledger, NOW + 14), sealed("dossier"), targets=["one"], now=NOW + 14)
+    dossier = ledger.deliveries.lease("one", now=NOW + 15, lease_secs=60)
+    assert dossier is not None
+    ledger.deliveries.verified(dossier, [], now=NOW + 16)
+    assert ledger.deliveries.unpark([parked.delivery_id], now=NOW + 20) == 1
+    assert ledger.deliveries.lease("one", now=NOW + 21, lease_secs=60) is None
+    study = due(ledger, NOW + 21)
+    assert (study.kind, study.key) == (SubjectKind.STUDY, "1.2.1")
+    assert ledger.subjects.seal(study, sealed("a"), targets=["one"], now=NOW + 22) == 2  # the same content, sent all the same
+    again = ledger.deliveries.lease("one", now=NOW + 23, lease_secs=60)
+    assert again is not None
+    assert (again.subject_key, again.version) == ("1.2.1", 2)
+    take_in(ledger, 2, now=NOW + 30)
+    assert ledger.subjects.seal(due(ledger, NOW + 900), sealed("a"), targets=["one"], now=NOW + 900) is None  # and only once
+
+
 def test_what_a_target_holds_is_remembered(ledger: Ledger) -> None:
     take_in(ledger, 1)
     ledger.subjects.seal(due(ledger, NOW + 11), sealed("a"), targets=["one"], now=NOW + 11)

@@ -117,6 +117,18 @@ UPDATE delivery SET state = 'superseded', reason = NULL WHERE state = 'parked' A
   SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
 )
 
+-- name: overtaken
+-- Parked versions whose patient the target heard something newer of meanwhile. What they say of the patient may be old by now.
+SELECT d.id, v.kind, v.subject_key FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id
+JOIN (
+  SELECT target, partition_key, MAX(subject_version_id) AS newest FROM delivery
+  WHERE subject_version_id IS NOT NULL AND state IN ('leased', 'done', 'verified') GROUP BY target, partition_key
+) told ON told.target = d.target AND told.partition_key = d.partition_key AND told.newest > d.subject_version_id
+WHERE d.state = 'parked' AND d.id IN :ids
+
+-- name: give_up
+UPDATE delivery SET state = 'superseded', reason = NULL WHERE state = 'parked' AND id IN :ids
+
 -- name: unpark
 UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL
 WHERE state = 'parked' AND id IN :ids
