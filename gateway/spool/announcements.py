@@ -31,24 +31,44 @@ def tell_dicom_targets(
             connection.execute(sql["tell_withdrawn"], told)
         return
     concerned = set((undone or decision).moved)
-    if undone is not None and undone.kind is DecisionKind.WITHDRAW:
-        connection.execute(sql["untell"], {"study_uid": decision.study_uid, "variant": "withdrawn"})
-        connection.execute(sql["again_after_withdrawal"], told)
-        concerned |= set(holds.keys)
-    elif undone is not None and concerned:
-        connection.execute(sql["untell"], {"study_uid": decision.study_uid, "variant": "reassigned"})
-        concerned |= set(holds.keys)
+    if undone is not None:
+        _take_back(connection, sql, undone, holds, told)
+        if concerned or undone.kind is DecisionKind.WITHDRAW:
+            concerned |= set(holds.keys)
     for key in sorted(concerned):
         if holds.effective(key) != key:
             connection.execute(sql["tell_reassigned"], {**told, "original_key": key})
-        elif undone is not None:
+
+
+def _take_back(
+    connection: Connection, sql: Mapping[str, sa.TextClause], undone: Decision, holds: Standing, told: Mapping[str, object]
+) -> None:
+    """Whoever may have been told what holds no longer gets the image once more; whoever was not is not told any longer."""
+    if undone.kind is DecisionKind.WITHDRAW:
+        connection.execute(sql["again_after_withdrawal"], told)
+    for key in sorted({*undone.moved, *holds.keys}):
+        if holds.effective(key) == key:
             connection.execute(sql["again_after_reassignment"], {**told, "original_key": key})
+    if undone.kind is DecisionKind.WITHDRAW or undone.moved:
+        variant = "withdrawn" if undone.kind is DecisionKind.WITHDRAW else "reassigned"
+        connection.execute(sql["untell"], {"study_uid": told["study_uid"], "variant": variant})
 
 
 def tell_of_content(
     connection: Connection, sql: Mapping[str, sa.TextClause], former_id: int, chosen_id: int | None, *, now: float
 ) -> None:
-    """The former content of an object is withdrawn where it was delivered; the one in force goes there behind that."""
+    """The former content of an object is withdrawn where it was delivered; the one in force goes there behind that.
+
+    In a withdrawn study it goes nowhere until the withdrawal is undone.
+    """
+    connection.execute(sql["unsend"], {"id": former_id})
     connection.execute(sql["tell_content"], {"former_id": former_id, "now": now})
-    if chosen_id is not None:
-        connection.execute(sql["send_content"], {"former_id": former_id, "id": chosen_id, "now": now})
+    if chosen_id is None:
+        return
+    sent = {"former_id": former_id, "id": chosen_id, "now": now}
+    if connection.execute(sql["content_withdrawn"], {"id": chosen_id}).scalar():
+        connection.execute(sql["keep_content"], sent)
+        return
+    connection.execute(sql["untell_content"], {"id": chosen_id})
+    connection.execute(sql["send_content"], sent)
+    connection.execute(sql["tell_content_reassigned"], {"id": chosen_id, "now": now})

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.model import JsonObject
 from gateway.spool import bodies
+from gateway.spool.timers import Timers
 
 #: SQLite binds at most 32,766 values in one statement.
 _CHUNK = 5000
@@ -83,12 +84,16 @@ class Published:
 
 
 class Deliveries:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, timers: Timers) -> None:
         self._database = database
+        self._timers = timers
         self._sql = database.statements(Path(__file__).parent / "sql" / "deliveries.sql")
         names = (
             "published_hashes",
             "unpark",
+            "let_old_versions_rest",
+            "overtaken",
+            "give_up",
             "tell_behind",
             "leased_instances",
             "enqueue_instance",
@@ -162,11 +167,13 @@ class Deliveries:
         now: float,
         *,
         again: bool = False,
+        withdrawn: bool = False,
     ) -> None:
         """Tell DICOM targets something about instances, within the caller's transaction.
 
         ``targets`` None means every target that was ever told of them. An original is told once, unless ``again``: a person decided
-        anew. What a person decides is always told again, and what it makes pointless is not sent any longer.
+        anew. What a person decides is always told again, and what it makes pointless is not sent any longer. Of a ``withdrawn`` study
+        nothing new is sent: the row stands ready, superseded, for the day the withdrawal is undone.
         """
         what = Variant(variant)
         again = again or what in (Variant.WITHDRAWN, Variant.REASSIGNED)
@@ -174,7 +181,13 @@ class Deliveries:
             ids = list(instance_ids[start : start + _CHUNK])
             names = connection.execute(self._sql["targets_of"], {"ids": ids}).scalars().all() if targets is None else targets
             for target in names:
-                row = {"target": target, "variant": what, "ids": ids, "now": now}
+                row = {
+                    "target": target,
+                    "variant": what,
+                    "ids": ids,
+                    "now": now,
+                    "state": "superseded" if withdrawn else "pending",
+                }
                 if again and _OPPOSITE[what]:
                     connection.execute(self._sql["supersede_opposite"], {**row, "variants": list(_OPPOSITE[what])})
                 if again:
@@ -228,14 +241,28 @@ class Deliveries:
             return connection.execute(self._sql["park_expired"], row).rowcount
 
     def unpark(self, delivery_ids: Sequence[int], *, now: float) -> int:
-        """A person asks for another try, with a budget of its own. Returns how many will be tried."""
+        """A person asks for another try, with a budget of its own; a version that a newer one replaced is left out.
+
+        Where the target heard something newer of the same patient meanwhile, the subject is sealed anew instead of sending old words.
+        Returns how many will be tried.
+        """
         count = 0
         for start in range(0, len(delivery_ids), _CHUNK):
             with self._database.write() as connection:
                 row = {"ids": list(delivery_ids[start : start + _CHUNK]), "now": now}
+                connection.execute(self._sql["let_old_versions_rest"], row)
+                count += self._seal_anew(connection, row["ids"], now)
                 count += connection.execute(self._sql["unpark"], row).rowcount
                 connection.execute(self._sql["tell_behind"], row)
         return count
+
+    def _seal_anew(self, connection: Connection, ids: object, now: float) -> int:
+        found = connection.execute(self._sql["overtaken"], {"ids": ids}).all()
+        for kind in sorted({row.kind for row in found}):
+            self._timers.touch(connection, kind, {row.subject_key for row in found if row.kind == kind}, now=now, at_once=True)
+        if not found:
+            return 0
+        return connection.execute(self._sql["give_up"], {"ids": [row.id for row in found]}).rowcount
 
     def _end(self, connection: Connection, ticket: Lease, *, state: str, reason: str | None, at: float) -> bool:
         row: Mapping[str, object] = {

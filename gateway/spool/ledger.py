@@ -32,7 +32,7 @@ class Ledger:
         self.database = Database(url)
         timers = Timers(self.database, quiet or QuietPolicy(quiet_secs=60, cap_secs=3600))
         self.intake = Intake(self.database)
-        self.deliveries = Deliveries(self.database)
+        self.deliveries = Deliveries(self.database, timers)
         self.decisions = Decisions(self.database, timers)
         self.stages = Stages(self.database, timers, self.decisions, self.deliveries)
         self.subjects = Subjects(self.database, timers)

@@ -69,7 +69,7 @@ class Stages:
         self._decisions = decisions
         self._deliveries = deliveries
         self._sql = database.statements(Path(__file__).parent / "sql" / "stages.sql")
-        for name in ("leased_tickets", "tokens"):
+        for name in ("leased_tickets", "tokens", "archived"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
 
     def lease(self, *, limit: int, now: float, lease_secs: float) -> list[Ticket]:
@@ -122,19 +122,39 @@ class Stages:
                 return 0
             # The study first: a decision about it does the same, so that one waits for the other.
             self._timers.touch(connection, "study", {item.ticket.study_uid for item in ours}, now=now)
-            patients = self._put_records(connection, ours)
+            shared = self._put_records(connection, ours)
             ids = [item.ticket.instance_id for item in ours]
             connection.execute(self._sql["set_normalised"], [{"id": identifier} for identifier in ids])
-            self._timers.touch(connection, "dossier", patients, now=now)
-            self._deliveries.enqueue_instances(connection, ids, archives, Variant.ORIGINAL, now)
+            self._timers.touch(connection, "dossier", {row.patient_key for row in shared.values()}, now=now)
+            self._archive(connection, [item.ticket for item in ours], archives, now)
+            moved = [item.ticket.instance_id for item in ours if shared[item.record.shared.key].patient_key != item.patient_key]
+            self._tell_moved(connection, moved, now)
             return len(ours)
 
-    def _put_records(self, connection: Connection, items: Sequence[Normalised]) -> set[str]:
-        """Store records under the patients that hold for them, decisions of people included. Returns those patients' keys."""
+    def _archive(self, connection: Connection, tickets: Sequence[Ticket], archives: Sequence[str], now: float) -> None:
+        """Queue the originals for the DICOM targets; those of a study that a person withdrew wait until that is undone."""
+        by_study: dict[str, list[int]] = {}
+        for ticket in tickets:
+            by_study.setdefault(ticket.study_uid, []).append(ticket.instance_id)
+        for study_uid, ids in sorted(by_study.items()):
+            withdrawn = bool(connection.execute(self._sql["study_withdrawn"], {"study_uid": study_uid}).scalar())
+            self._deliveries.enqueue_instances(connection, ids, archives, Variant.ORIGINAL, now, withdrawn=withdrawn)
+
+    def _tell_moved(self, connection: Connection, instance_ids: Sequence[int], now: float) -> None:
+        """What came late and belongs to another patient by a person's decision is marked behind its original, as the rest was.
+
+        Not where nothing is sent of it: undoing the withdrawal tells that too.
+        """
+        if instance_ids:
+            rows = connection.execute(self._sql["archived"], {"ids": list(instance_ids)})
+            self._deliveries.enqueue_instances(connection, list(rows.scalars()), None, Variant.REASSIGNED, now)
+
+    def _put_records(self, connection: Connection, items: Sequence[Normalised]) -> dict[str, sa.Row[Any]]:
+        """Store records under the patients that hold for them, decisions of people included. Returns their shared rows by key."""
         shared = self._put_shared(connection, items)
         shared_ids = {key: row.id for key, row in shared.items()}
         connection.execute(self._sql["put_record"], [_record_row(item, shared_ids) for item in items])
-        return {row.patient_key for row in shared.values()}
+        return shared
 
     def content_in_force(self, sop_instance_uid: str) -> Content | None:
         """The content of a SOP Instance UID that is published, worked on, or held for its patient id."""
@@ -190,7 +210,7 @@ class Stages:
         with self._database.write() as connection:
             row = {"id": ticket.instance_id, "token": ticket.token, "reason": reason}
             if connection.execute(self._sql["set_quarantined"], row).rowcount == 1:
-                self._deliveries.enqueue_instances(connection, [ticket.instance_id], archives, Variant.ORIGINAL, now)
+                self._archive(connection, [ticket], archives, now)
 
     def count_crash(self, instance_id: int) -> None:
         """A worker process died while it worked on this instance."""

@@ -164,7 +164,7 @@ class Subjects:
 
     def _new_version(self, connection: Connection, ticket: SubjectTicket, sealed: Sealed) -> int | None:
         last = connection.execute(self._sql["last_version"], {"kind": ticket.kind, "key": ticket.key}).first()
-        if sealed.bundle is None or (last is not None and last.content_hash == sealed.content_hash):
+        if sealed.bundle is None or (last is not None and last.content_hash == sealed.content_hash and not last.given_up):
             return None
         return last.version + 1 if last else 1
 

@@ -338,6 +338,67 @@ def test_a_parked_delivery_is_replayed_by_hand_only(ledger: Ledger) -> None:
     assert ledger.deliveries.lease("one", now=NOW + 10_001, lease_secs=60) is not None
 
 
+@pytest.mark.parametrize("how", ["parked", "to be tried again", "given back"])
+def test_a_version_that_became_old_on_the_wire_never_follows_the_newer_one(ledger: Ledger, how: str) -> None:
+    take_in(ledger, 1)
+    ledger.subjects.seal(due(ledger, NOW + 11), sealed("old"), targets=["one"], now=NOW + 11)
+    old = ledger.deliveries.lease("one", now=NOW + 12, lease_secs=60)
+    assert old is not None
+    take_in(ledger, 2, now=NOW + 13)
+    study = due(ledger, NOW + 200)
+    assert study.kind is SubjectKind.STUDY
+    assert ledger.subjects.seal(study, sealed("new"), targets=["one"], now=NOW + 200) == 2
+    if how == "parked":
+        ledger.deliveries.park(old, "refused", now=NOW + 201)
+    elif how == "to be tried again":
+        ledger.deliveries.retry(old, "busy", at=NOW + 300)
+    else:
+        ledger.deliveries.release([old])
+    new = ledger.deliveries.lease("one", now=NOW + 202, lease_secs=60)
+    assert new is not None
+    assert new.version == 2
+    ledger.deliveries.verified(new, [], now=NOW + 203)
+    assert ledger.overview.deliveries("parked") == []
+    assert ledger.deliveries.lease("one", now=NOW + 9999, lease_secs=60) is None
+
+
+def test_an_old_version_that_an_earlier_release_parked_is_not_tried_again(ledger: Ledger) -> None:
+    take_in(ledger, 1)
+    for number, content in enumerate(("old", "new")):
+        take_in(ledger, 2 + number, now=NOW + 300 * number)
+        ledger.subjects.seal(due(ledger, NOW + 300 * number + 200), sealed(content), targets=["one"], now=NOW)
+    with ledger.database.write() as connection:
+        connection.execute(sa.text("UPDATE delivery SET state = 'parked'"))
+    parked = [item["id"] for item in ledger.overview.deliveries("parked")]
+    assert len(parked) == 2
+    assert ledger.deliveries.unpark(parked, now=NOW + 900) == 1
+    again = ledger.deliveries.lease("one", now=NOW + 901, lease_secs=60)
+    assert again is not None
+    assert again.version == 2
+
+
+def test_a_parked_version_is_sealed_anew_when_newer_words_of_its_patient_arrived_meanwhile(ledger: Ledger) -> None:
+    take_in(ledger, 1)
+    ledger.subjects.seal(due(ledger, NOW + 11), sealed("a"), targets=["one"], now=NOW + 11)
+    parked = ledger.deliveries.lease("one", now=NOW + 12, lease_secs=60)
+    assert parked is not None
+    ledger.deliveries.park(parked, "refused", now=NOW + 13)
+    ledger.subjects.seal(due(ledger, NOW + 14), sealed("dossier"), targets=["one"], now=NOW + 14)
+    dossier = ledger.deliveries.lease("one", now=NOW + 15, lease_secs=60)
+    assert dossier is not None
+    ledger.deliveries.verified(dossier, [], now=NOW + 16)
+    assert ledger.deliveries.unpark([parked.delivery_id], now=NOW + 20) == 1
+    assert ledger.deliveries.lease("one", now=NOW + 21, lease_secs=60) is None
+    study = due(ledger, NOW + 21)
+    assert (study.kind, study.key) == (SubjectKind.STUDY, "1.2.1")
+    assert ledger.subjects.seal(study, sealed("a"), targets=["one"], now=NOW + 22) == 2  # the same content, sent all the same
+    again = ledger.deliveries.lease("one", now=NOW + 23, lease_secs=60)
+    assert again is not None
+    assert (again.subject_key, again.version) == ("1.2.1", 2)
+    take_in(ledger, 2, now=NOW + 30)
+    assert ledger.subjects.seal(due(ledger, NOW + 900), sealed("a"), targets=["one"], now=NOW + 900) is None  # and only once
+
+
 def test_what_a_target_holds_is_remembered(ledger: Ledger) -> None:
     take_in(ledger, 1)
     ledger.subjects.seal(due(ledger, NOW + 11), sealed("a"), targets=["one"], now=NOW + 11)

@@ -94,22 +94,25 @@ ON CONFLICT (target, instance_id, variant) DO UPDATE SET state = 'pending', atte
   created_at = excluded.created_at, next_attempt_at = excluded.next_attempt_at, lease_token = delivery.lease_token + 1
 
 -- name: untell
--- What holds no longer and was not told yet never will be.
+-- What holds no longer and was not told yet never will be. A content that was set aside stays withdrawn whatever becomes of its study.
 UPDATE delivery SET state = 'superseded', reason = NULL, lease_until = NULL, lease_token = lease_token + 1
 WHERE variant = :variant AND state IN ('pending', 'leased', 'parked') AND instance_id IN (
-  SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id WHERE s.study_uid = :study_uid
+  SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id
+  WHERE s.study_uid = :study_uid AND (i.held_for IS NULL OR i.held_for <> 'content')
 )
 
 -- name: again_after_withdrawal
--- Who was told of a withdrawal that holds no longer is given the image once more.
+-- Who was told of a withdrawal that holds no longer is given the image once more, and what came meanwhile is sent at last. Whoever may
+-- have been told counts too: a row that was leased once (its token says so) may have arrived although no answer came. Asked before "untell".
 UPDATE delivery SET state = 'pending', attempts = 0, reason = NULL, created_at = :now, next_attempt_at = :now, lease_until = NULL,
   lease_token = lease_token + 1
-WHERE variant IN ('original', 'normalised') AND state IN ('done', 'verified') AND instance_id IN (
-  SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id WHERE s.study_uid = :study_uid
-) AND EXISTS (
+WHERE variant IN ('original', 'normalised') AND instance_id IN (
+  SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id
+  WHERE s.study_uid = :study_uid AND (i.held_for IS NULL OR i.held_for <> 'content')
+) AND (state = 'superseded' OR state IN ('done', 'verified') AND EXISTS (
   SELECT 1 FROM delivery w WHERE w.target = delivery.target AND w.instance_id = delivery.instance_id AND w.variant = 'withdrawn'
-    AND w.state IN ('done', 'verified')
-)
+    AND (w.state IN ('done', 'verified') OR w.state <> 'superseded' AND w.lease_token > 0)
+))
 
 -- name: again_after_reassignment
 -- And so is who was told that an image belongs to another patient, when it is back where its header says.
@@ -120,8 +123,21 @@ WHERE variant IN ('original', 'normalised') AND state IN ('done', 'verified') AN
   WHERE sh.study_uid = :study_uid AND sh.original_key = :original_key
 ) AND EXISTS (
   SELECT 1 FROM delivery w WHERE w.target = delivery.target AND w.instance_id = delivery.instance_id AND w.variant = 'reassigned'
-    AND w.state IN ('done', 'verified')
+    AND (w.state IN ('done', 'verified') OR w.state <> 'superseded' AND w.lease_token > 0)
 )
+
+-- name: unsend
+-- Of the content that was in force: what has not been sent yet never will be.
+UPDATE delivery SET state = 'superseded', reason = NULL
+WHERE instance_id = :id AND variant IN ('original', 'normalised') AND state IN ('pending', 'parked')
+
+-- name: untell_content
+-- Of the content that is put in force: a withdrawal that was not told yet never will be, and one that was holds no longer.
+UPDATE delivery SET state = 'superseded', reason = NULL, lease_until = NULL, lease_token = lease_token + 1
+WHERE instance_id = :id AND variant = 'withdrawn' AND state <> 'superseded'
+
+-- name: content_withdrawn
+SELECT st.withdrawn FROM instance i JOIN series s ON s.id = i.series_id JOIN study st ON st.uid = s.study_uid WHERE i.id = :id
 
 -- name: tell_content
 -- Of two contents the other one is in force: the former is withdrawn where it was delivered ...
@@ -136,6 +152,23 @@ ON CONFLICT (target, instance_id, variant) DO UPDATE SET state = 'pending', atte
 INSERT INTO delivery (target, instance_id, variant, partition_key, state, created_at, next_attempt_at)
 SELECT d.target, CAST(:id AS BIGINT), d.variant, d.partition_key, 'pending', CAST(:now AS DOUBLE PRECISION), CAST(:now AS DOUBLE PRECISION)
 FROM delivery d WHERE d.variant IN ('original', 'normalised') AND d.instance_id = :former_id
+ON CONFLICT (target, instance_id, variant) DO UPDATE SET state = 'pending', attempts = 0, reason = NULL, lease_until = NULL,
+  created_at = excluded.created_at, next_attempt_at = excluded.next_attempt_at, lease_token = delivery.lease_token + 1
+
+-- name: keep_content
+-- In a withdrawn study it is not sent; the row stands ready for the day the withdrawal is undone.
+INSERT INTO delivery (target, instance_id, variant, partition_key, state, created_at, next_attempt_at)
+SELECT d.target, CAST(:id AS BIGINT), d.variant, d.partition_key, 'superseded', CAST(:now AS DOUBLE PRECISION), CAST(:now AS DOUBLE PRECISION)
+FROM delivery d WHERE d.variant IN ('original', 'normalised') AND d.instance_id = :former_id
+ON CONFLICT (target, instance_id, variant) DO NOTHING
+
+-- name: tell_content_reassigned
+-- Where it belongs to another patient than it says, that is told behind it.
+INSERT INTO delivery (target, instance_id, variant, partition_key, state, created_at, next_attempt_at)
+SELECT d.target, d.instance_id, 'reassigned', MIN(d.partition_key), 'pending', CAST(:now AS DOUBLE PRECISION), CAST(:now AS DOUBLE PRECISION)
+FROM delivery d JOIN record r ON r.instance_id = d.instance_id JOIN shared sh ON sh.id = r.shared_id
+WHERE d.variant IN ('original', 'normalised') AND d.instance_id = :id AND sh.patient_key <> sh.original_key
+GROUP BY d.target, d.instance_id
 ON CONFLICT (target, instance_id, variant) DO UPDATE SET state = 'pending', attempts = 0, reason = NULL, lease_until = NULL,
   created_at = excluded.created_at, next_attempt_at = excluded.next_attempt_at, lease_token = delivery.lease_token + 1
 

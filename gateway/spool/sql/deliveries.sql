@@ -63,7 +63,7 @@ SELECT CAST(:target AS TEXT), i.id, CAST(:variant AS TEXT),
        COALESCE((SELECT d.partition_key FROM delivery d WHERE d.target = :target AND d.instance_id = i.id ORDER BY d.id LIMIT 1),
                 (SELECT sh.patient_key FROM record r JOIN shared sh ON sh.id = r.shared_id WHERE r.instance_id = i.id),
                 'study|' || s.study_uid),
-       'pending', :now, :now
+       CAST(:state AS TEXT), :now, :now
 FROM instance i JOIN series s ON s.id = i.series_id
 WHERE i.id IN :ids AND i.sop_instance_uid <> ''
 ON CONFLICT (target, instance_id, variant) DO NOTHING
@@ -82,17 +82,25 @@ WHERE target = :target AND variant IN :variants AND instance_id IN :ids AND stat
 SELECT DISTINCT target FROM delivery WHERE instance_id IN :ids
 
 -- name: end_delivery
-UPDATE delivery SET state = :state, reason = :reason, next_attempt_at = :next_attempt_at, lease_until = NULL
+-- A version that became old while it was on the wire is not tried again: it would overwrite the newer one.
+UPDATE delivery SET reason = :reason, next_attempt_at = :next_attempt_at, lease_until = NULL,
+  state = CASE WHEN CAST(:state AS TEXT) <> 'verified' AND EXISTS (
+  SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
+) THEN 'superseded' ELSE CAST(:state AS TEXT) END
 WHERE id = :id AND lease_token = :token AND state = 'leased'
 
 -- name: release_delivery
 -- Given back untried.
-UPDATE delivery SET state = 'pending', attempts = attempts - 1, lease_until = NULL
+UPDATE delivery SET attempts = attempts - 1, lease_until = NULL, state = CASE WHEN EXISTS (
+  SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
+) THEN 'superseded' ELSE 'pending' END
 WHERE id = :id AND lease_token = :token AND state = 'leased'
 
 -- name: park_expired
 -- The target was away for longer than deliveries may wait: all of those at once, not one per knock.
-UPDATE delivery SET state = 'parked', reason = :reason, lease_until = NULL
+UPDATE delivery SET reason = :reason, lease_until = NULL, state = CASE WHEN EXISTS (
+  SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
+) THEN 'superseded' ELSE 'parked' END
 WHERE target = :target AND state IN ('pending', 'leased') AND state = 'pending' AND created_at <= :created_before
 
 -- name: published_hashes
@@ -104,15 +112,39 @@ VALUES (:target, :resource_type, :resource_id, :version_id, :content_hash, :remo
 ON CONFLICT (target, resource_type, resource_id) DO UPDATE
 SET version_id = excluded.version_id, content_hash = excluded.content_hash, remote_id = excluded.remote_id
 
+-- name: let_old_versions_rest
+UPDATE delivery SET state = 'superseded', reason = NULL WHERE state = 'parked' AND id IN :ids AND EXISTS (
+  SELECT 1 FROM subject_version v WHERE v.id = delivery.subject_version_id AND v.state = 'superseded'
+)
+
+-- name: overtaken
+-- Parked versions whose patient the target heard something newer of meanwhile. What they say of the patient may be old by now.
+SELECT d.id, v.kind, v.subject_key FROM delivery d JOIN subject_version v ON v.id = d.subject_version_id
+JOIN (
+  SELECT target, partition_key, MAX(subject_version_id) AS newest FROM delivery
+  WHERE subject_version_id IS NOT NULL AND state IN ('leased', 'done', 'verified') GROUP BY target, partition_key
+) told ON told.target = d.target AND told.partition_key = d.partition_key AND told.newest > d.subject_version_id
+WHERE d.state = 'parked' AND d.id IN :ids
+
+-- name: give_up
+UPDATE delivery SET state = 'superseded', reason = NULL WHERE state = 'parked' AND id IN :ids
+
 -- name: unpark
 UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL
 WHERE state = 'parked' AND id IN :ids
 
 -- name: tell_behind
--- What a person decided meanwhile is told once more behind an image that is tried again: nothing withdrawn arrives unmarked.
+-- What a person decided meanwhile is told once more behind an image that is tried again: nothing withdrawn arrives unmarked. Only what
+-- holds now: a decision that was undone is not told again.
 UPDATE delivery SET state = 'pending', attempts = 0, created_at = :now, next_attempt_at = :now, reason = NULL
 WHERE variant IN ('withdrawn', 'reassigned') AND state IN ('done', 'verified') AND EXISTS (
   SELECT 1 FROM delivery image
   WHERE image.id IN :ids AND image.variant IN ('original', 'normalised') AND image.state = 'pending'
     AND image.target = delivery.target AND image.instance_id = delivery.instance_id
-)
+) AND CASE WHEN EXISTS (
+  SELECT 1 FROM instance i JOIN series s ON s.id = i.series_id LEFT JOIN study st ON st.uid = s.study_uid
+  WHERE i.id = delivery.instance_id AND (st.withdrawn = 1 OR i.held_for = 'content')
+) THEN variant = 'withdrawn' ELSE variant = 'reassigned' AND EXISTS (
+  SELECT 1 FROM record r JOIN shared sh ON sh.id = r.shared_id
+  WHERE r.instance_id = delivery.instance_id AND sh.patient_key <> sh.original_key
+) END

@@ -62,7 +62,11 @@ UPDATE instance SET state = 'conflict', held_for = 'patient', reason = :reason W
 UPDATE instance SET state = 'normalised', held_for = NULL, reason = NULL WHERE id = :id AND held_for = 'patient'
 
 -- name: last_version
-SELECT version, content_hash FROM subject_version WHERE kind = :kind AND subject_key = :key ORDER BY version DESC LIMIT 1
+-- A delivery of the latest version is superseded only where a person asked to seal the subject anew (deliveries.sql, give_up).
+SELECT v.version, v.content_hash, CASE WHEN EXISTS (
+  SELECT 1 FROM delivery d WHERE d.subject_version_id = v.id AND d.state = 'superseded'
+) THEN 1 ELSE 0 END AS given_up
+FROM subject_version v WHERE v.kind = :kind AND v.subject_key = :key ORDER BY v.version DESC LIMIT 1
 
 -- name: last_bundle
 SELECT patient_key, bundle FROM subject_version WHERE kind = :kind AND subject_key = :key ORDER BY version DESC LIMIT 1
