@@ -39,7 +39,7 @@ check: setup     ## formatting, lint, types, layers, mappings, settings
 	$(BIN)/isobridge mappings lint
 	$(BIN)/isobridge mappings test | tail -n 1
 	$(BIN)/isobridge config check > /dev/null
-	$(BIN)/isobridge config check --config config/production.yaml > /dev/null
+	$(BIN)/isobridge config check --config config/production.yaml --set mappings.directory=mappings > /dev/null
 
 format: setup    ## rewrite the code in the house style
 	$(BIN)/ruff format .
