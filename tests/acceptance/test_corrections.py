@@ -211,7 +211,7 @@ def test_two_patients_under_one_study_until_a_person_decides(running: Installati
     one_in_force = {"OTHER-two": "entered-in-error", "WRONG-two": "completed"}
     assert bench.statuses("MedicationAdministration") == one_in_force
     shown = bench.decide("show").stdout
-    assert "OTHER-two  1 objects, 1 held" in shown
+    assert "OTHER-two  1 object, 1 held" in shown
     assert "more than one patient id" in shown
 
     assert bench.decide("accept", "--reason", "the same person, id typed by hand", *BY).returncode == 0
@@ -303,7 +303,7 @@ def test_the_dose_report_of_the_vision_study_is_held_until_it_is_accepted(runnin
     assert send([data_directory() / "pet" / "siemens-vision600-fdg-study", report], target).ok
     assert settle(running.data) == []
     assert [state for state, _, _ in contents(running, VISION_STUDY)].count("conflict") == 1
-    assert "REMOVED1  1 objects, 1 held" in study(running, "show", VISION_STUDY).stdout
+    assert "REMOVED1  1 object, 1 held" in study(running, "show", VISION_STUDY).stdout
 
     done = study(running, "accept", VISION_STUDY, "--reason", "one person, two ways of removing the id", *BY)
     assert done.returncode == 0, done.stderr
