@@ -131,10 +131,6 @@ class Subjects:
         with self._database.read() as connection:
             return [_stored_shared(row) for row in connection.execute(self._sql["dossier_shared"], {"key": patient_key})]
 
-    def aliases(self, patient_key: str) -> dict[str, str]:
-        """Known administrations of a patient: alias (event UID or fact key) -> administration id."""
-        return self.facts.aliases(patient_key)
-
     def last_sealed(self, ticket: SubjectTicket) -> LastSealed | None:
         """What was sealed last of this subject, if anything."""
         with self._database.read() as connection:

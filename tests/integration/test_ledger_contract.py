@@ -415,7 +415,7 @@ def test_an_administration_is_minted_once(ledger: Ledger) -> None:
     due(ledger, NOW + 11)
     dossier = due(ledger, NOW + 11)
     ledger.subjects.seal(dossier, sealed("d", aliases={"event|1.2": "m1"}), targets=[], now=NOW + 11)
-    assert ledger.subjects.aliases("sys|P1") == {"event|1.2": "m1"}
+    assert ledger.subjects.facts.aliases("sys|P1") == {"event|1.2": "m1"}
 
 
 def test_a_replaced_administration_is_remembered_and_its_names_lead_to_the_survivor(ledger: Ledger) -> None:

@@ -193,7 +193,7 @@ def test_two_published_facts_that_prove_to_be_one_stay_one_for_good(
     assert hospital.states() == {"active": 1, "entered-in-error": 1}
     key = understanding.patients.of(first.shared)
     replaced = hospital.ledger.subjects.facts.replaced(key)
-    assert set(hospital.ledger.subjects.aliases(key).values()) == set(replaced.values())
+    assert set(hospital.ledger.subjects.facts.aliases(key).values()) == set(replaced.values())
     for record in (third, first, second):
         hospital.take(record)
     assert hospital.publish() == 0
