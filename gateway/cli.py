@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from gateway import __version__, config
+from gateway.cli_mappings import mappings_commands
 from gateway.cli_study import study_commands
 from gateway.config import Loaded
 from gateway.errors import GatewayError, Misconfigured
@@ -321,41 +322,6 @@ def demo(once: bool) -> None:
     sys.exit(run_demo(once=once, display=display))
 
 
-@main.group()
-def mappings() -> None:
-    """Check and test the mapping files: the YAML that says how DICOM becomes FHIR."""
-
-
-@mappings.command("lint")
-@with_settings
-def mappings_lint(loaded: Loaded, arguments: list[str]) -> None:
-    """Read every mapping file and print all complaints at once, with file and line."""
-    from gateway.mapping.language import lint
-
-    complaints = lint(loaded.settings.mappings.directory)
-    for complaint in complaints:
-        click.echo(str(complaint), err=True)
-    click.echo(f"{len(complaints)} complaints")
-    sys.exit(2 if complaints else 0)
-
-
-@mappings.command("test")
-@with_settings
-def mappings_test(loaded: Loaded, arguments: list[str]) -> None:
-    """Run the tests that stand inside the mapping files."""
-    from gateway.mapping.language import load
-    from gateway.workbench.selftest import run_tests
-
-    results = run_tests(load(loaded.settings.mappings.directory))
-    for result in results:
-        click.echo(f"{'ok  ' if result.ok else 'FAIL'}  {result.mapping}: {result.name}", err=not result.ok)
-        for reason in result.reasons:
-            click.echo(f"        {reason}", err=True)
-    failed = sum(not result.ok for result in results)
-    click.echo(f"{len(results) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
 @main.group("config")
 def config_group() -> None:
     """Check the settings."""
@@ -440,6 +406,7 @@ def web_token() -> None:
 
 
 main.add_command(study_commands(with_settings))
+main.add_command(mappings_commands(with_settings))
 
 
 def _overview(loaded: Loaded) -> Any:

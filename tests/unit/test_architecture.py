@@ -24,7 +24,7 @@ LAYERS = [
     ["workers", "web"],
     ["roles"],
     ["daemon"],
-    ["cli_study"],
+    ["cli_study", "cli_mappings"],
     ["cli"],
 ]
 RANK = {name: number for number, names in enumerate(LAYERS) for name in names}
