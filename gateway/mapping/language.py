@@ -16,15 +16,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.errors import Misconfigured
-from gateway.mapping.lint import FhirCheck, compile_directory, lint
+from gateway.mapping.lint import Examined, compile_directory, examine, lint
 from gateway.mapping.rules import Mapping, Mappings
 
-__all__ = ["Mapping", "Mappings", "lint", "load"]
+__all__ = ["Examined", "Mapping", "Mappings", "examine", "lint", "load"]
 
 
-def load(directory: Path, *, fhir_check: FhirCheck | None = None) -> Mappings:
+def load(directory: Path) -> Mappings:
     """Read, compile and check all mappings. Raises :class:`Misconfigured` with every complaint, ``file:line:column``."""
-    mappings, complaints = compile_directory(directory, fhir_check)
+    mappings, complaints = compile_directory(directory)
     if mappings is None:
         raise Misconfigured([str(complaint) for complaint in complaints])
     return mappings

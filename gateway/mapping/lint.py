@@ -6,7 +6,8 @@ two mappings for the same objects, a resource that means two things.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,67 +16,61 @@ from gateway.mapping import sr_example
 from gateway.mapping.codes import Codes, load_codes
 from gateway.mapping.compile import compile_mapping
 from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.fhir_lint import check_resources
 from gateway.mapping.files import Effective, Origin, read_files, resolve
 from gateway.mapping.rules import LEVELS, Mapping, Mappings
+from gateway.mapping.scopes import SCOPES, readable, root_of
 from gateway.mapping.template import Template
-from gateway.model import JsonObject
-
-#: Checks one literal resource template against FHIR: returns what is wrong, with the place. Given by whoever knows FHIR.
-FhirCheck = Callable[[JsonObject], Iterable[tuple[tuple[str | int, ...], str]]]
+from gateway.mapping.unused import unused
 
 _TEST_KEYS = ("name", "given", "expect")
 _EXPECT_KEYS = ("fields", "resources", "absent", "issues", "outcome")
 OUTCOMES = ("record", "quarantined")
-#: What rendering adds to the fields, for each level.
-PROVIDED: dict[str, frozenset[str]] = {
-    "patient": frozenset({"key"}),
-    "study": frozenset({"modalities", "number_of_series", "number_of_instances", "reference"}),
-    "series": frozenset({"number_of_instances", "instances"}),
-    "device": frozenset({"key"}),
-    "instance": frozenset(),
-    "administration": frozenset({"key", "event_uids", "reconciled", "remarks"}),
-}
-#: What a template may read, by ``per``: name in the scope -> level whose fields stand there.
-SCOPES: dict[str, dict[str, str]] = {
-    "patient": {"patient": "patient"},
-    "study": {"study": "study", "patient": "patient", "series[]": "series", "series[].instances[]": "instance"},
-    "device": {"device": "device"},
-    "administration": {"administration": "administration", "patient": "patient", "studies[]": "study"},
-}
-_INSIDE = {
-    "quantity": {"value", "unit"},
-    "concept": {"system", "code", "text"},
-    "name": {"family", "given", "prefix", "suffix", "text", "ideographic", "phonetic"},
-}
 
 
-def compile_directory(directory: Path, fhir_check: FhirCheck | None = None) -> tuple[Mappings | None, list[Complaint]]:
-    """Read, compile and check a directory. The mappings are ``None`` when there is any complaint."""
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """What came of a directory: the mappings when nothing is wrong, all that is wrong, and what is only worth a look."""
+
+    mappings: Mappings | None
+    complaints: list[Complaint]
+    warnings: list[Complaint]
+
+
+def examine(directory: Path) -> Examined:
+    """Read, compile and check a directory, FHIR included. The mappings are ``None`` when there is any complaint."""
     codes, complaints = load_codes(directory / "codes")
     effective = resolve(read_files(directory, complaints), complaints)
     mappings = [compile_mapping(one, codes, complaints) for one in effective]
-    complaints += _check(effective, mappings, codes, fhir_check)
-    unique = sorted(set(complaints))
-    return (None if unique else Mappings(tuple(mappings), codes)), unique
+    findings = list(check_resources(effective, mappings))
+    complaints += _check(effective, mappings, codes)
+    complaints += [complaint for complaint, warning in findings if not warning]
+    wrong = sorted(set(complaints))
+    warnings = [complaint for complaint, warning in findings if warning]
+    if not wrong:  # else half of what seems unused is only misspelt
+        warnings += unused(effective, mappings, codes)
+    return Examined(
+        mappings=None if wrong else Mappings(tuple(mappings), codes), complaints=wrong, warnings=sorted(set(warnings))
+    )
 
 
-def lint(directory: Path, *, fhir_check: FhirCheck | None = None) -> list[Complaint]:
+def compile_directory(directory: Path) -> tuple[Mappings | None, list[Complaint]]:
+    """Read, compile and check a directory. The mappings are ``None`` when there is any complaint."""
+    examined = examine(directory)
+    return examined.mappings, examined.complaints
+
+
+def lint(directory: Path) -> list[Complaint]:
     """Everything that is wrong, in the order of files and lines. Empty: the mappings may be used."""
-    return compile_directory(directory, fhir_check)[1]
+    return examine(directory).complaints
 
 
-def _check(
-    effective: list[Effective], mappings: list[Mapping], codes: Codes, fhir_check: FhirCheck | None
-) -> Iterable[Complaint]:
+def _check(effective: list[Effective], mappings: list[Mapping], codes: Codes) -> Iterable[Complaint]:
     for one, mapping in zip(effective, mappings, strict=True):
         heirs = [heir for heir in mappings if one.abstract and mapping.name in heir.lineage]
         yield from _check_templates(one, mapping, heirs)
         yield from _check_tests(one, mapping)
         yield from _check_example(one)
-        if fhir_check:
-            for piece in one.resources.values():
-                for place, text in fhir_check(piece.node):
-                    yield piece.origin.complain(text, *place)
     yield from _same_match(effective)
     yield from _redefined(effective)
     if not codes.tables:
@@ -111,7 +106,7 @@ def _path_problem(path: str, per: str, mappings: Sequence[Mapping]) -> str | Non
     if path.startswith("refs.") or path in ("series", "studies", "series[].instances", "study.modalities[]"):
         return None
     scope = SCOPES[per]
-    root = max((name for name in scope if path == name or path.startswith(f"{name}.")), key=len, default=None)
+    root = root_of(path, scope)
     if root is None:
         return f"'${{{path}}}': a resource per {per} can read {', '.join(name.replace('[]', '') for name in scope)}"
     level, rest = scope[root], path[len(root) + 1 :].removesuffix("[]")
@@ -123,18 +118,7 @@ def _path_problem(path: str, per: str, mappings: Sequence[Mapping]) -> str | Non
 
 def readable_names(mapping: Mapping, level: str) -> set[str]:
     """What a template can read below a level: fields, what stands inside them, and what rendering provides."""
-    names = set(PROVIDED[level])
-    for rule in mapping.fields:
-        if rule.level != level:
-            continue
-        words = rule.keys
-        names |= {".".join(words[: index + 1]) for index in range(len(words))}
-        whole = ".".join(words)
-        inside = _INSIDE.get(rule.converter.result, set())
-        names |= {f"{whole}.{key}" for key in inside} | {f"{whole}_repaired"}
-        if rule.converter.result == "name":
-            names |= {f"{whole}.{group}.{key}" for group in ("ideographic", "phonetic") for key in ("family", "given", "text")}
-    return names
+    return set(readable(mapping, level))
 
 
 def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:

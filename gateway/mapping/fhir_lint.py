@@ -1,0 +1,44 @@
+"""The FHIR check of every resource of a directory of mappings: each template once for each set of things its holes may bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.mapping.complaints import Complaint
+from gateway.mapping.fhir_check import Finding, Hole, check_template
+from gateway.mapping.files import Effective
+from gateway.mapping.rules import LEVELS, Mapping
+from gateway.mapping.scopes import hole_at, readable
+from gateway.yamlfile import Place
+
+#: Resources that a template may refer to although its own mapping does not make them.
+_ALWAYS = {"patient": "Patient", "study": "ImagingStudy", "device": "Device"}
+
+
+def check_resources(effective: Iterable[Effective], mappings: Iterable[Mapping]) -> Iterable[tuple[Complaint, bool]]:
+    """What FHIR R4 says against the templates, each with ``True`` when it is only a warning.
+
+    An inherited template is checked again where an overlay makes a field bring something else.
+    """
+    done: dict[object, list[Finding]] = {}
+    for one, mapping in zip(effective, mappings, strict=True):
+        levels = {level: readable(mapping, level) for level in LEVELS}
+        types = _ALWAYS | {name: resource.resource_type for name, resource in mapping.resources.items()}
+        for name, resource in mapping.resources.items():
+            piece = one.resources[name]
+            holes: dict[Place, Hole] = {place: hole_at(path, resource.per, levels) for place, path in resource.body.paths}
+            targets = {wanted: types[wanted] for _, wanted in resource.body.references if wanted in types}
+            key = (piece.origin.document.name, piece.origin.place, *holes.values(), *targets.values())
+            if key not in done:
+                done[key] = list(check_template(piece.node, holes, targets))
+            inherited = piece.origin.document is not one.document
+            heir = f" (in mapping '{one.name}')" if inherited else ""
+            for finding in done[key]:
+                known = inherited and _told_at_home(finding, piece.origin.document.name, piece.origin.place, done)
+                yield piece.origin.complain(f"{finding.text}{'' if known else heir}", *finding.place), finding.warning
+
+
+def _told_at_home(finding: Finding, document: str, place: Place, done: dict[object, list[Finding]]) -> bool:
+    """True when the first mapping that uses the template, mostly its own, was told the same."""
+    first = next(found for key, found in done.items() if isinstance(key, tuple) and key[:2] == (document, place))
+    return finding in first

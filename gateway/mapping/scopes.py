@@ -1,0 +1,101 @@
+"""What templates can read: the scope of each ``per``, and the FHIR type of what stands at each path of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.mapping.fhir_check import Hole
+from gateway.mapping.rules import FieldRule, Mapping
+
+#: What rendering adds to the fields, for each level: name -> what a hole brings.
+PROVIDED: dict[str, dict[str, Hole]] = {
+    "patient": {"key": Hole("string")},
+    "study": {
+        "modalities": Hole("code", many=True),
+        "number_of_series": Hole("unsignedInt"),
+        "number_of_instances": Hole("unsignedInt"),
+        "reference": Hole("string", target="ImagingStudy"),
+    },
+    "series": {"number_of_instances": Hole("unsignedInt"), "instances": Hole("object", many=True)},
+    "device": {"key": Hole("string")},
+    "instance": {},
+    "administration": {
+        "key": Hole("string"),
+        "event_uids": Hole("string", many=True),
+        "reconciled": Hole("boolean"),
+        "remarks": Hole("string", many=True),
+    },
+}
+#: What a template may read, by ``per``: name in the scope -> level whose fields stand there.
+SCOPES: dict[str, dict[str, str]] = {
+    "patient": {"patient": "patient"},
+    "study": {"study": "study", "patient": "patient", "series[]": "series", "series[].instances[]": "instance"},
+    "device": {"device": "device"},
+    "administration": {"administration": "administration", "patient": "patient", "studies[]": "study"},
+}
+_NAME_GROUP = {"family": Hole("string"), "given": Hole("string", many=True), "text": Hole("string")}
+_NAME = {**_NAME_GROUP, "prefix": Hole("string", many=True), "suffix": Hole("string", many=True)}
+#: What stands inside a value: type of the whole -> name -> what it brings.
+INSIDE: dict[str, dict[str, Hole]] = {
+    "Quantity": {"value": Hole("decimal"), "unit": Hole("string")},
+    "CodeableConcept": {"system": Hole("uri"), "code": Hole("code"), "text": Hole("string")},
+    "HumanName": {
+        **_NAME,
+        **{group: Hole("object") for group in ("ideographic", "phonetic")},
+        **{f"{group}.{key}": hole for group in ("ideographic", "phonetic") for key, hole in _NAME.items()},
+    },
+}
+#: Converter -> the FHIR type it gives. One that is not listed gives what its ``result`` says, or something unknown.
+_GIVES: dict[str, Hole] = {
+    **dict.fromkeys(("text", "joined", "serial_number", "uid"), Hole("string")),
+    **dict.fromkeys(("code", "gender"), Hole("code")),
+    **dict.fromkeys(("date", "birth_date"), Hole("date")),
+    **dict.fromkeys(("datetime", "datetime_of", "injection_time", "injection_end"), Hole("dateTime")),
+    "list": Hole("string", many=True),
+    "integer": Hole("integer"),
+    "count": Hole("unsignedInt"),
+    "decimal": Hole("decimal"),
+    "boolean": Hole("boolean"),
+    "time": Hole("time"),
+    "concepts": Hole("CodeableConcept", many=True),
+}
+_RESULTS = {"quantity": Hole("Quantity"), "concept": Hole("CodeableConcept"), "name": Hole("HumanName")}
+
+
+def gives(converter: str, result: str) -> Hole:
+    """What a field of this converter brings to a template."""
+    return _GIVES.get(converter) or _RESULTS.get(result, Hole(None))
+
+
+def readable(mapping: Mapping, level: str) -> dict[str, Hole]:
+    """All that a template can read below a level: fields, what stands inside them, and what rendering provides."""
+    found = dict(PROVIDED[level])
+    for rule in mapping.fields:
+        if rule.level == level:
+            found |= _of_rule(rule)
+    return found
+
+
+def _of_rule(rule: FieldRule) -> dict[str, Hole]:
+    words = rule.keys
+    whole, hole = ".".join(words), gives(rule.converter.name, rule.converter.result)
+    outer = {".".join(words[: index + 1]): Hole(None) for index in range(len(words) - 1)}
+    inside = {f"{whole}.{name}": part for name, part in INSIDE.get(hole.type or "", {}).items() if not hole.many}
+    return {**outer, **inside, f"{whole}_repaired": Hole("boolean"), whole: hole}
+
+
+def hole_at(path: str, per: str, levels: dict[str, dict[str, Hole]]) -> Hole:
+    """What an absolute path of a template brings; ``levels`` are the readable names by level."""
+    scope = SCOPES[per]
+    root = root_of(path, scope)
+    if root is None:
+        return Hole(None)
+    rest = path[len(root) + 1 :]
+    item = rest.endswith("[]")
+    found = levels[scope[root]].get(rest.removesuffix("[]"), Hole(None))
+    return Hole(found.type, target=found.target) if item else found
+
+
+def root_of(path: str, names: Iterable[str]) -> str | None:
+    """The longest name of a scope that a path starts with."""
+    return max((name for name in names if path == name or path.startswith(f"{name}.")), key=len, default=None)

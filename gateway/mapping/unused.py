@@ -1,0 +1,48 @@
+"""What a directory of mappings holds for nothing: short names, tables and fields that nothing reads. Warnings, never mistakes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from gateway.mapping.codes import NUCLIDES_TABLE, Codes
+from gateway.mapping.complaints import Complaint
+from gateway.mapping.files import Effective, Origin
+from gateway.mapping.rules import Mapping
+
+_VARIABLE = re.compile(r"\$([a-z][a-z0-9_]*)")
+
+
+def unused(effective: list[Effective], mappings: list[Mapping], codes: Codes) -> Iterable[Complaint]:
+    """A ``let`` that no path uses, and a code table that no field uses."""
+    yield from _unused_lets(effective)
+    yield from _unused_tables(mappings, codes)
+
+
+def _unused_lets(effective: list[Effective]) -> Iterable[Complaint]:
+    used = {one.name: _variables(one.own) for one in effective}
+    for one in effective:
+        heirs = [heir.name for heir in effective if one.name in heir.lineage]
+        for name in one.own.get("let") or {}:
+            if not any(name in used[heir] for heir in heirs):
+                yield Origin(one.document, ("let", name)).complain(f"nothing reads ${name}")
+
+
+def _variables(node: Any) -> set[str]:
+    """Every ``$name`` in the sections that may hold one."""
+    if isinstance(node, dict):
+        return set().union(*(_variables(value) for value in node.values()), set())
+    if isinstance(node, list):
+        return set().union(*map(_variables, node), set())
+    return set(_VARIABLE.findall(node)) if isinstance(node, str) else set()
+
+
+def _unused_tables(mappings: list[Mapping], codes: Codes) -> Iterable[Complaint]:
+    used = {NUCLIDES_TABLE}
+    for mapping in mappings:
+        for rule in mapping.fields:
+            used |= {table for table in (rule.options.table, *rule.converter.reads_tables) if table}
+    for name in codes.tables:
+        if name not in used:
+            yield Complaint(f"codes/{name}.yaml", 1, 1, "no field uses this code table")
