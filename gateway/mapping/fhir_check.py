@@ -45,7 +45,10 @@ _INSTEAD = {
     "HumanName": "; write the hole with '.family', '.given', '.prefix', '.suffix' or '.text' behind it",
 }
 #: Profiles that these resources are known to be written for. Another one is not wrong, but nothing here can check it.
-KNOWN_PROFILES = ("http://hl7.org/fhir/StructureDefinition/", "http://hl7.org/fhir/uv/radiation-dose-summary/StructureDefinition/")
+KNOWN_PROFILES = (
+    "http://hl7.org/fhir/StructureDefinition/",
+    "http://hl7.org/fhir/uv/radiation-dose-summary/StructureDefinition/",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +249,7 @@ def _choices(kind: str, node: dict[str, Any], place: Place) -> Iterator[Finding]
     for element in definitions.elements()[kind].values():
         if not element.is_choice:
             continue
-        given = [key for key in element.keys() if node.get(key) is not None]
+        given = [key for key in list(element.keys()) if node.get(key) is not None]
         free = [key for key in given if not _conditional(node[key])]
         if len(free) > 1:
             text = f"{kind} has one '{element.name}', and here stand {' and '.join(free)}: give all but one 'if' or 'unless'"

@@ -80,6 +80,8 @@ resources:
     per: study
     identity: ["${study.uid}"]
     resourceType: ImagingStudy
+    status: available
+    subject: {reference: "@patient"}
 """
 
 
@@ -91,15 +93,15 @@ resources:
         ("    description: ${study.uid", "a hole is not closed"),
         ("    description: $${study.uid", None),  # written twice, it is literal text
         ("    description: ${study uid}", "is not a path of names"),
-        ("    subject: {reference: '@pateint'}", "'@pateint' is not a resource of this mapping (did you mean 'patient'?)"),
+        ("    endpoint: [{reference: '@pateint'}]", "'@pateint' is not a resource of this mapping (did you mean 'patient'?)"),
         ("    for_each: x in series", "'for_each' stands only in an entry of a list"),
         ("    series: [{for_each: s of series, uid: '${s.uid}'}]", "a loop is written"),
         ("    series: [{for_each: s in sereis, uid: '${s.uid}'}]", "can read"),
         ("    series: [{for_each: s in series, uid: '${s.uidd}'}]", "no field 'series.uidd' is written"),
         ("    note: {if: {a: b}, text: x}", "'if' is followed by the path of a value"),
-        ("    x: ${study.name.family}", None),
-        ("    x: ${study.weight.value}", None),
-        ("    x: ${study.weight.vlaue}", "no field 'study.weight.vlaue' is written (did you mean 'weight.value'?)"),
+        ("    description: ${study.name.family}", None),
+        ("    description: weight ${study.weight.value}", None),
+        ("    description: weight ${study.weight.vlaue}", "no field 'study.weight.vlaue' is written (did you mean 'weight.value'?)"),
     ],
 )
 def test_a_template_reads_only_what_some_field_writes(tmp_path: Path, addition: str, complaint: str | None) -> None:

@@ -135,7 +135,8 @@ def test_a_mistake_in_the_short_form_of_a_report_is_told(tmp_path: Path, key: st
 
 
 def test_a_base_that_matches_nothing_is_never_chosen_and_its_holes_are_those_of_its_heirs(tmp_path: Path) -> None:
-    study = "{per: study, identity: ['${study.x}'], resourceType: ImagingStudy, description: '${study.%s}'}"
+    rest = "status: available, subject: {reference: '@patient'}, description: '${study.%s}'"
+    study = f"{{per: study, identity: ['${{study.x}}'], resourceType: ImagingStudy, {rest}}}"
     base = f"match: nothing\nresources:\n  study: {study}\n"
     heir = "extends: base\nmatch: everything\nfields:\n  study.x: {from: StudyID, as: text}\n"
     (told,) = complaints(tmp_path / "wrong", base=base % "y", heir=heir)

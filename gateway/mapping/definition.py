@@ -1,0 +1,388 @@
+"""The mapping language as data: every section, key, form and verb, with one plain sentence each.
+
+The editor's JSON Schema (:mod:`gateway.workbench.mapping_schema`) and the reference page
+(:mod:`gateway.workbench.mapping_reference`) are generated from here; the converters come from their registry. A test holds it against what
+the compiler accepts, so that neither can drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.mapping.conversion import Converter, Kind
+from gateway.mapping.registry import CONVERTERS
+from gateway.mapping.rules import LEVELS, REPEATED, Need
+
+
+class Shape(StrEnum):
+    """What may stand behind a key. The schema has one definition for each."""
+
+    NAMES = "names"
+    MATCH = "match"
+    WHOLE = "whole number"
+    FLAG = "true or false"
+    LETS = "short names"
+    FOR_EACH = "for_each"
+    FIELDS = "fields"
+    RESOURCES = "resources"
+    DICOM = "dicom"
+    GIVEN = "elements"
+    TESTS = "tests"
+    FROM = "from"
+    CONVERTER = "converter"
+    TABLE = "code table"
+    UNIT = "unit"
+    UCUM = "UCUM unit"
+    NEED = "need"
+    RANGE = "range"
+    CONDITION = "condition"
+    CONDITIONS = "conditions"
+    OPERAND = "source or field"
+    VALUE = "value"
+    VALUES = "values"
+    PATTERN = "RE2 pattern"
+    NUMBER = "number"
+    SOURCE = "source"
+    SUBFIELDS = "fields of an item"
+    PATH = "path"
+    SR = "concept names"
+    KEYWORD = "DICOM keyword"
+    ARRIVAL = "arrival"
+    PER = "per"
+    TEXTS = "texts"
+    RESOURCE_TYPE = "resource type"
+    TEXT = "text"
+    FIELD = "field name"
+    ELEMENTS = "target elements"
+    SCOPE_PATH = "path in the scope"
+    ANYTHING = "anything"
+    EXPECT = "expect"
+    OUTCOME = "outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the language: what may stand behind it, and what it says."""
+
+    name: str
+    shape: Shape
+    says: str
+    example: str = ""
+    required: bool = False
+
+
+SECTIONS = (
+    Key(
+        "extends",
+        Shape.NAMES,
+        "Takes over another mapping, or several: of two, the later one wins, and what is written here wins over both. "
+        "A field or resource set to `null` is taken away.",
+        "extends: pet_image",
+    ),
+    Key(
+        "match",
+        Shape.MATCH,
+        "For which objects this mapping is. All conditions must fit, those of the bases as well. `everything` fits all; "
+        "`nothing` makes a base that only others extend.",
+        'match: {SOPClassUID: PositronEmissionTomographyImageStorage, Manufacturer: "GE *"}',
+        required=True,
+    ),
+    Key(
+        "priority",
+        Shape.WHOLE,
+        "Decides between mappings that fit the same object: the highest counts; then the deepest lineage, then the most "
+        "conditions. 0 unless written.",
+        "priority: 10",
+    ),
+    Key(
+        "shadow",
+        Shape.FLAG,
+        "`true`: objects are mapped and shown, nothing is published until a named person approves it.",
+        "shadow: true",
+    ),
+    Key("let", Shape.LETS, "Short names for paths, used as `$name`.", 'let: {frame: "SharedFunctionalGroupsSequence[0]"}'),
+    Key(
+        "for_each",
+        Shape.FOR_EACH,
+        "The sequence, or the container of a report, whose items are administrations: the `administration.*` fields "
+        "are read once for each, as `$administration.Keyword`.",
+        "for_each: {administration: RadiopharmaceuticalInformationSequence}",
+    ),
+    Key(
+        "fields",
+        Shape.FIELDS,
+        f"What to read: `<level>.<name>`, with the levels {', '.join(f'`{level}`' for level in LEVELS)}.",
+        "fields: {series.pet.units: {from: Units, as: code, need: should}}",
+    ),
+    Key(
+        "resources",
+        Shape.RESOURCES,
+        "What FHIR to make: literal FHIR R4 with holes `${study.uid}`.",
+        'resources: {patient: {per: patient, identity: ["${patient.key}"], resourceType: Patient, birthDate: "${patient.birth_date}"}}',
+    ),
+    Key(
+        "dicom",
+        Shape.DICOM,
+        "What the normalised DICOM says differently, for targets with `send: normalised`. The default stays the original, "
+        "byte for byte.",
+        "dicom: {charset: utf-8, elements: {InstitutionName: {value: Example hospital}}}",
+    ),
+    Key("example", Shape.GIVEN, "The smallest legal object; the tests give only their difference.", "example: {Modality: PT}"),
+    Key(
+        "tests",
+        Shape.TESTS,
+        "What must come out of the example, each with its difference.",
+        "tests: [{name: the modality is kept, expect: {fields: {series.modality: PT}}}]",
+    ),
+)
+
+MATCH_KEYS = (
+    Key("calling_ae", Shape.MATCH, "The AE title that sent the object."),
+    Key("called_ae", Shape.MATCH, "The AE title that was called."),
+    Key("private_creator", Shape.MATCH, "Some private creator at the top level has this name."),
+)
+MATCH_FORMS = (
+    Key("Modality: PT", Shape.TEXT, "Whole value, any case; `*` stands for anything. Of several values one must fit."),
+    Key("Modality: [PT, NM]", Shape.TEXTS, "One of them."),
+    Key(
+        'ManufacturerModelName: {regex: "Discovery (MI|IQ).*"}',
+        Shape.PATTERN,
+        "An RE2 pattern for the whole value: linear time, whatever it says.",
+    ),
+    Key("ImageType[2]: WHOLE BODY", Shape.TEXT, "One value of several: `[0]` is the first."),
+)
+
+FIELD_KEYS = (
+    Key(
+        "from",
+        Shape.FROM,
+        "Where the value stands: a source, a list of sources tried in order, or named parts when the converter has parts.",
+        required=True,
+    ),
+    Key("as", Shape.CONVERTER, "The converter.", required=True),
+    Key("codes", Shape.TABLE, "The code table, for converters that understand codes."),
+    Key("unit", Shape.UNIT, "The unit that senders write and the unit that is published (UCUM); in a report only `out`."),
+    Key("need", Shape.NEED, "`must`: without it the object is quarantined; `should`: an issue; `may`, the default: silence."),
+    Key(
+        "range",
+        Shape.RANGE,
+        "Lowest and highest number that can be true, in the published unit: outside it the value is withheld and told.",
+    ),
+    Key("when", Shape.CONDITION, "A condition: without it the field is not read."),
+    Key(
+        "for_each",
+        Shape.SOURCE,
+        "A source with several items: the field becomes a list of objects, one for each; goes with `fields`, without "
+        "`from` and `as`.",
+    ),
+    Key("fields", Shape.SUBFIELDS, "The fields of each item; their paths start at `$item`."),
+)
+UNIT_KEYS = (
+    Key("in", Shape.UCUM, "The unit that the sender writes."),
+    Key("out", Shape.UCUM, "The unit that is published.", required=True),
+    Key("pinned", Shape.FLAG, "`true`: your site swears to the unit. Nothing is repaired."),
+)
+SOURCE_FORMS = (
+    Key(
+        "path",
+        Shape.PATH,
+        "An element by its path; written so, it may carry `when`.",
+        '{path: "ImageType[2]", when: {of: Modality, equals: NM}}',
+    ),
+    Key(
+        "sr",
+        Shape.SR,
+        "A content item of a report, by the codes of the concept names that lead to it.",
+        "{sr: [113502 DCM, 113507 DCM]}",
+    ),
+    Key(
+        "attribute",
+        Shape.KEYWORD,
+        "With `sr`: an attribute of the content item instead of its value.",
+        "{sr: [113508 DCM], attribute: ObservationDateTime}",
+    ),
+    Key(
+        "frame",
+        Shape.PATH,
+        "A path inside the functional groups of an enhanced object: the shared ones, else those of each frame. Differing values "
+        "are several values.",
+        "{frame: FrameContentSequence[0].FrameAcquisitionDateTime}",
+    ),
+    Key("meta", Shape.KEYWORD, "An element of the file meta information.", "{meta: SourceApplicationEntityTitle}"),
+    Key("arrival", Shape.ARRIVAL, "What is known of the object's arrival.", "{arrival: calling_ae}"),
+    Key("when", Shape.CONDITION, "The source counts only when the condition holds."),
+)
+PATH_FORMS = (
+    Key("PatientID", Shape.PATH, "An element by its keyword."),
+    Key("ProcedureCodeSequence[0].CodeMeaning", Shape.PATH, "Into the first item of a sequence."),
+    Key("ProcedureCodeSequence[*].CodeMeaning", Shape.PATH, "Into all items: several values."),
+    Key("ImageType[2]", Shape.PATH, "The third of several values."),
+    Key(
+        "(7053,xx00)[Philips PET Private Group]",
+        Shape.PATH,
+        "A private element through its creator, whatever block the creator reserved.",
+    ),
+    Key("$administration.RadionuclideTotalDose", Shape.PATH, "From the current item of `for_each`."),
+    Key("$frame.FrameAnatomySequence[0]", Shape.PATH, "From a short name of `let`."),
+    Key("administration.radionuclide", Shape.FIELD, "The value of another field; only where a converter's part wants a field."),
+)
+ARRIVALS = ("calling_ae", "called_ae", "received_at", "door")
+CONDITION_KEYS = (
+    Key(
+        "of",
+        Shape.OPERAND,
+        "What is looked at: a source, or the name of a field; goes with one of the following.",
+        "{of: Modality, equals: PT}",
+    ),
+    Key("equals", Shape.VALUE, "It is exactly this value.", "{of: Units, equals: BQML}"),
+    Key("in", Shape.VALUES, "It is one of these values.", "{of: Modality, in: [PT, NM]}"),
+    Key("matches", Shape.PATTERN, "The whole value fits an RE2 pattern.", '{of: ManufacturerModelName, matches: "Biograph.*"}'),
+    Key("exists", Shape.FLAG, "It has a value, or has none.", "{of: RadiopharmaceuticalStartDateTime, exists: false}"),
+    Key("above", Shape.NUMBER, "It is a number above this one.", "{of: PatientWeight, above: 0}"),
+    Key("below", Shape.NUMBER, "It is a number below this one.", "{of: PatientWeight, below: 500}"),
+    Key("all", Shape.CONDITIONS, "All of them hold.", "{all: [{of: Modality, equals: PT}, {of: Units, exists: true}]}"),
+    Key("any", Shape.CONDITIONS, "One of them holds.", "{any: [{of: Modality, equals: PT}, {of: Modality, equals: NM}]}"),
+    Key("not", Shape.CONDITION, "It does not hold.", "{not: {of: Modality, equals: CT}}"),
+)
+DICOM_KEYS = (
+    Key("charset", Shape.TEXT, "`utf-8`: all text is written as UTF-8 (ISO_IR 192).", "charset: utf-8"),
+    Key("identity", Shape.TEXT, "`effective`: the patient as the gateway publishes it.", "identity: effective"),
+    Key("elements", Shape.ELEMENTS, "Target path -> what becomes of it.", "elements: {StationName: {value: PETCT1}}"),
+)
+ACTION_KEYS = (
+    Key("value", Shape.TEXT, "This text.", "{value: Example hospital}"),
+    Key("copy", Shape.PATH, "What stands at another path.", '{copy: "(0009,xx36)[GEMS_PETD_01]"}'),
+    Key(
+        "field",
+        Shape.FIELD,
+        "The value of a field, in `unit` where it is a quantity.",
+        "{field: administration.activity, unit: Bq}",
+    ),
+    Key("unit", Shape.UCUM, "With `field`: the unit in which the number is written."),
+    Key("remove", Shape.FLAG, "The element is taken away.", "{remove: true}"),
+    Key("when", Shape.CONDITION, "Only when the condition holds."),
+)
+RESOURCE_KEYS = (
+    Key("per", Shape.PER, "How many are made: one for each of these.", "per: study", required=True),
+    Key(
+        "identity", Shape.TEXTS, "What tells one from another; ids are made from it.", 'identity: ["${study.uid}"]', required=True
+    ),
+    Key(
+        "resourceType",
+        Shape.RESOURCE_TYPE,
+        "The FHIR R4 resource. Its elements follow as they stand in FHIR.",
+        "resourceType: ImagingStudy",
+        required=True,
+    ),
+)
+TEMPLATE_VERBS = (
+    Key(
+        "${path}",
+        Shape.SCOPE_PATH,
+        "A hole. Alone it keeps its type, a quantity becomes a Quantity and a concept a CodeableConcept; inside text it "
+        "becomes text. Absent: the element goes, and the object around it when nothing else in it was filled.",
+        "started: ${study.started}",
+    ),
+    Key(
+        "for_each",
+        Shape.SCOPE_PATH,
+        "In an entry of a list: one entry for each item; the other keys are its body.",
+        '- {for_each: s in series, uid: "${s.uid}"}',
+    ),
+    Key(
+        "if",
+        Shape.SCOPE_PATH,
+        "The object stays only when the path has a value; of a list of paths, when one has.",
+        '{if: patient.id, value: "${patient.id}"}',
+    ),
+    Key(
+        "unless",
+        Shape.SCOPE_PATH,
+        "The object stays only when the path has no value; of a list of paths, when none has.",
+        "{unless: administration.activity, text: unknown}",
+    ),
+    Key(
+        "is",
+        Shape.ANYTHING,
+        "With `if` or `unless`: this value itself, instead of an object.",
+        'start: {if: administration.stopped_at, is: "${administration.started_at}"}',
+    ),
+    Key("@name", Shape.TEXT, "Behind `reference`: the resource of that name.", 'subject: {reference: "@patient"}'),
+    Key("$${", Shape.TEXT, "A literal `${`.", "description: a $${ in the text"),
+)
+TEST_KEYS = (
+    Key("name", Shape.TEXT, "A promise, as a sentence.", required=True),
+    Key("given", Shape.GIVEN, "What differs from the example; `null` removes an element."),
+    Key("expect", Shape.EXPECT, "What must come out.", required=True),
+)
+EXPECT_KEYS = (
+    Key("fields", Shape.ANYTHING, "Field -> value, or a part of it."),
+    Key("resources", Shape.ANYTHING, "Resource -> a part of what it must hold; `{}` in a list stands for any entry."),
+    Key("absent", Shape.TEXTS, "Fields that must have no value."),
+    Key("issues", Shape.TEXTS, "Parts of `<field> <reason>`; `[]`: there are none."),
+    Key("outcome", Shape.OUTCOME, "`record` or `quarantined`."),
+)
+PER = ("patient", "study", "device", "administration")
+OUTCOMES = ("record", "quarantined")
+
+TABLE_KEYS = (Key("entries", Shape.ANYTHING, "Text that is published -> what is known of it.", required=True),)
+ENTRY_KEYS = (
+    Key("system", Shape.TEXT, "A coding scheme of `codes/scheme_systems.yaml`.", "system: SCT"),
+    Key("code", Shape.TEXT, "The code, in quotes.", 'code: "35321007"'),
+    Key(
+        "aliases",
+        Shape.TEXTS,
+        "Further writings; case, punctuation and a mention of the nuclide do not matter.",
+        "aliases: [FDG]",
+    ),
+    Key("nuclide", Shape.TEXT, "Agents only: the nuclide that the agent implies.", "nuclide: F-18"),
+    Key("element", Shape.TEXT, "Nuclides only: the name of the chemical element.", "element: Fluorine"),
+    Key("half_life_s", Shape.NUMBER, "Nuclides only: the physical half-life in seconds.", "half_life_s: 6586.2"),
+    Key(
+        "plausible_MBq",
+        Shape.RANGE,
+        "Nuclides only: lowest and highest activity that is ever administered.",
+        "plausible_MBq: [1, 2000]",
+    ),
+)
+SCHEME_KEYS = (
+    Key("systems", Shape.ANYTHING, "Coding scheme designator -> FHIR code system.", "systems: {SCT: http://snomed.info/sct}"),
+    Key("snomed_rt", Shape.TEXTS, "Designators under which senders write retired SNOMED-RT codes.", "snomed_rt: [SRT]"),
+    Key(
+        "snomed_rt_extra",
+        Shape.ANYTHING,
+        "SNOMED-RT code -> SNOMED CT code, beside the table of PS3.16.",
+        'snomed_rt_extra: {F-61FDB: "349358000"}',
+    ),
+)
+NEEDS = tuple(str(need) for need in Need)
+
+
+def converters() -> dict[str, Converter]:
+    """Every converter, from the registry."""
+    return CONVERTERS
+
+
+def says(converter: Converter) -> str:
+    """The converter's own first sentence, for people: code marks as Markdown has them."""
+    return converter.describe.split("\n\n")[0].replace("\n", " ").replace("``", "`")
+
+
+def part_kinds(converter: Converter) -> dict[str, tuple[bool, bool]]:
+    """Part -> (it reads a field, it is required)."""
+    return {name: (part.kind is Kind.FIELD, part.required) for name, part in converter.parts.items()}
+
+
+def names(keys: tuple[Key, ...]) -> tuple[str, ...]:
+    return tuple(key.name for key in keys)
+__all__ = [
+    "LEVELS",
+    "REPEATED",
+    "Key",
+    "Shape",
+    "converters",
+    "names",
+    "part_kinds",
+    "says",
+]
