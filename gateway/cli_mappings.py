@@ -20,20 +20,32 @@ def mappings_commands(with_settings: Callable[[Command], Command]) -> click.Grou
     def mappings() -> None:
         """Check and test the mapping files: the YAML that says how DICOM becomes FHIR."""
 
-    for command in (_lint, _test):
+    for command in (_lint, _test, _schema):
         mappings.add_command(click.command(command.__name__.strip("_"))(with_settings(command)))
     return mappings
 
 
 def _lint(loaded: Loaded, arguments: list[str]) -> None:
-    """Read every mapping file and print all complaints at once, with file and line."""
-    from gateway.mapping.language import lint
+    """Read every mapping file and print all complaints at once, with file and line. Exit 2 when something is wrong."""
+    from gateway.mapping.language import examine
 
-    complaints = lint(loaded.settings.mappings.directory)
-    for complaint in complaints:
+    found = examine(loaded.settings.mappings.directory)
+    for complaint in found.complaints:
         click.echo(str(complaint), err=True)
-    click.echo(f"{len(complaints)} complaints")
-    sys.exit(2 if complaints else 0)
+    for warning in found.warnings:
+        click.echo(f"{warning} (a warning)", err=True)
+    click.echo(f"{len(found.complaints)} complaints" + (f", {len(found.warnings)} warnings" if found.warnings else ""))
+    sys.exit(2 if found.complaints else 0)
+
+
+@click.argument("kind", type=click.Choice(["mapping", "codes"]), default="mapping")
+def _schema(kind: str, loaded: Loaded, arguments: list[str]) -> None:
+    """Print the JSON Schema of mapping files (or of code tables), for an editor that completes and checks."""
+    import json
+
+    from gateway.workbench.mapping_schema import code_table_schema, mapping_schema
+
+    click.echo(json.dumps(mapping_schema() if kind == "mapping" else code_table_schema(), indent=1, ensure_ascii=False))
 
 
 def _test(loaded: Loaded, arguments: list[str]) -> None:

@@ -376,6 +376,8 @@ def part_kinds(converter: Converter) -> dict[str, tuple[bool, bool]]:
 
 def names(keys: tuple[Key, ...]) -> tuple[str, ...]:
     return tuple(key.name for key in keys)
+
+
 __all__ = [
     "LEVELS",
     "REPEATED",

@@ -101,7 +101,10 @@ resources:
         ("    note: {if: {a: b}, text: x}", "'if' is followed by the path of a value"),
         ("    description: ${study.name.family}", None),
         ("    description: weight ${study.weight.value}", None),
-        ("    description: weight ${study.weight.vlaue}", "no field 'study.weight.vlaue' is written (did you mean 'weight.value'?)"),
+        (
+            "    description: weight ${study.weight.vlaue}",
+            "no field 'study.weight.vlaue' is written (did you mean 'weight.value'?)",
+        ),
     ],
 )
 def test_a_template_reads_only_what_some_field_writes(tmp_path: Path, addition: str, complaint: str | None) -> None:
