@@ -37,7 +37,7 @@ ALL = -1
 #: What one object may cost: elements, values and items looked at, over all fields of a mapping. Honest objects need a few
 #: thousand, a multi-frame image with 2,000 frames some 100,000.
 MOST_STEPS = 500_000
-_TEXT_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
+TEXT_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
 _UNSPLIT_VRS = frozenset(["ST", "LT", "UT", "UR"])
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 #: What pydicom raises on sequences that lie about themselves.
@@ -151,7 +151,7 @@ class Root:
         self.budget.spend(1)
         if step.creator is None:
             vr = vr_of(step.tag)
-            if vr in _TEXT_VRS:
+            if vr in TEXT_VRS:
                 found = _text_element(text, vr, self._header.raw(step.tag), self._encodings)
                 if found is not None and len(found.texts) > 1:
                     self.budget.spend(len(found.texts))
@@ -379,7 +379,7 @@ def _sequence(dataset: Dataset, tag: int, text: str, encodings: tuple[str, ...],
 def _text_element(text: str, vr: str, raw: bytes, encodings: tuple[str, ...]) -> Element | None:
     if not raw.strip(b" \0"):
         return None
-    if vr not in _TEXT_VRS:
+    if vr not in TEXT_VRS:
         raise Invalid("is not text")
     whole = decode(raw, vr, encodings)
     if vr in _UNSPLIT_VRS:
