@@ -13,6 +13,7 @@ from enum import StrEnum
 from gateway.mapping.conversion import Converter, Kind
 from gateway.mapping.registry import CONVERTERS
 from gateway.mapping.rules import LEVELS, REPEATED, Need
+from gateway.mapping.sources import ARRIVAL
 
 
 class Shape(StrEnum):
@@ -47,6 +48,7 @@ class Shape(StrEnum):
     SUBFIELDS = "fields of an item"
     PATH = "path"
     SR = "concept names"
+    TEMPLATE = "template identifier"
     KEYWORD = "DICOM keyword"
     ARRIVAL = "arrival"
     PER = "per"
@@ -138,6 +140,11 @@ SECTIONS = (
 )
 
 MATCH_KEYS = (
+    Key("manufacturer", Shape.MATCH, "Short for `Manufacturer`."),
+    Key("model", Shape.MATCH, "Short for `ManufacturerModelName`."),
+    Key("serial", Shape.MATCH, "Short for `DeviceSerialNumber`."),
+    Key("station", Shape.MATCH, "Short for `StationName`."),
+    Key("software", Shape.MATCH, "Short for `SoftwareVersions`."),
     Key("calling_ae", Shape.MATCH, "The AE title that sent the object."),
     Key("called_ae", Shape.MATCH, "The AE title that was called."),
     Key("private_creator", Shape.MATCH, "Some private creator at the top level has this name."),
@@ -203,6 +210,18 @@ SOURCE_FORMS = (
         "{sr: [113508 DCM], attribute: ObservationDateTime}",
     ),
     Key(
+        "relationship",
+        Shape.NAMES,
+        "With `sr`: how the last item is related to the one above it.",
+        "{sr: [113502 DCM], relationship: CONTAINS}",
+    ),
+    Key(
+        "template",
+        Shape.TEMPLATE,
+        "With `sr`: only in a report, or a part of one, that follows this template.",
+        '{sr: [113507 DCM], template: "10022"}',
+    ),
+    Key(
         "frame",
         Shape.PATH,
         "A path inside the functional groups of an enhanced object: the shared ones, else those of each frame. Differing values "
@@ -225,17 +244,19 @@ PATH_FORMS = (
     ),
     Key("$administration.RadionuclideTotalDose", Shape.PATH, "From the current item of `for_each`."),
     Key("$frame.FrameAnatomySequence[0]", Shape.PATH, "From a short name of `let`."),
+    Key("$item.CodeMeaning", Shape.PATH, "Inside `fields` of a field with `for_each`: from the current item."),
+    Key("$item.name", Shape.FIELD, "There: another field of the same item, that stands above."),
     Key("administration.radionuclide", Shape.FIELD, "The value of another field; only where a converter's part wants a field."),
 )
-ARRIVALS = ("calling_ae", "called_ae", "received_at", "door")
+ARRIVALS = ARRIVAL
 CONDITION_KEYS = (
     Key(
         "of",
         Shape.OPERAND,
-        "What is looked at: a source, or the name of a field; goes with one of the following.",
+        "What is looked at: a source, or the name of a field; goes with one of the following, or several that all hold.",
         "{of: Modality, equals: PT}",
     ),
-    Key("equals", Shape.VALUE, "It is exactly this value.", "{of: Units, equals: BQML}"),
+    Key("equals", Shape.VALUE, "It is this value, in any case; of several values one is enough.", "{of: Units, equals: BQML}"),
     Key("in", Shape.VALUES, "It is one of these values.", "{of: Modality, in: [PT, NM]}"),
     Key("matches", Shape.PATTERN, "The whole value fits an RE2 pattern.", '{of: ManufacturerModelName, matches: "Biograph.*"}'),
     Key("exists", Shape.FLAG, "It has a value, or has none.", "{of: RadiopharmaceuticalStartDateTime, exists: false}"),

@@ -40,6 +40,7 @@ _ACCEPTED: dict[str, frozenset[str]] = {
     "CodeableConcept": frozenset({"CodeableConcept"}),
 }
 _INSTEAD = {
+    "object": "; write the name of what is meant inside it",
     "Quantity": "; write the hole with '.value' or '.unit' behind it",
     "CodeableConcept": "; write the hole with '.code', '.system' or '.text' behind it",
     "HumanName": "; write the hole with '.family', '.given', '.prefix', '.suffix' or '.text' behind it",

@@ -18,6 +18,7 @@ from gateway.mapping.compile import compile_mapping
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.fhir_lint import check_resources
 from gateway.mapping.files import Effective, Origin, read_files, resolve
+from gateway.mapping.overlap import overlaps
 from gateway.mapping.rules import LEVELS, Mapping, Mappings
 from gateway.mapping.scopes import SCOPES, readable, root_of
 from gateway.mapping.template import Template
@@ -71,7 +72,7 @@ def _check(effective: list[Effective], mappings: list[Mapping], codes: Codes) ->
         yield from _check_templates(one, mapping, heirs)
         yield from _check_tests(one, mapping)
         yield from _check_example(one)
-    yield from _same_match(effective)
+    yield from overlaps(effective, mappings)
     yield from _redefined(effective)
     if not codes.tables:
         yield Complaint("codes", 1, 1, "there is no code table here")
@@ -195,17 +196,6 @@ def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]
         for index, item in enumerate(value if isinstance(value, list) else []):
             if isinstance(item, dict):
                 yield from _check_given(item, Origin(origin.document, (*origin.place, *below, path, index)))
-
-
-def _same_match(effective: list[Effective]) -> Iterable[Complaint]:
-    seen: dict[str, str] = {}
-    for one in effective:
-        if one.abstract:
-            continue
-        key = repr(sorted((name, piece.node) for name, piece in one.match.items()))
-        if key in seen:
-            yield Origin(one.document, ("match",)).complain(f"the same objects are matched by '{seen[key]}'")
-        seen[key] = one.name
 
 
 def _redefined(effective: list[Effective]) -> Iterable[Complaint]:

@@ -59,7 +59,12 @@ _GIVES: dict[str, Hole] = {
     "time": Hole("time"),
     "concepts": Hole("CodeableConcept", many=True),
 }
-_RESULTS = {"quantity": Hole("Quantity"), "concept": Hole("CodeableConcept"), "name": Hole("HumanName")}
+_RESULTS = {
+    "quantity": Hole("Quantity"),
+    "concept": Hole("CodeableConcept"),
+    "name": Hole("HumanName"),
+    "list": Hole("object", many=True),
+}
 
 
 def gives(converter: str, result: str) -> Hole:
@@ -76,12 +81,15 @@ def readable(mapping: Mapping, level: str) -> dict[str, Hole]:
     return found
 
 
-def _of_rule(rule: FieldRule) -> dict[str, Hole]:
-    words = rule.keys
+def _of_rule(rule: FieldRule, words: tuple[str, ...] | None = None) -> dict[str, Hole]:
+    words = rule.keys if words is None else words
     whole, hole = ".".join(words), gives(rule.converter.name, rule.converter.result)
     outer = {".".join(words[: index + 1]): Hole(None) for index in range(len(words) - 1)}
     inside = {f"{whole}.{name}": part for name, part in INSIDE.get(hole.type or "", {}).items() if not hole.many}
-    return {**outer, **inside, f"{whole}_repaired": Hole("boolean"), whole: hole}
+    for item in rule.items:
+        inside |= {f"{whole}[].{name}": part for name, part in _of_rule(item, item.keys).items()}
+    told = {f"{whole}_repaired": Hole("boolean"), f"{whole}_candidates": Hole(hole.type, many=True)}
+    return {**outer, **inside, **told, whole: hole}
 
 
 def hole_at(path: str, per: str, levels: dict[str, dict[str, Hole]]) -> Hole:

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.mapping import definition as language
 from gateway.mapping.conversion import Converter
 from gateway.mapping.definition import Key, Shape
-from gateway.mapping.fields import keywords
+from gateway.mapping.reads import keywords
 from gateway.nuclear import units
 from gateway.r4.definitions import resource_types
 
@@ -21,16 +21,15 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 _LEVELS = "|".join(language.LEVELS)
 _FIELD = rf"^({_LEVELS})(\.[a-z][a-z0-9_]*)+$"
+#: Where a field is read: that, or another field of the same item.
+_FIELD_READ = rf"^({_LEVELS}|\$item)(\.[a-z][a-z0-9_]*)+$"
 _STEP = r"([A-Z][A-Za-z0-9]*|\([0-9A-Fa-f]{4},[0-9A-Fa-fxX]{4}\)(\[[^\]]+\])?)(\[(\d+|\*)\])?"
 #: A path of several steps, of one step with an index, or of a private element, or from a short name. A lone keyword is listed.
 _PATH = rf"^(\$[a-z][a-z0-9_]*(\.{_STEP})*|{_STEP}(\.{_STEP})+|[A-Z][A-Za-z0-9]*\[(\d+|\*)\]|\(.*)$"
 _NAME = r"^[a-z][a-z0-9_]*$"
 _CONCEPT = r"^(\$[a-z][a-z0-9_]*|\S+ [A-Za-z0-9_]+)$"
 #: Offered first where an editor completes the keys of ``match``.
-_MATCHED = """
-SOPClassUID Modality Manufacturer ManufacturerModelName DeviceSerialNumber SoftwareVersions StationName InstitutionName ImageType
-SeriesDescription ProtocolName
-""".split()
+_MATCHED = ["SOPClassUID", "Modality", "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions", "StationName", "InstitutionName", "ImageType", "SeriesDescription", "ProtocolName"]
 
 
 def mapping_schema() -> Schema:
@@ -87,13 +86,14 @@ def _plain_shapes() -> dict[str, Schema]:
         "whole": {"type": "integer"},
         "flag": {"type": "boolean"},
         "number": {"type": "number"},
+        "template": {"type": ["string", "integer"]},
         "value": {"type": ["string", "number", "boolean"]},
         "values": _list_of(_ref("value")),
         "pattern": text,
         "range": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
         "keyword": {"enum": keywords()},
         "path": {"anyOf": [_ref("keyword"), {"type": "string", "pattern": _PATH}]},
-        "field": {"type": "string", "pattern": _FIELD},
+        "field": {"type": "string", "pattern": _FIELD_READ},
         "scope_path": {"anyOf": [text, _list_of(text)]},
         "ucum": {"enum": sorted(units.KNOWN)},
         "need": {"enum": list(language.NEEDS), "default": "may"},
@@ -107,13 +107,9 @@ def _plain_shapes() -> dict[str, Schema]:
 
 
 def _match() -> dict[str, Schema]:
-    value = {
-        "anyOf": [
-            {"type": "string", "minLength": 1},
-            _list_of({"type": "string", "minLength": 1}),
-            {"type": "object", "properties": {"regex": _ref("pattern")}, "required": ["regex"], "additionalProperties": False},
-        ]
-    }
+    regex = {"type": "object", "properties": {"regex": _ref("pattern")}, "required": ["regex"], "additionalProperties": False}
+    one = {"anyOf": [{"type": "string", "minLength": 1}, regex]}
+    value = {"anyOf": [*one["anyOf"], _list_of(one)]}
     named = {key.name: {**_ref("match_value"), "description": key.says} for key in language.MATCH_KEYS}
     offered = {keyword: _ref("match_value") for keyword in _MATCHED}
     conditions = {
@@ -128,7 +124,7 @@ def _match() -> dict[str, Schema]:
 def _reading() -> dict[str, Schema]:
     forms = _object(language.SOURCE_FORMS)
     forms["oneOf"] = [{"required": [name]} for name in ("path", "sr", "frame", "meta", "arrival")]
-    forms["dependentRequired"] = {"attribute": ["sr"]}
+    forms["dependentRequired"] = {"attribute": ["sr"], "relationship": ["sr"], "template": ["sr"]}
     field = _object(language.FIELD_KEYS)
     field.pop("required")
     field["if"] = {"required": ["for_each"]}
@@ -147,7 +143,7 @@ def _reading() -> dict[str, Schema]:
         "converter": {"oneOf": [{"const": name, "description": text} for name, text in says.items()]},
         "one_field": field,
         "fields": _map_of(_FIELD, _ref("one_field")),
-        "subfields": _map_of(_NAME, {"type": "object"}),
+        "subfields": _map_of(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", _ref("one_field")),
     }
 
 
@@ -176,13 +172,13 @@ def _conditions() -> dict[str, Schema]:
     condition = _object(language.CONDITION_KEYS)
     tests = [key.name for key in language.CONDITION_KEYS if key.name not in ("of", "all", "any", "not")]
     condition["oneOf"] = [
-        {"required": ["of"], "oneOf": [{"required": [name]} for name in tests]},
+        {"required": ["of"], "anyOf": [{"required": [name]} for name in tests]},
         *({"required": [name], "maxProperties": 1} for name in ("all", "any", "not")),
     ]
     return {
         "condition": condition,
         "conditions": _list_of(_ref("condition")),
-        "operand": {"anyOf": [_ref("source"), _ref("field"), {"type": "string", "pattern": _NAME}]},
+        "operand": {"anyOf": [_ref("source"), _ref("field")]},
     }
 
 
