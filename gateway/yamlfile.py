@@ -1,11 +1,13 @@
 """YAML read strictly and with line numbers: the one door for settings and mapping files.
 
 ``yaml.safe_load`` forgets where a value stood, builds alias bombs and lets a repeated key win silently. Here every complaint can
-name ``file:line:column``, aliases and repeated keys are refused, and size and depth are capped.
+name ``file:line:column``; aliases, merge keys, tags and repeated keys are refused; size, depth and number of values are capped, before
+anything is built from them.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path as FilePath
@@ -20,6 +22,13 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
+MAX_NODES = 100_000
+MAX_DIGITS = 40
+
+#: Of the control characters a file may hold tab, newline and carriage return.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ESCAPED_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_DECIMAL_INTEGER = re.compile("[+-]?(0|[1-9][0-9]*)")
 
 #: A place in the tree: keys of mappings and indexes of lists, outermost first.
 Place = tuple[str | int, ...]
@@ -53,31 +62,81 @@ def read(path: FilePath, *, name: str | None = None) -> Document:
 
 def parse(content: bytes | str, *, name: str) -> Document:
     """Parse YAML text; ``name`` is what complaints call the file."""
-    if len(content) > MAX_BYTES:
-        raise Misconfigured(f"{name}: larger than {MAX_BYTES // 1024} KiB")
+    text = _decoded(content, name)
     try:
-        _refuse_aliases(content, name)
-        node = yaml.compose(content, Loader=_Loader)
+        _screen(text, name)
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise Misconfigured(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+        raise Misconfigured(_told(error, text, name)) from error
     positions: dict[Place, tuple[int, int]] = {}
     data = _build(node, (), positions, name) if node is not None else {}
     return Document(name, data, positions)
 
 
-def _refuse_aliases(content: bytes | str, name: str) -> None:
-    for event in yaml.parse(content, Loader=_Loader):
+def _decoded(content: bytes | str, name: str) -> str:
+    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    if len(raw) > MAX_BYTES:
+        raise Misconfigured(f"{name}: larger than {MAX_BYTES // 1024} KiB")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        raise Misconfigured(f"{name}:{line}:{column}: not UTF-8: save the file as UTF-8") from error
+    odd = _CONTROL.search(text)
+    if odd:
+        line, column = _position(text, odd.start())
+        raise Misconfigured(f"{name}:{line}:{column}: a control character (code {ord(odd[0])}) is not allowed")
+    return text
+
+
+def _position(text: str, index: int) -> tuple[int, int]:
+    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
+
+
+def _screen(text: str, name: str) -> None:
+    """Everything that must not even be built, found in one pass over the events, which needs no memory of its own."""
+    depth = nodes = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        mark = event.start_mark
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            raise Misconfigured(f"{name}:{line}: anchors and aliases are not allowed; write the value out")
+            raise Misconfigured(f"{where}: anchors and aliases are not allowed; write the value out")
+        if getattr(event, "tag", None) is not None:
+            raise Misconfigured(f"{where}: tags such as '!!' are not allowed; write the plain value")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise Misconfigured(f"{where}: nested deeper than {MAX_DEPTH} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > MAX_NODES:
+            raise Misconfigured(f"{where}: more than {MAX_NODES} values")
+
+
+def _told(error: yaml.YAMLError, text: str, name: str) -> str:
+    """What is wrong and where, in words for people who do not know YAML's own."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read")
+    return f"{where}: not valid YAML: {problem}{_hint(mark, text)}"
+
+
+def _hint(mark: Any, text: str) -> str:
+    lines = text.splitlines()
+    line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    here = line[mark.column : mark.column + 1] if mark else ""
+    before = line[: mark.column + 1] if mark else ""
+    if "\t" in before or here == "\t":
+        return " (a tab: indent with spaces)"
+    if here in ("@", "`", "%"):
+        return f" (put a text that begins with {here} in quotes)"
+    return ""
 
 
 def _build(node: yaml.Node, place: Place, positions: dict[Place, tuple[int, int]], name: str) -> Any:
     positions[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
-    if len(place) > MAX_DEPTH:
-        raise Misconfigured(f"{name}:{node.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, yaml.MappingNode):
         return _build_mapping(node, place, positions, name)
     if isinstance(node, yaml.SequenceNode):
@@ -88,10 +147,12 @@ def _build(node: yaml.Node, place: Place, positions: dict[Place, tuple[int, int]
 def _build_mapping(node: yaml.MappingNode, place: Place, positions: dict[Place, tuple[int, int]], name: str) -> Any:
     built: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = str(key_node.value)
-        where = f"{name}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
-        if not isinstance(key_node, yaml.ScalarNode):
+        where = _where(key_node, name)
+        if not isinstance(key_node, yaml.ScalarNode) or not key_node.value:
             raise Misconfigured(f"{where}: a key must be a plain word")
+        key = str(key_node.value)
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            raise Misconfigured(f"{where}: merge keys ('<<') are not allowed; use 'extends', or write the values out")
         if key in built:
             raise Misconfigured(f"{where}: '{key}' is given twice")
         built[key] = _build(value_node, (*place, key), positions, name)
@@ -99,23 +160,39 @@ def _build_mapping(node: yaml.MappingNode, place: Place, positions: dict[Place, 
     return built
 
 
+def _where(node: yaml.Node, name: str) -> str:
+    return f"{name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
 def _scalar(node: yaml.Node, name: str) -> Any:
     """Plain scalars as YAML 1.1 types; decimals exact. A date, octal or sexagesimal stays the text that was written."""
     if not isinstance(node, yaml.ScalarNode):
-        raise Misconfigured(f"{name}:{node.start_mark.line + 1}: only mappings, lists and scalars are allowed")
+        raise Misconfigured(f"{_where(node, name)}: only mappings, lists and scalars are allowed")
     text: str = node.value
-    tag = node.tag
-    if tag == "tag:yaml.org,2002:null":
-        return None
-    if tag == "tag:yaml.org,2002:bool":
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        return text
-    if tag == "tag:yaml.org,2002:int":
-        return int(text) if text.lstrip("+-").isdigit() and (text in ("0", "-0", "+0") or text.lstrip("+-")[0] != "0") else text
-    if tag == "tag:yaml.org,2002:float":
-        try:
-            return Decimal(text)
-        except InvalidOperation:
+    if _ESCAPED_CONTROL.search(text):
+        raise Misconfigured(f"{_where(node, name)}: a control character is not allowed, not even escaped")
+    match node.tag.removeprefix("tag:yaml.org,2002:"):
+        case "null":
+            return None
+        case "bool":
+            return text.lower() == "true" if text.lower() in ("true", "false") else text
+        case "int" if _DECIMAL_INTEGER.fullmatch(text):
+            return int(_digits(text, node, name))
+        case "float":
+            return _decimal(_digits(text, node, name))
+        case _:
             return text
+
+
+def _digits(text: str, node: yaml.Node, name: str) -> str:
+    if len(text) > MAX_DIGITS:
+        raise Misconfigured(f"{_where(node, name)}: a number of more than {MAX_DIGITS} digits; put it in quotes if it is text")
     return text
+
+
+def _decimal(text: str) -> Decimal | str:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # .inf, .nan, sexagesimal
+        return text
+    return number if number.is_finite() and abs(number.adjusted()) <= MAX_DIGITS else text
