@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.dicom.paths import PathError, parse_path
-from gateway.mapping import sr_example
+from gateway.mapping import example, sr_example
 from gateway.mapping.codes import Codes, load_codes
 from gateway.mapping.compile import compile_mapping
 from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.conflicts import conflicts
 from gateway.mapping.fhir_lint import check_resources
 from gateway.mapping.files import Effective, Origin, read_files, resolve
-from gateway.mapping.overlap import overlaps
 from gateway.mapping.rules import LEVELS, Mapping, Mappings
 from gateway.mapping.scopes import SCOPES, readable, root_of
 from gateway.mapping.template import Template
@@ -72,7 +72,7 @@ def _check(effective: list[Effective], mappings: list[Mapping], codes: Codes) ->
         yield from _check_templates(one, mapping, heirs)
         yield from _check_tests(one, mapping)
         yield from _check_example(one)
-    yield from overlaps(effective, mappings)
+    yield from conflicts(effective, mappings)
     yield from _redefined(effective)
     if not codes.tables:
         yield Complaint("codes", 1, 1, "there is no code table here")
@@ -122,6 +122,16 @@ def readable_names(mapping: Mapping, level: str) -> set[str]:
     return set(readable(mapping, level))
 
 
+def _listed(rule: FieldRule, whole: str) -> Iterable[str]:
+    """What stands in the entries of a list: as loops of templates read it, and as tests name it."""
+    for item in rule.items:
+        name = ".".join(item.keys)
+        inside = ("", *(f".{key}" for key in _INSIDE.get(item.converter.result, ())))
+        for path in (f"{whole}[].{name}", f"{whole}.{name}"):
+            yield from (f"{path}{key}" for key in inside)
+            yield from _listed(item, path)
+
+
 def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
     names = set()
     for index, node in enumerate(effective.own.get("tests") or []):
@@ -152,7 +162,7 @@ def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin) -> I
             return
     if expect.get("outcome", "record") not in OUTCOMES:
         yield origin.complain(f"'outcome' is one of {', '.join(OUTCOMES)}", "outcome")
-    known = {name for level in LEVELS for name in (f"{level}.{rest}" for rest in readable_names(mapping, level))}
+    known = {f"{level}.{rest.replace('[]', '')}" for level in LEVELS for rest in readable_names(mapping, level)}
     for key in ("fields", "absent"):
         for name in expect.get(key, ()):
             bare = "".join(part for part in _without_indexes(str(name)))
@@ -172,8 +182,7 @@ def _without_indexes(name: str) -> Iterable[str]:
 
 
 def _check_example(effective: Effective) -> Iterable[Complaint]:
-    example = effective.own.get("example") or {}
-    return _check_given(example, Origin(effective.document, ("example",)))
+    return _check_given(effective.own.get("example") or {}, Origin(effective.document, ("example",)))
 
 
 def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]:
@@ -181,6 +190,9 @@ def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]
         yield origin.complain("elements are given as a mapping of keywords", *below)
         return
     for path, value in given.items():
+        if path in example.WORDS and not below[1:]:
+            yield from (origin.complain(text, *below, path) for text in example.word_problems(path, value or {}))
+            continue
         if sr_example.is_sr(path):
             wrong = (
                 sr_example.problems(value)
