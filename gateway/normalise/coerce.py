@@ -7,57 +7,23 @@ the file when it is sent. Nothing of it is stored here. What the mapping may say
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
 from pathlib import Path
-from typing import BinaryIO
 
+from gateway.dicom.file_meta import FileMetaInputs, encode_file_meta
+from gateway.dicom.reading import Header, read_file_meta, read_header
+from gateway.dicom.rewrite import TooLong
+from gateway.dicom.walker import DEFLATED_LITTLE
 from gateway.mapping.rules import Mapping
-from gateway.model import JsonObject, Record
+from gateway.model import Record
+from gateway.normalise.coercion import SOP_CLASS_UID, SOP_INSTANCE_UID, EffectivePatient, Job, References
+from gateway.normalise.produced import Change, Coerced
+from gateway.normalise.recode import NotExact
 
+__all__ = ["Change", "Coerced", "EffectivePatient", "References", "coerce"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One element that differs from what was received."""
-
-    path: str  #: e.g. ``RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose``
-    before: str  #: for people; may hold patient data, so it goes to no log. Empty: it was absent or empty
-    after: str  #: empty: removed
-    rule: str  #: ``charset``, ``identity``, ``reference``, ``instance uid`` or the rule's place, ``pet_image.yaml:41:3``
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EffectivePatient:
-    """Whose the object is by the decisions of people. What is not known of that patient is empty, never another patient's."""
-
-    id: str
-    issuer: str = ""
-    name: JsonObject | None = None  #: as the converter ``person_name`` gives it
-    birth_date: str = ""  #: FHIR date
-    gender: str = ""  #: FHIR code
-    decided_at: dt.datetime | None = None  #: when a person decided so
-
-
-#: SOP Instance UID -> the UID under which the normalised object goes out (often the same); None: the object is not known here.
-References = Callable[[str], str | None]
-
-
-class Coerced:
-    """One normalised object, ready to be written any number of times. Holds the file's mapping while it lives."""
-
-    changes: tuple[Change, ...]  #: empty: the object goes out byte for byte as it was received
-    problems: tuple[str, ...]  #: what could not be done, in words without patient data
-    sop_instance_uid: str  #: a new one only when a number changed
-    size_bytes: int
-
-    def chunks(self) -> Iterator[bytes | memoryview]:
-        """The file, piece by piece."""
-        raise NotImplementedError
-
-    def write_to(self, stream: BinaryIO) -> None:
-        """Write the whole Part 10 file."""
-        for chunk in self.chunks():
-            stream.write(chunk)
+_SIGNATURES = 0xFFFAFFFA
+_META_MOST_BYTES = 1 << 20
 
 
 def coerce(
@@ -71,8 +37,72 @@ def coerce(
 ) -> Coerced:
     """The object at ``path`` as ``mapping`` (its section ``dicom``) wants it.
 
-    ``record`` is what the same mapping read from it. ``patient`` is given only when people decided that it belongs to another patient
-    than its header says. ``arrived_at`` (aware) becomes Attribute Modification DateTime. Raises
-    :class:`~gateway.errors.Quarantined` when the file cannot be read as DICOM.
+    ``record`` is what the same mapping read from it; None: rules that write fields are passed over. ``patient`` is given only when
+    people decided that it belongs to another patient than its header says. ``references`` tells under which UID another object goes
+    out; None: references stay. ``arrived_at`` (aware) becomes Attribute Modification DateTime. Raises
+    :class:`~gateway.errors.Quarantined` when the file cannot be read as DICOM, and :class:`OSError` when it is gone.
     """
-    raise NotImplementedError
+    header = read_header(path)
+    if _SIGNATURES in header.walk.elements:
+        return _original(path, header, "it is digitally signed, and a change would break the signature")
+    job = Job(header, record, mapping, patient, references)
+    try:
+        job.run()
+        if not job.changes:
+            return _original(path, header, *job.problems)
+        job.remember(arrived_at)
+        return _written(path, header, job)
+    except NotExact as error:
+        return _original(path, header, f"it was left as it is: {error}")
+    except TooLong as error:
+        return _original(path, header, f"it was left as it is: a text is too long for its kind of element ({error})")
+
+
+def _original(path: Path, header: Header, *problems: str) -> Coerced:
+    return Coerced(
+        path=path, changes=(), problems=problems, sop_instance_uid=header.walk.text(SOP_INSTANCE_UID),
+        transfer_syntax_uid=header.transfer_syntax_uid, segments=((0, path.stat().st_size),),
+        header_bytes=_header_bytes(path),
+    )  # fmt: skip
+
+
+def _header_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        return read_file_meta(file.read(_META_MOST_BYTES))[1]
+
+
+def _written(path: Path, header: Header, job: Job) -> Coerced:
+    syntax = header.transfer_syntax_uid
+    meta = encode_file_meta(
+        FileMetaInputs(
+            transfer_syntax_uid=syntax,
+            sop_class_uid=header.walk.text(SOP_CLASS_UID),
+            sop_instance_uid=job.sop_instance_uid,
+            calling_ae=header.sending_ae,
+            called_ae=header.receiving_ae,
+        )
+    )
+    parts = job.root.parts()
+    if syntax == DEFLATED_LITTLE:
+        segments: list[bytes | tuple[int, int]] = [meta, _deflated(b"".join(map(job.root.bytes_of, parts)))]
+    else:
+        segments = [meta]
+        for part in parts:
+            last = segments[-1]
+            if isinstance(part, bytes) and isinstance(last, bytes):
+                segments[-1] = last + part
+            elif isinstance(part, tuple) and isinstance(last, tuple) and last[1] == part[0]:
+                segments[-1] = (last[0], part[1])
+            else:
+                segments.append(part)
+    return Coerced(
+        path=path, changes=tuple(job.changes), problems=tuple(job.problems), sop_instance_uid=job.sop_instance_uid,
+        transfer_syntax_uid=syntax, segments=segments, header_bytes=len(meta),
+    )  # fmt: skip
+
+
+def _deflated(content: bytes) -> bytes:
+    """PS3.5 A.5: one raw deflate stream, padded to an even length."""
+    stream = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
+    deflated = stream.compress(content) + stream.flush()
+    return deflated + b"\0" * (len(deflated) % 2)
