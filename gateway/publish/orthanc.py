@@ -8,7 +8,7 @@ another file header. Success is told only when that digest is equal. What stands
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
