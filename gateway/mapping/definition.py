@@ -358,6 +358,13 @@ ENTRY_KEYS = (
         "aliases: [FDG]",
     ),
     Key("nuclide", Shape.TEXT, "Agents only: the nuclide that the agent implies.", "nuclide: F-18"),
+    Key("laterality", Shape.TEXT, "Organs only: the side of a paired one, an entry of `laterality.yaml`.", "laterality: Left"),
+    Key(
+        "replaces",
+        Shape.NAMES,
+        "In a table of your site: the shipped entry, or entries, that this one stands instead of.",
+        "replaces: DOTATATE Ga-68",
+    ),
     Key("element", Shape.TEXT, "Nuclides only: the name of the chemical element.", "element: Fluorine"),
     Key("half_life_s", Shape.NUMBER, "Nuclides only: the physical half-life in seconds.", "half_life_s: 6586.2"),
     Key(

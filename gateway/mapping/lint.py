@@ -49,7 +49,7 @@ def examine(directory: Path) -> Examined:
     wrong = sorted(set(complaints))
     warnings = [complaint for complaint, warning in findings if warning]
     if not wrong:  # else half of what seems unused is only misspelt
-        warnings += unused(effective, mappings, codes)
+        warnings += unused(effective, mappings, directory)
     return Examined(
         mappings=None if wrong else Mappings(tuple(mappings), codes), complaints=wrong, warnings=sorted(set(warnings))
     )
@@ -122,18 +122,9 @@ def readable_names(mapping: Mapping, level: str) -> set[str]:
     return set(readable(mapping, level))
 
 
-def _listed(rule: FieldRule, whole: str) -> Iterable[str]:
-    """What stands in the entries of a list: as loops of templates read it, and as tests name it."""
-    for item in rule.items:
-        name = ".".join(item.keys)
-        inside = ("", *(f".{key}" for key in _INSIDE.get(item.converter.result, ())))
-        for path in (f"{whole}[].{name}", f"{whole}.{name}"):
-            yield from (f"{path}{key}" for key in inside)
-            yield from _listed(item, path)
-
-
 def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
     names = set()
+    taken_away = {name for name, spec in (effective.own.get("fields") or {}).items() if spec is None}
     for index, node in enumerate(effective.own.get("tests") or []):
         origin = Origin(effective.document, ("tests", index))
         if not isinstance(node, dict) or not node.get("name"):
@@ -146,13 +137,13 @@ def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
         yield from _check_given(node.get("given") or {}, origin, "given")
         expect = node.get("expect")
         if not isinstance(expect, dict) or not any(expect.values()):
-            yield origin.complain("a test that expects nothing proves nothing")
+            yield origin.complain("a test that expects nothing proves nothing", "expect")
             continue
         yield from _unknown(expect, _EXPECT_KEYS, Origin(effective.document, ("tests", index, "expect")))
-        yield from _check_expect(expect, mapping, Origin(effective.document, ("tests", index, "expect")))
+        yield from _check_expect(expect, mapping, Origin(effective.document, ("tests", index, "expect")), taken_away)
 
 
-def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin) -> Iterable[Complaint]:
+def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin, taken_away: Collection[str]) -> Iterable[Complaint]:
     kinds: dict[str, type] = {"fields": dict, "resources": dict, "absent": list, "issues": list, "outcome": str}
     for key, kind in kinds.items():
         if key in expect and not isinstance(expect[key], kind):
@@ -163,11 +154,12 @@ def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin) -> I
     if expect.get("outcome", "record") not in OUTCOMES:
         yield origin.complain(f"'outcome' is one of {', '.join(OUTCOMES)}", "outcome")
     known = {f"{level}.{rest.replace('[]', '')}" for level in LEVELS for rest in readable_names(mapping, level)}
-    for key in ("fields", "absent"):
-        for name in expect.get(key, ()):
-            bare = "".join(part for part in _without_indexes(str(name)))
-            if bare not in known:
-                yield origin.complain(f"no field '{bare}' is written{did_you_mean(bare, known)}", key, name)
+    named: list[tuple[str, str | int, Any]] = [("fields", name, name) for name in expect.get("fields", ())]
+    named += [("absent", index, name) for index, name in enumerate(expect.get("absent", ()))]
+    for key, place, name in named:
+        bare = "".join(_without_indexes(str(name)))
+        if bare not in known and not (key == "absent" and bare in taken_away):
+            yield origin.complain(f"no field '{bare}' is written{did_you_mean(bare, known)}", key, place)
     for name in expect.get("resources", {}):
         if name not in mapping.resources:
             yield origin.complain(f"there is no resource '{name}'{did_you_mean(name, mapping.resources)}", "resources", name)

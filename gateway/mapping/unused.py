@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from gateway.mapping.codes import NUCLIDES_TABLE, Codes
+from gateway.mapping.codes import NUCLIDES_TABLE, SCHEMES_FILE
 from gateway.mapping.complaints import Complaint
 from gateway.mapping.files import Effective, Origin
-from gateway.mapping.rules import Mapping
+from gateway.mapping.rules import FieldRule, Mapping
 
 _VARIABLE = re.compile(r"\$([a-z][a-z0-9_]*)")
 
 
-def unused(effective: list[Effective], mappings: list[Mapping], codes: Codes) -> Iterable[Complaint]:
-    """A ``let`` that no path uses, and a code table that no field uses."""
+def unused(effective: list[Effective], mappings: list[Mapping], directory: Path) -> Iterable[Complaint]:
+    """A ``let`` that no path uses, and a table of the site that no field uses. The shipped tables are there for whoever needs them."""
     yield from _unused_lets(effective)
-    yield from _unused_tables(mappings, codes)
+    yield from _unused_tables(mappings, directory / "sites" / "codes")
 
 
 def _unused_lets(effective: list[Effective]) -> Iterable[Complaint]:
@@ -38,11 +39,13 @@ def _variables(node: Any) -> set[str]:
     return set(_VARIABLE.findall(node)) if isinstance(node, str) else set()
 
 
-def _unused_tables(mappings: list[Mapping], codes: Codes) -> Iterable[Complaint]:
-    used = {NUCLIDES_TABLE}
-    for mapping in mappings:
-        for rule in mapping.fields:
-            used |= {table for table in (rule.options.table, *rule.converter.reads_tables) if table}
-    for name in codes.tables:
-        if name not in used:
-            yield Complaint(f"codes/{name}.yaml", 1, 1, "no field uses this code table")
+def _unused_tables(mappings: list[Mapping], tables: Path) -> Iterable[Complaint]:
+    used = {SCHEMES_FILE, NUCLIDES_TABLE}.union(*(_tables(rule) for mapping in mappings for rule in mapping.fields))
+    for path in sorted(tables.glob("*.yaml")):
+        if path.stem not in used:
+            yield Complaint(f"sites/codes/{path.name}", 1, 1, "no field uses this code table")
+
+
+def _tables(rule: FieldRule) -> set[str]:
+    own = {table for table in (rule.options.table, *rule.converter.reads_tables) if table}
+    return own.union(*map(_tables, rule.items))

@@ -29,7 +29,19 @@ _PATH = rf"^(\$[a-z][a-z0-9_]*(\.{_STEP})*|{_STEP}(\.{_STEP})+|[A-Z][A-Za-z0-9]*
 _NAME = r"^[a-z][a-z0-9_]*$"
 _CONCEPT = r"^(\$[a-z][a-z0-9_]*|\S+ [A-Za-z0-9_]+)$"
 #: Offered first where an editor completes the keys of ``match``.
-_MATCHED = ["SOPClassUID", "Modality", "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions", "StationName", "InstitutionName", "ImageType", "SeriesDescription", "ProtocolName"]
+_MATCHED = [
+    "SOPClassUID",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "StationName",
+    "InstitutionName",
+    "ImageType",
+    "SeriesDescription",
+    "ProtocolName",
+]
 
 
 def mapping_schema() -> Schema:
@@ -44,12 +56,16 @@ def code_table_schema() -> Schema:
     entry = {**_object(language.ENTRY_KEYS), "dependentRequired": {"system": ["code"], "code": ["system"]}}
     entry["properties"]["code"] = {**entry["properties"]["code"], "type": "string"}
     table = _object(language.TABLE_KEYS)
-    table["properties"]["entries"] = {"type": "object", "additionalProperties": entry, "description": language.TABLE_KEYS[0].says}
+    table["properties"]["entries"] = {
+        "type": "object",
+        "additionalProperties": {"anyOf": [entry, {"type": "null"}]},
+        "description": language.TABLE_KEYS[0].says,
+    }
     schemes = _object(language.SCHEME_KEYS)
     words = {"type": "object", "additionalProperties": {"type": "string"}}
     for name in ("systems", "snomed_rt_extra"):
         schemes["properties"][name] = {**words, "description": schemes["properties"][name]["description"]}
-    used = {name: _definitions()[name] for name in ("text", "texts", "number", "range")}
+    used = {name: _definitions()[name] for name in ("text", "texts", "names", "number", "range")}
     choice = {"if": {"required": ["systems"]}, "then": schemes, "else": table}
     return {"$schema": DRAFT, "title": "Isobridge code table", "type": "object", **choice, "$defs": used}
 
