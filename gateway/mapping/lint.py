@@ -166,10 +166,12 @@ def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
             yield origin.complain("a test that expects nothing proves nothing")
             continue
         yield from _unknown(expect, _EXPECT_KEYS, Origin(effective.document, ("tests", index, "expect")))
-        yield from _check_expect(expect, mapping, Origin(effective.document, ("tests", index, "expect")))
+        taken = {name for name, spec in (effective.own.get("fields") or {}).items() if spec is None}
+        yield from _check_expect(expect, mapping, Origin(effective.document, ("tests", index, "expect")), taken)
 
 
-def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin) -> Iterable[Complaint]:
+def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin, taken: Collection[str]) -> Iterable[Complaint]:
+    """``taken`` are the fields that the mapping takes away: a test may say that they are absent."""
     kinds: dict[str, type] = {"fields": dict, "resources": dict, "absent": list, "issues": list, "outcome": str}
     for key, kind in kinds.items():
         if key in expect and not isinstance(expect[key], kind):
@@ -183,7 +185,7 @@ def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin) -> I
     for key in ("fields", "absent"):
         for name in expect.get(key, ()):
             bare = "".join(part for part in _without_indexes(str(name)))
-            if bare not in known:
+            if bare not in known and not (key == "absent" and bare in taken):
                 yield origin.complain(f"no field '{bare}' is written{did_you_mean(bare, known)}", key, name)
     for name in expect.get("resources", {}):
         if name not in mapping.resources:
