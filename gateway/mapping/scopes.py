@@ -63,6 +63,7 @@ _RESULTS = {
     "quantity": Hole("Quantity"),
     "concept": Hole("CodeableConcept"),
     "name": Hole("HumanName"),
+    "number": Hole("decimal"),
     "list": Hole("object", many=True),
 }
 

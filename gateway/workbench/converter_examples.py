@@ -54,6 +54,13 @@ EXAMPLES: dict[str, Example] = {
     "quantity_unless_zero": _one(
         "quantity_unless_zero", "PatientSize", "1.75", '`{"value": 175, "unit": "cm"}`', ", unit: {in: m, out: cm}"
     ),
+    "decimal_comma": _one("decimal_comma", "SeriesDescription", "3,5", "`3.5`"),
+    "quantity_comma": _one(
+        "quantity_comma", "SeriesDescription", "71,5", '`{"value": 71.5, "unit": "kg"}`', ", unit: {in: kg, out: kg}"
+    ),
+    "boolean": _one("boolean", "BurnedInAnnotation", "YES", "`true`"),
+    "age": _one("age", "PatientAge", "034Y", '`{"value": 34, "unit": "a"}`'),
+    "duration": _one("duration", "ActualFrameDuration", "120000", '`{"value": 120, "unit": "s"}`', ", unit: {in: ms, out: s}"),
     "concept": _one(
         "concept",
         "BodyPartExamined",

@@ -62,7 +62,11 @@ def test_what_the_page_promises_comes_out(tmp_path: Path, name: str) -> None:
             shape = SHAPES[hole.type]
             assert set(one) == shape if isinstance(shape, set) else isinstance(one, shape)
     else:
-        assert hole.type in (None, "HumanName")
+        assert hole.type == "HumanName"
+
+
+def test_lint_knows_what_every_converter_brings_to_a_template() -> None:
+    assert [name for name, converter in CONVERTERS.items() if gives(name, converter.result).type is None] == []
 
 
 def test_the_examples_of_the_tracer_compile_together(tmp_path: Path) -> None:
