@@ -9,6 +9,7 @@ their case, punctuation and mention of a nuclide.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ SCHEMES_FILE = "scheme_systems"
 NUCLIDES_TABLE = "radionuclides"
 LATERALITY_TABLE = "laterality"
 _ENTRY_KEYS = ("system", "code", "aliases", "nuclide", "laterality", "element", "half_life_s", "plausible_MBq", "replaces")
+_TEXT_KEYS = ("system", "nuclide", "laterality", "element")
+#: What a nuclide and its element look like: patterns are made of them.
+_NUCLIDE, _ELEMENT = re.compile("[A-Z][a-z]?-[0-9]{1,3}m?"), re.compile("[A-Za-z]{1,20}")
 _SCHEME_KEYS = ("systems", "snomed_rt", "snomed_rt_extra")
 
 
@@ -150,10 +154,23 @@ def _schemes(documents: list[Document | None], complaints: list[Complaint]) -> S
             continue
         data = document.data if isinstance(document.data, dict) else {}
         complaints += _unknown_keys(document, (), data, _SCHEME_KEYS)
-        systems |= data.get("systems") or {}
-        retired |= set(data.get("snomed_rt") or ())
-        extra |= data.get("snomed_rt_extra") or {}
+        wrong = list(_wrong_schemes(document, data))
+        complaints += wrong
+        if not wrong:
+            systems |= data.get("systems") or {}
+            retired |= set(data.get("snomed_rt") or ())
+            extra |= data.get("snomed_rt_extra") or {}
     return Schemes(systems=systems, snomed_rt=frozenset(retired), snomed_rt_extra=extra)
+
+
+def _wrong_schemes(document: Document, data: dict[str, Any]) -> Iterable[Complaint]:
+    for key in ("systems", "snomed_rt_extra"):
+        node = data.get(key) or {}
+        if not isinstance(node, dict) or not all(isinstance(value, str) for value in node.values()):
+            yield complain(document, (key,), f"'{key}' is a mapping of words to words")
+    node = data.get("snomed_rt") or []
+    if not isinstance(node, list) or not all(isinstance(value, str) for value in node):
+        yield complain(document, ("snomed_rt",), "'snomed_rt' is a list of words")
 
 
 def _merged(documents: list[Document], schemes: Schemes, complaints: list[Complaint]) -> dict[str, _Row]:
@@ -175,6 +192,10 @@ def _merged(documents: list[Document], schemes: Schemes, complaints: list[Compla
                 complaints.append(complain(document, place, "an entry is a mapping of 'system', 'code', 'aliases', ..."))
                 continue
             complaints += _unknown_keys(document, place, row, _ENTRY_KEYS)
+            no_text = [key for key in _TEXT_KEYS if not isinstance(row.get(key, ""), str)]
+            if no_text:
+                complaints.append(complain(document, (*place, no_text[0]), f"'{no_text[0]}' is a word"))
+                continue
             complaints += _wrong_entry(document, place, row, schemes)
             for replaced in _replaced(row):
                 if rows.pop(replaced, None) is None:
@@ -212,6 +233,11 @@ def _nuclides(rows: dict[str, _Row], complaints: list[Complaint]) -> Nuclides:
             complaints.append(complain(document, ("entries", name), "a radionuclide needs its 'element'"))
             continue
         if limits is not None and not _is_range(limits):
+            continue
+        if not _NUCLIDE.fullmatch(name) or not _ELEMENT.fullmatch(row["element"]):
+            complaints.append(
+                complain(document, ("entries", name), "a radionuclide is named as F-18 or Tc-99m, its element in one word")
+            )
             continue
         half_life = row.get("half_life_s")
         if half_life is not None and not (_is_number(half_life) and half_life > 0):

@@ -226,7 +226,7 @@ SOURCE_FORMS = (
         Shape.PATH,
         "A path inside the functional groups of an enhanced object: the shared ones, else those of each frame. Differing values "
         "are several values.",
-        "{frame: FrameContentSequence[0].FrameAcquisitionDateTime}",
+        '{frame: "FrameContentSequence[0].FrameAcquisitionDateTime"}',
     ),
     Key("meta", Shape.KEYWORD, "An element of the file meta information.", "{meta: SourceApplicationEntityTitle}"),
     Key("arrival", Shape.ARRIVAL, "What is known of the object's arrival.", "{arrival: calling_ae}"),

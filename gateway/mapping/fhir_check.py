@@ -75,10 +75,10 @@ def check_template(node: Any, holes: Mapping[Place, Hole], resources: Mapping[st
 
     ``holes`` says what each lone hole brings; ``resources`` gives the resource type behind each name of a reference (``@patient``).
     """
-    kind = node.get("resourceType")
+    kind = str(node.get("resourceType"))
     types = definitions.resource_types()
     if kind not in types:
-        yield Finding(("resourceType",), f"'{kind}' is not a resource type of this gateway{did_you_mean(str(kind), types)}")
+        yield Finding(("resourceType",), f"'{kind}' is not a resource type of this gateway{did_you_mean(kind, types)}")
         return
     body = {key: value for key, value in node.items() if key not in ("per", "identity", "resourceType")}
     yield from _Walk(holes, resources).object(kind, body, ())
@@ -109,7 +109,7 @@ class _Walk:
             yield from _profiles(node.get("profile"), (*place, "profile"))
 
     def _contained(self, node: dict[str, Any], place: Place) -> Iterator[Finding]:
-        type_ = node.get("resourceType")
+        type_ = str(node.get("resourceType"))
         if type_ not in definitions.resource_types():
             yield Finding(place, "a resource inside another needs its 'resourceType'")
             return

@@ -121,8 +121,10 @@ class FieldCompiler:
         for part, wanted in converter.parts.items():
             if wanted.required and part not in given:
                 self._complaints.append(origin.complain(f"'{converter.name}' needs the part '{part}'", "from"))
+        below = Origin(origin.document, (*origin.place, "from"))
+        places = {part: below if given is not node else Origin(origin.document, (*below.place, part)) for part in given}
         return {
-            part: self.sources.alternatives(field, alternatives, converter.parts[part].kind, origin, inside)
+            part: self.sources.alternatives(field, alternatives, converter.parts[part].kind, places[part], inside)
             for part, alternatives in given.items()
             if part in converter.parts
         }
@@ -142,7 +144,7 @@ def _spec_problems(name: str, spec: Any, origin: Origin) -> Iterable[Complaint]:
         yield origin.complain("a field is a mapping with 'from' and 'as'")
         return
     yield from _key_problems(name, spec, origin)
-    if "as" in spec and spec["as"] not in CONVERTERS:
+    if "as" in spec and str(spec["as"]) not in CONVERTERS:
         yield origin.complain(f"unknown converter '{spec['as']}'{did_you_mean(str(spec['as']), CONVERTERS)}", "as")
     if spec.get("need", "may") not in list(Need):
         yield origin.complain(f"'need' is one of {', '.join(Need)}, not '{spec['need']}'", "need")
@@ -150,7 +152,7 @@ def _spec_problems(name: str, spec: Any, origin: Origin) -> Iterable[Complaint]:
         yield origin.complain("'fields' is a mapping of fields, at least one", "fields")
     if "range" in spec and _range(spec["range"]) is None:
         yield origin.complain("'range' is [lowest, highest], two numbers in the published unit", "range")
-    elif "range" in spec and spec.get("as") in CONVERTERS and not CONVERTERS[spec["as"]].has_range:
+    elif "range" in spec and str(spec.get("as")) in CONVERTERS and not CONVERTERS[spec["as"]].has_range:
         yield origin.complain(f"'{spec['as']}' makes no number that a 'range' could be asked of", "range")
 
 
@@ -182,7 +184,7 @@ def _range(node: Any) -> tuple[Decimal, Decimal] | None:
 def _options_problems(
     spec: dict[str, Any], converter: Converter, codes: Codes, sources: dict[str, tuple[Source, ...]], origin: Origin
 ) -> Iterable[Complaint]:
-    table = spec.get("codes")
+    table = str(spec["codes"]) if spec.get("codes") is not None else None
     if converter.takes_codes and table is None:
         yield origin.complain(f"'{converter.name}' needs 'codes'")
     if converter.takes_codes is False and table is not None:

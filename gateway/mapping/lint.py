@@ -127,7 +127,7 @@ def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
     taken_away = {name for name, spec in (effective.own.get("fields") or {}).items() if spec is None}
     for index, node in enumerate(effective.own.get("tests") or []):
         origin = Origin(effective.document, ("tests", index))
-        if not isinstance(node, dict) or not node.get("name"):
+        if not isinstance(node, dict) or not isinstance(node.get("name"), str) or not node["name"]:
             yield origin.complain("a test needs a 'name'")
             continue
         if node["name"] in names:

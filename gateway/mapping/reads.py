@@ -87,7 +87,9 @@ class SourceCompiler:
         if not 1 <= len(nodes) <= MOST_ALTERNATIVES:
             self._complaints.append(origin.complain(f"1 to {MOST_ALTERNATIVES} alternatives can stand here", "from"))
             return ()
-        sources = [self.source(name, one, kind, origin, inside) for one in nodes]
+        # Of a list each alternative is told by its own line.
+        places = [Origin(origin.document, (*origin.place, index)) for index in range(len(nodes))] if nodes is node else [origin]
+        sources = [self.source(name, one, kind, place, inside) for one, place in zip(nodes, places, strict=True)]
         return tuple(source for source in sources if source)
 
     def source(self, name: str, node: Any, kind: Kind, origin: Origin, inside: Siblings = None) -> Source | None:

@@ -64,7 +64,7 @@ class Nuclides:
         return text
 
     def _mentions(self, text: str) -> Iterable[tuple[str, str]]:
-        position = 0
+        position = 0 if self.known else len(text) + 1
         while found := self._pattern.search(text, position):
             groups = [group for group in found.groups() if group is not None]
             first, second = groups[0].lower(), groups[1].lower()

@@ -21,7 +21,8 @@ PAGE = Path("docs/mapping-reference.md")
 _HEAD = """\
 # Mapping reference
 
-Every word of the mapping language. This page is written from the language's own definition (`make reference`); how to write a mapping from
+Every word of the mapping language. This page is written from the language's own definition (`make reference`); how to write a
+mapping from
 the beginning stands in the [mapping guide](mapping-guide.md).
 
 ## In your editor
@@ -30,27 +31,33 @@ the beginning stands in the [mapping guide](mapping-guide.md).
 isobridge mappings schema > mapping.schema.json          # and: isobridge mappings schema codes > codes.schema.json
 ```
 
-An editor with a YAML language server (VS Code with the YAML extension, Neovim, Emacs) then completes and checks while you type. Either write as
+An editor with a YAML language server (VS Code with the YAML extension, Neovim, Emacs) then completes and checks while you type.
+Either write as
 the first line of a file
 
 ```yaml
 # yaml-language-server: $schema=../../mapping.schema.json
 ```
 
-or name the schema once in the settings of the editor: `"yaml.schemas": {"mapping.schema.json": "mappings/*.yaml"}`. The schema looks at one
+or name the schema once in the settings of the editor: `"yaml.schemas": {"mapping.schema.json": "mappings/*.yaml"}`. The schema
+looks at one
 file alone. `isobridge mappings lint` knows what other files hold, and FHIR, and has the last word.
 """
 _YAML = """\
 ## The files
 
-Plain YAML, UTF-8, at most 1 MiB a file and 32 levels deep. Anchors, aliases, merge keys (`<<`), tags (`!!...`), a key written twice and tabs are
-refused. Codes, UIDs and times belong in quotes: `"35321007"`. A text that begins with `@`, `%`, `*`, `&`, `!` or a bracket needs quotes, too.
+Plain YAML, UTF-8, at most 1 MiB a file and 32 levels deep. Anchors, aliases, merge keys (`<<`), tags (`!!...`), a key written
+twice and tabs are
+refused. Codes, UIDs and times belong in quotes: `"35321007"`. A text that begins with `@`, `%`, `*`, `&`, `!` or a bracket needs
+quotes, too.
 """
 _LINT = """\
 ## What lint says
 
-`isobridge mappings lint` prints every mistake at once as `file:line:column: what is wrong`, with the nearest right word, and exits 2. Templates are
-checked against FHIR R4: elements, lists, types, required elements and codes, choices, targets of references. Warnings (a short name or a code
+`isobridge mappings lint` prints every mistake at once as `file:line:column: what is wrong`, with the nearest right word, and
+exits 2. Templates are
+checked against FHIR R4: elements, lists, types, required elements and codes, choices, targets of references. Warnings (a short
+name or a code
 table that nothing reads, an unknown profile) do not change the exit code.
 """
 
@@ -63,7 +70,8 @@ def page() -> str:
         _section("Sections", "All but `example` and `tests` are inherited, key by key.", _keys(language.SECTIONS)),
         _section(
             "match",
-            "A DICOM keyword of the top level, or one of the keys below, with a text, a list of texts or a pattern. SOP classes by keyword or UID.",
+            "A DICOM keyword of the top level, or one of the keys below, with a text, a list of texts or a "
+            "pattern. SOP classes by keyword or UID.",
             [*_keys(language.MATCH_KEYS), "", *_forms(language.MATCH_FORMS)],
         ),
         _section("Fields", "`<level>.<name>: {...}`; names are lower case and may be nested.", _keys(language.FIELD_KEYS)),

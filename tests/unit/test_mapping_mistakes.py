@@ -47,7 +47,10 @@ fields:
   series.words: {from: [{path: SeriesDescription, when: {of: PatientWeight, above: 3}}, ProtocolName], as: text}
   series.steps: {for_each: "ProcedureCodeSequence[*]", fields: {name: {from: $item.CodeMeaning, as: text}}}
   administration.activity:
-    from: {value: $administration.RadionuclideTotalDose}
+    from:
+      value:
+        - $administration.RadionuclideTotalDose
+        - "(0009,xx38)[GEMS_PETD_01]"
     as: activity
     unit: {in: Bq, out: MBq, pinned: true}
   administration.given: {from: {value: {sr: [113502 DCM, 113507 DCM]}}, as: quantity, unit: {out: MBq}}
@@ -125,6 +128,8 @@ MISTAKES = [
     ("{administration: RadiopharmaceuticalInformationSequence}", "{administration: PatientID}", "'PatientID' is not a sequence"),
     ("[113502 DCM, 113507 DCM]", "[113502, 113507 DCM]", "'113502' is not a concept name"),
     ("series.caller:", "sreies.caller:", "'sreies' is not a level (did you mean 'series'?)"),
+    ("        - $administration.Rad", "        - $administration.Rda", "did you mean 'RadionuclideTotalDose'?"),
+    ('"(0009,xx38)[GEMS_PETD_01]"', '"(0009,xx38)"', "(0009,xx38)"),
     # conditions
     ("{of: Units, exists: true}", "{of: Untis, exists: true}", "'Untis' is not a DICOM keyword (did you mean 'Units'?)"),
     ("{of: Units, exists: true}", "{of: Units, exist: true}", "unknown key 'exist' in a condition (did you mean 'exists'?)"),
