@@ -9,7 +9,6 @@ import pytest
 
 from gateway.mapping import (
     codes,
-    compile,
     conditions,
     definition,
     dicom_section,
@@ -21,6 +20,7 @@ from gateway.mapping import (
     sr_paths,
     template,
 )
+from gateway.mapping import compile as compiler
 from tests.unit.mapping_files import complaints
 
 
@@ -35,8 +35,8 @@ from tests.unit.mapping_files import complaints
         (definition.names(definition.CONDITION_KEYS), {"of", *conditions.OPERATORS, *conditions.COMBINED}),
         (definition.names(definition.DICOM_KEYS), dicom_section._SECTION_KEYS),
         (definition.names(definition.ACTION_KEYS), dicom_section._KEYS),
-        (definition.names(definition.RESOURCE_KEYS), compile._RESOURCE_KEYS),
-        (definition.PER, compile.PER),
+        (definition.names(definition.RESOURCE_KEYS), compiler._RESOURCE_KEYS),
+        (definition.PER, compiler.PER),
         ({*definition.names(definition.TEMPLATE_VERBS)} - {"${path}", "is", "@name", "$${"}, template._VERBS),
         (definition.names(definition.TEST_KEYS), lint._TEST_KEYS),
         (definition.names(definition.EXPECT_KEYS), lint._EXPECT_KEYS),
