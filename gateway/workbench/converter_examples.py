@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -11,7 +12,7 @@ class Example:
     """A field as one writes it in YAML; elements of an object; and what comes out, as JSON."""
 
     field: str
-    elements: dict[str, Any] = field(default_factory=dict)
+    elements: dict[str, Any] = dataclasses.field(default_factory=dict)
     comes_out: str = ""
 
     @property
