@@ -310,9 +310,11 @@ def _distinct(found: list[Element]) -> Element | None:
     if len(found) <= 1:
         return found[0] if found else None
     texts = dict.fromkeys(element.texts for element in found if element.texts)
-    items = {item.fingerprint(): item for element in reversed(found) for item in reversed(element.items)}
+    items: dict[tuple[object, ...], Item] = {}
+    for item in (item for element in found for item in element.items):
+        items.setdefault(item.fingerprint(), item)
     several = tuple(text for values in texts for text in values)
-    return Element(found[0].path, several, tuple(reversed(items.values())))
+    return Element(found[0].path, several, tuple(items.values()))
 
 
 def _fingerprint(dataset: Dataset, budget: Budget) -> Iterator[object]:
