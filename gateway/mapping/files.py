@@ -10,6 +10,7 @@ from typing import Any
 from gateway import yamlfile
 from gateway.errors import Misconfigured
 from gateway.mapping.complaints import Complaint, complain, did_you_mean
+from gateway.mapping.matching import ALIASES
 from gateway.yamlfile import Document, Place
 
 #: Sections and the type each must have. ``resources`` and ``tests`` are looked into later.
@@ -169,8 +170,15 @@ def _section(document: Document, section: str, bases: list[Effective], complaint
     for base in bases:
         merged |= getattr(base, section)
     node = document.data.get(section)
-    own = _dicom_pieces(document) if section == "dicom" else _pieces(document, section, node if isinstance(node, dict) else None)
-    for key, piece in own.items():
+    own: set[str] = set()
+    pieces = (
+        _dicom_pieces(document) if section == "dicom" else _pieces(document, section, node if isinstance(node, dict) else None)
+    )
+    for written, piece in pieces.items():
+        key = ALIASES.get(written, written) if section == "match" else written
+        if key in own:
+            complaints.append(piece.origin.complain(f"'{written}' is matched twice, by its short word and by its keyword"))
+        own.add(key)
         if piece.node is not None:
             merged[key] = piece
         elif merged.pop(key, None) is None:
@@ -186,12 +194,12 @@ def _example(own: dict[str, Any], bases: list[Effective]) -> dict[str, Any]:
 
 
 def _dicom_pieces(document: Document) -> dict[str, Piece]:
-    """The keys of ``dicom``; those of ``elements`` are inherited one by one too."""
+    """The keys of ``dicom`` that are inherited one by one, those of ``elements`` among them; ``null`` takes one away."""
     section = document.data.get("dicom") or {}
+    flat = {key: Piece(node, Origin(document, ("dicom", key))) for key, node in section.items() if key != "elements"}
     elements = section.get("elements")
     if not isinstance(elements, dict):
-        return _pieces(document, "dicom", section)
-    flat = _pieces(document, "dicom", {key: node for key, node in section.items() if key != "elements"})
+        return flat if elements is None else {**flat, "elements": Piece(elements, Origin(document, ("dicom", "elements")))}
     places = {path: Origin(document, ("dicom", "elements", path)) for path in elements}
     return {**flat, **{f"elements.{path}": Piece(elements[path], origin) for path, origin in places.items()}}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.mapping.conversion import ABSENT, Converter, Outcome, Part, Parts, Options
+from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Part, Parts
 from gateway.mapping.converters import GENERAL
+from gateway.mapping.numbers import NUMBERS
 from gateway.mapping.times import TIMES
 from gateway.mapping.tracer import TRACER
 
-CONVERTERS: dict[str, Converter] = {converter.name: converter for converter in (*GENERAL, *TRACER, *TIMES)}
+CONVERTERS: dict[str, Converter] = {converter.name: converter for converter in (*GENERAL, *NUMBERS, *TRACER, *TIMES)}
 
 
 def _list(parts: Parts, options: Options) -> Outcome:

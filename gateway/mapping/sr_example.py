@@ -40,6 +40,9 @@ def is_sr(path: str) -> bool:
 
 def put(tree: JsonObject, path: str, value: Any) -> None:
     """Apply one difference: an item is changed word by word, added when it is new, removed by ``None``."""
+    if path == SR:
+        tree[SR] = copy.deepcopy(value or {})
+        return
     *parents, last = path.split("/")[1:]
     items = tree.setdefault(SR, {})
     for name in parents:
