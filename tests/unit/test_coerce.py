@@ -71,7 +71,7 @@ def read(coerced: Coerced) -> Dataset:
     return dcmread(io.BytesIO(bytes_of(coerced)))
 
 
-def pet_file(tmp_path: Path, syntax: str = ExplicitVRLittleEndian, **overrides: Any) -> Path:
+def pet_file(tmp_path: Path, syntax: Any = ExplicitVRLittleEndian, **overrides: Any) -> Path:
     return builders.write(builders.pet(**overrides), tmp_path / "pet.dcm", transfer_syntax_uid=syntax)
 
 
