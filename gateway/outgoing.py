@@ -16,10 +16,12 @@ import structlog
 from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined
 from gateway.gather.patient import demographics, identifier_of
+from gateway.model import Came
 from gateway.normalise.coerce import Coerced, EffectivePatient, References, coerce
 from gateway.spool.deliveries import InstanceTicket, Variant
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
+from gateway.spool.stages import Content
 from gateway.spool.standing import standing
 from gateway.telemetry import token
 from gateway.understanding import Understanding
@@ -39,9 +41,8 @@ def produce(
         return None
     patient = _patient(ticket, understanding, ledger) if ticket.patient_key != ticket.original_key else None
     try:
-        produced = _coerced(
-            file, ticket.received_at, understanding, patient, _References(understanding, ledger, files).of(patient)
-        )
+        references = _References(understanding, ledger, files).lookup()
+        produced = _coerced(file, ticket.came, ticket.received_at, understanding, patient, references)
     except FileNotFoundError as error:
         raise Quarantined("The object is not in the spool any longer.") from error
     except Quarantined as error:
@@ -58,12 +59,18 @@ def _tell(ticket: InstanceTicket, problem: str) -> None:
 
 
 def _coerced(
-    file: Path, received_at: float, understanding: Understanding, patient: EffectivePatient | None, references: References | None
+    file: Path,
+    came: Came,
+    received_at: float,
+    understanding: Understanding,
+    patient: EffectivePatient | None = None,
+    references: References | None = None,
 ) -> Coerced:
     header = read_header(file)
-    mapping, record = understanding.mappings.for_header(header), understanding.understand(header)
+    record = understanding.understand(header, came)
+    mapping = understanding.mappings.for_header(header)
     arrived_at = dt.datetime.fromtimestamp(received_at, dt.UTC)
-    return coerce(file, record, mapping, arrived_at=arrived_at, patient=patient, references=references)
+    return coerce(file, record, mapping, arrived_at=arrived_at, patient=patient, references=references, came=came)
 
 
 def _patient(ticket: InstanceTicket, understanding: Understanding, ledger: Ledger) -> EffectivePatient | None:
@@ -101,7 +108,7 @@ class _References:
         self._ledger = ledger
         self._files = files
 
-    def of(self, patient: EffectivePatient | None) -> References | None:
+    def lookup(self) -> References | None:
         """None where no mapping changes numbers: every object keeps its UID then, and nothing need be looked up."""
         renumbers = any(mapping.dicom.changes_numbers for mapping in self._understanding.mappings)
         return self._sent if renumbers else None
@@ -114,15 +121,16 @@ class _References:
         with _SENT_LOCK:
             known = _SENT.get(key)
         if known is None:
-            known = self._made(content.day, content.digest, sop_instance_uid)
+            known = self._made(content, sop_instance_uid)
             with _SENT_LOCK:
                 _SENT[key] = known
                 if len(_SENT) > _SENT_MOST:
                     _SENT.popitem(last=False)
         return known
 
-    def _made(self, day: str, digest: str, sop_instance_uid: str) -> str:
+    def _made(self, content: Content, sop_instance_uid: str) -> str:
         try:
-            return _coerced(self._files.locate(day, digest), 0.0, self._understanding, None, None).sop_instance_uid
+            file = self._files.locate(content.day, content.digest)
+            return _coerced(file, content.came, 0.0, self._understanding).sop_instance_uid
         except (Quarantined, FileNotFoundError):
             return sop_instance_uid  # it goes out as it was received

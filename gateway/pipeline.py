@@ -28,7 +28,7 @@ from gateway.spool.standing import Decision, standing
 from gateway.spool.subjects import LastSealed, Sealed, SubjectKind, SubjectTicket
 from gateway.understanding import Past, Understanding
 
-__all__ = ["Line", "Outcome", "archive", "compare", "process", "publish", "seal"]
+__all__ = ["Line", "Outcome", "archive", "compare", "process", "produce", "publish", "seal"]
 
 SAME_CONTENT = "The same content as the one in force, in another encoding."
 

@@ -15,7 +15,7 @@ from gateway.dicom.reading import Header, read_file_meta, read_header
 from gateway.dicom.rewrite import TooLong
 from gateway.dicom.walker import DEFLATED_LITTLE
 from gateway.mapping.rules import Mapping
-from gateway.model import Record
+from gateway.model import Came, Record
 from gateway.normalise.coercion import SOP_CLASS_UID, SOP_INSTANCE_UID, EffectivePatient, Job, References
 from gateway.normalise.produced import Change, Coerced
 from gateway.normalise.recode import NotExact
@@ -34,15 +34,18 @@ def coerce(
     arrived_at: dt.datetime,
     patient: EffectivePatient | None = None,
     references: References | None = None,
+    came: Came | None = None,
 ) -> Coerced:
     """The object at ``path`` as ``mapping`` (its section ``dicom``) wants it.
 
     ``record`` is what the same mapping read from it; None: rules that write fields are passed over. ``patient`` is given only when
     people decided that it belongs to another patient than its header says. ``references`` tells under which UID another object goes
-    out; None: references stay. ``arrived_at`` (aware) becomes Attribute Modification DateTime. Raises
-    :class:`~gateway.errors.Quarantined` when the file cannot be read as DICOM, and :class:`OSError` when it is gone.
+    out; None: references stay. ``came`` is how the ledger says that it came; else its file header tells. ``arrived_at`` (aware) becomes
+    Attribute Modification DateTime. Raises :class:`~gateway.errors.Quarantined` when the file cannot be read as DICOM, and
+    :class:`OSError` when it is gone.
     """
     header = read_header(path)
+    header.came = came or header.came
     if _SIGNATURES in header.walk.elements:
         return _original(path, header, "it is digitally signed, and a change would break the signature")
     job = Job(header, record, mapping, patient, references)

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gateway.database import Database
-from gateway.model import JsonObject
+from gateway.model import UNKNOWN, Came, JsonObject
 from gateway.spool import bodies
+from gateway.spool.came import came_of
 from gateway.spool.timers import Timers
 
 #: SQLite binds at most 32,766 values in one statement.
@@ -80,6 +81,7 @@ class InstanceTicket(Lease):
     sop_instance_uid: str
     study_uid: str = ""
     received_at: float = 0.0  #: when its content came first
+    came: Came = UNKNOWN  #: how it came then
     original_key: str = ""  #: the patient that its header names; empty: no mapping understood it
     patient_key: str = ""  #: the patient that holds
     given: tuple[Given, ...] = ()  #: what this target was given of the instance before
@@ -174,6 +176,7 @@ class Deliveries:
                     sop_instance_uid=row.sop_instance_uid,
                     study_uid=row.study_uid,
                     received_at=row.received_at or row.created_at,
+                    came=came_of(row),
                     original_key=row.original_key or "",
                     patient_key=row.patient_key or "",
                     given=tuple(given.get(row.instance_id, ())),

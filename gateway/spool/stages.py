@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.model import UNKNOWN, Came, Record
 from gateway.spool import bodies
+from gateway.spool.came import came_of
 from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries, Variant
 from gateway.spool.timers import Timers
@@ -52,6 +52,7 @@ class Content:
 
     digest: str
     day: str
+    came: Came = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ class Stages:
                     study_uid=row.study_uid,
                     series_uid=row.series_uid,
                     crashes=row.crashes,
-                    came=_came(row),
+                    came=came_of(row),
                 )
                 for row in connection.execute(self._sql["leased_tickets"], {"ids": ids})
             ]
@@ -173,7 +174,7 @@ class Stages:
         """The content of a SOP Instance UID that is published, worked on, or held for its patient id."""
         with self._database.read() as connection:
             row = connection.execute(self._sql["content_in_force"], {"sop_instance_uid": sop_instance_uid}).first()
-            return Content(digest=bytes(row.digest).hex(), day=row.day) if row else None
+            return Content(digest=bytes(row.digest).hex(), day=row.day, came=came_of(row)) if row else None
 
     def settle_comparison(self, result: Compared) -> None:
         """Store what came of a comparison. Published facts do not change by it, so no timer is touched."""
@@ -237,19 +238,6 @@ class Stages:
         """
         with self._database.write() as connection:
             return sum(connection.execute(self._sql["requeue"], {"id": item}).rowcount for item in instance_ids)
-
-
-def _came(row: sa.Row[Any]) -> Came:
-    """How the content came first: a re-send later changes nothing of what is read."""
-    if row.door is None:
-        return UNKNOWN
-    received_at = dt.datetime.fromtimestamp(row.received_at, dt.UTC)
-    return Came(
-        calling_ae=row.calling_ae,
-        called_ae=row.called_ae,
-        received_at=received_at.strftime("%Y%m%d%H%M%S.%f+0000"),
-        door=row.door,
-    )
 
 
 def _record_row(item: Normalised, shared_ids: dict[str, int]) -> dict[str, object]:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.spool.decisions import By
-from gateway.spool.deliveries import InstanceTicket, Variant
+from gateway.spool.deliveries import Given, InstanceTicket, Variant
 from gateway.spool.ledger import Ledger
 from tests.integration.test_ledger_contract import NOW, QUIET, normalised, received
 
@@ -185,3 +185,37 @@ def test_thousands_wait_without_slowing_the_lease(ledger: Ledger) -> None:
         taken += len(tickets)
         assert len({ticket.delivery_id for ticket in tickets}) == len(tickets)
     assert taken == 3000
+
+
+def test_what_a_target_holds_instead_of_the_original_is_remembered_and_replaced(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1)])
+    tickets = ledger.stages.lease(limit=9, now=NOW, lease_secs=60)
+    ledger.stages.advance([normalised(ticket) for ticket in tickets], archives=["one"], normalised=["two"], now=NOW)
+    (original,), (ticket,) = lease(ledger), lease(ledger, "two")
+    assert (original.variant, ticket.variant, ticket.given) == (Variant.ORIGINAL, Variant.NORMALISED, ())
+    assert (ticket.original_key, ticket.study_uid) == (ticket.patient_key, received(1).instance.study_instance_uid)
+    assert ticket.received_at == received(1).arrival.received_at.timestamp()
+    first, second = Given(digest="ab" * 32, sop_instance_uid="2.25.1"), Given(digest="cd" * 32, sop_instance_uid="2.25.2")
+    ledger.deliveries.verified_instances([ticket], now=NOW + 2, given={ticket.delivery_id: first})
+    decide(ledger, [tickets[0].instance_id], Variant.REASSIGNED)
+    (moved,) = lease(ledger, "two", now=NOW + 6)
+    assert (moved.variant, moved.given) == (Variant.REASSIGNED, (first,))
+    ledger.deliveries.verified_instances([moved], now=NOW + 7, given={moved.delivery_id: second})
+    decide(ledger, [tickets[0].instance_id], Variant.WITHDRAWN)
+    (withdrawn,) = lease(ledger, "two", now=NOW + 8)
+    assert withdrawn.given == (second,)
+
+
+def test_a_normalised_object_takes_the_place_of_an_original_that_the_target_confirmed(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1)])
+    (ticket,) = ledger.stages.lease(limit=9, now=NOW, lease_secs=60)
+    ledger.stages.quarantine(ticket, "no mapping fits", archives=("one",), now=NOW)
+    ledger.deliveries.verified_instances(lease(ledger), now=NOW + 2)
+    assert ledger.stages.requeue([ticket.instance_id]) == 1
+    tickets = ledger.stages.lease(limit=9, now=NOW + 3, lease_secs=60)
+    ledger.stages.advance([normalised(ticket) for ticket in tickets], normalised=["one"], now=NOW + 3)
+    (again,) = lease(ledger, now=NOW + 4)
+    assert again.given == (Given(digest=again.digest, sop_instance_uid=again.sop_instance_uid),)
+    made = Given(digest="ab" * 32, sop_instance_uid=again.sop_instance_uid)
+    ledger.deliveries.verified_instances([again], now=NOW + 5, given={again.delivery_id: made})
+    assert states(ledger) == {"original": "superseded", "normalised": "verified"}

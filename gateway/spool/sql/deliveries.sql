@@ -54,8 +54,9 @@ RETURNING id
 -- A file stands in quarantine only when it was refused at the door, and such instances are never delivered.
 SELECT d.id, d.instance_id, d.lease_token, d.attempts, d.created_at, d.variant, d.partition_key, i.digest, i.day, i.sop_instance_uid,
   s.study_uid, sh.original_key, sh.patient_key,
-  (SELECT MIN(a.received_at) FROM arrival a WHERE a.digest = i.digest) AS received_at
+  a.calling_ae, a.called_ae, a.door, a.received_at
 FROM delivery d JOIN instance i ON i.id = d.instance_id JOIN series s ON s.id = i.series_id
+LEFT JOIN arrival a ON a.id = (SELECT MIN(first.id) FROM arrival first WHERE first.digest = i.digest)
 LEFT JOIN record r ON r.instance_id = i.id LEFT JOIN shared sh ON sh.id = r.shared_id
 WHERE d.id IN :ids ORDER BY d.id
 

@@ -31,8 +31,9 @@ LEFT JOIN arrival a ON a.id = (SELECT MIN(first.id) FROM arrival first WHERE fir
 WHERE i.id IN :ids ORDER BY i.id
 
 -- name: content_in_force
-SELECT digest, day FROM instance
-WHERE sop_instance_uid = :sop_instance_uid AND (state IN ('received', 'normalised') OR held_for = 'patient')
+SELECT i.digest, i.day, a.calling_ae, a.called_ae, a.door, a.received_at FROM instance i
+LEFT JOIN arrival a ON a.id = (SELECT MIN(first.id) FROM arrival first WHERE first.digest = i.digest)
+WHERE i.sop_instance_uid = :sop_instance_uid AND (i.state IN ('received', 'normalised') OR i.held_for = 'patient')
 
 -- name: tokens
 SELECT id, lease_token FROM instance WHERE id IN :ids AND state = 'received'
