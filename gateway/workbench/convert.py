@@ -110,12 +110,24 @@ def bundles_of(
         if number not in held:
             dossiers[understanding.patients.of(record.shared)][record.shared.key] = record.shared
     for study in studies:
-        yield understanding.study_bundle(study, list(dossiers[study.patient_key].values()), recorded=recorded).body
+        try:
+            yield understanding.study_bundle(study, list(dossiers[study.patient_key].values()), recorded=recorded).body
+        except Quarantined as error:
+            problems += _refused(error, paths, [n for n, one in enumerate(records) if one.shared.study.get("uid") == study.uid])
     for patient, shared in sorted(dossiers.items()):
         dossier = understanding.dossier(patient, [shared[key] for key in sorted(shared)], {})
         problems += _of_dossier(dossier.administrations, records, paths)
-        if dossier.administrations:
+        if not dossier.administrations:
+            continue
+        try:
             yield understanding.renderer.dossier(dossier, recorded=recorded).body
+        except Quarantined as error:
+            problems += _refused(error, paths, [n for n, one in enumerate(records) if one.shared.key in shared])
+
+
+def _refused(error: Quarantined, paths: Sequence[Path], numbers: Sequence[int]) -> Iterator[Problem]:
+    """A subject whose FHIR is not valid: told for each of its files, the others go on."""
+    return (Problem(path=paths[number], reason=error.reason, set_aside=True) for number in numbers)
 
 
 def _of_dossier(administrations: Iterable[Administration], records: Sequence[Record], paths: Sequence[Path]) -> Iterator[Problem]:
