@@ -17,6 +17,7 @@ from gateway.fhir.identity import KEY_BYTES, Identity
 from gateway.fhir.render import Renderer
 from gateway.gather.patient import PatientKeys
 from gateway.mapping.language import Mappings
+from gateway.mapping.template import leaves
 from gateway.model import Issue, Json, JsonObject, Record
 from gateway.normalise.record import SiteContext
 from gateway.r4.bundles import resources_of
@@ -119,13 +120,42 @@ class _Side:
 
 
 def _resources(before: _Outcome, after: _Outcome) -> Iterator[Difference]:
+    renamed = _renamed(before.resources, after.resources)
     for subject in dict.fromkeys((*before.resources, *after.resources)):
-        old, new = before.resources.get(subject), after.resources.get(subject)
+        if subject in renamed.values():
+            continue
+        old, new = before.resources.get(subject), after.resources.get(renamed.get(subject, subject))
         kind = subject.partition("/")[0]
         if old is None or new is None:
             yield Difference(what=What.RESOURCE, subject=subject, element=kind, old=old, new=new)
         elif encode(old) != encode(new):
             yield from element_differences(subject, kind, old, new)
+
+
+def _renamed(before: dict[str, JsonObject], after: dict[str, JsonObject]) -> dict[str, str]:
+    """Resources that a change gives another id, old -> new: same type, same patient, and most of what they say is the same.
+
+    The first name of a fact may hold its activity or start (``gather.readings``), so a change of these is a new id.
+    """
+    lost = [subject for subject in before if subject not in after]
+    fresh = {subject: _leaves(resource) for subject, resource in after.items() if subject not in before}
+    found: dict[str, str] = {}
+    for subject in lost:
+        told = _leaves(before[subject])
+        kind, patient = before[subject]["resourceType"], before[subject].get("subject")
+        alike = [
+            (len(told & other), name)
+            for name, other in fresh.items()
+            if (after[name]["resourceType"], after[name].get("subject")) == (kind, patient) and 2 * len(told & other) > len(told)
+        ]
+        if alike:
+            found[subject] = max(alike)[1]
+            del fresh[found[subject]]
+    return found
+
+
+def _leaves(resource: JsonObject) -> set[str]:
+    return {f"{place}={value}" for place, value in leaves(resource) if place != ("id",)}
 
 
 def element_differences(subject: str, element: str, old: Json, new: Json) -> Iterator[Difference]:
