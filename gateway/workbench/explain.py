@@ -181,6 +181,8 @@ def _text(value: Json) -> str:
     if isinstance(value, dict):
         if value.keys() == {"value", "unit"}:
             return f"{value['value']} {value['unit']}"
+        if value.keys() == {"system", "code", "text"}:
+            return f"{value['text']} ({value['system']} {value['code']})"
         return ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items())
     if isinstance(value, list):
         return "; ".join(_text(item) for item in value)
@@ -322,7 +324,9 @@ class _Explainer:
         if not isinstance(path, DicomPath | SrPath):
             return text, ""
         if isinstance(source, ItemPath):
-            return f"{prefix}{text}", words_at(item, path) if item else ""
+            # Concept names are written from the root of the report on; a keyword is written from its item on.
+            shown = f"{prefix}{text}" if isinstance(path, DicomPath) else text
+            return shown, words_at(item, path) if item else ""
         return text, words_at(self.root, path)
 
 
