@@ -21,7 +21,6 @@ from gateway.r4.bundles import bundle_hash, transaction
 from gateway.r4.identifiers import system_of
 from gateway.r4.validate import validate
 
-
 #: Told of each resource that a template made: template, scope, resource. For explaining only.
 Witness = Callable[[ResourceTemplate, JsonObject, JsonObject], None]
 

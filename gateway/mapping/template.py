@@ -17,10 +17,11 @@ The rules, all of them:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.mapping.traced import Node, Place, Render, Scope, Traced, Within, leaves
 from gateway.model import Json, JsonObject
 
 UCUM = "http://unitsofmeasure.org"
@@ -39,47 +40,6 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
-Scope = dict[str, Any]
-_Render = Callable[[Scope], Any]
-Place = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traced:
-    """One element of a rendered resource, and the line of the template that put it there."""
-
-    element: Place  #: where it stands in the resource, list indexes included
-    value: Json
-    line: Place  #: the place in the template
-    reads: tuple[str, ...]  #: the paths it was filled from, loops resolved: ``series[0].instances[0].uid``; empty for literals
-    conditions: tuple[str, ...]  #: what had to hold on the way: ``if administration.stopped_at``
-
-
-@dataclass(frozen=True, slots=True)
-class _Within:
-    """Where a trace stands: in the resource, under which loop variables, after which conditions."""
-
-    element: Place = ()
-    names: tuple[tuple[str, str], ...] = ()
-    conditions: tuple[str, ...] = ()
-
-    def below(self, key: str | int) -> _Within:
-        return _Within((*self.element, key), self.names, self.conditions)
-
-    def absolute(self, path: str) -> str:
-        first, point, rest = path.partition(".")
-        return f"{dict(self.names).get(first, first)}{point}{rest}"
-
-
-_Trace = Callable[[Scope, Any, _Within], Iterator[Traced]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """A compiled piece of a template: makes its value, and tells afterwards which line made which part of it."""
-
-    render: _Render
-    trace: _Trace
 
 
 class TemplateError(ValueError):
@@ -96,7 +56,7 @@ class Template:
 
     paths: tuple[tuple[tuple[str | int, ...], str], ...]
     references: tuple[tuple[tuple[str | int, ...], str], ...]
-    _node: _Node
+    _node: Node
 
     def render(self, scope: Scope) -> JsonObject | None:
         """Fill in. ``None`` when nothing is left. Parts without holes are shared between results: treat results as read-only."""
@@ -106,7 +66,7 @@ class Template:
     def trace(self, scope: Scope) -> list[Traced]:
         """Every leaf that :meth:`render` gives for this scope, with the line and the paths that it came from."""
         rendered = self._node.render(scope)
-        return [] if rendered is ABSENT else list(self._node.trace(scope, rendered, _Within()))
+        return [] if rendered is ABSENT else list(self._node.trace(scope, rendered, Within()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +113,7 @@ class _Compiler:
         self.references: list[tuple[tuple[str | int, ...], str]] = []
         self._loop_sources: dict[str, str] = {}
 
-    def node(self, node: Json, place: Place, loops: tuple[str, ...]) -> _Node:
+    def node(self, node: Json, place: Place, loops: tuple[str, ...]) -> Node:
         if isinstance(node, dict):
             return self._object(node, place, loops)
         if isinstance(node, list):
@@ -163,7 +123,7 @@ class _Compiler:
         value = ABSENT if node is None else node
         return _literal(value, place)
 
-    def _object(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> _Node:
+    def _object(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> Node:
         if "for_each" in node:
             raise TemplateError((*place, "for_each"), "'for_each' stands only in an entry of a list")
         conditions = self._conditions(node, place)
@@ -183,16 +143,18 @@ class _Compiler:
                     return ABSENT
             return inner.render(scope)
 
-        verbs = [(verb, node[verb] if isinstance(node[verb], list) else [node[verb]]) for verb in ("if", "unless") if verb in node]
+        verbs = [
+            (verb, node[verb] if isinstance(node[verb], list) else [node[verb]]) for verb in ("if", "unless") if verb in node
+        ]
 
-        def trace(scope: Scope, made: Any, within: _Within) -> Iterator[Traced]:
+        def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
             told = tuple(f"{verb} {' or '.join(within.absolute(path.strip()) for path in paths)}" for verb, paths in verbs)
-            return inner.trace(scope, made, _Within(within.element, within.names, (*within.conditions, *told)))
+            return inner.trace(scope, made, Within(within.element, within.names, (*within.conditions, *told)))
 
-        return _Node(render, trace)
+        return Node(render, trace)
 
-    def _fields(self, body: JsonObject, place: Place, loops: tuple[str, ...]) -> _Node:
-        compiled: dict[str, _Node] = {}
+    def _fields(self, body: JsonObject, place: Place, loops: tuple[str, ...]) -> Node:
+        compiled: dict[str, Node] = {}
         fixed = set()
         for key, value in body.items():
             before = self._count()
@@ -201,20 +163,20 @@ class _Compiler:
                 fixed.add(key)
         pairs = [(key, one.render) for key, one in compiled.items()]
 
-        def trace(scope: Scope, made: Any, within: _Within) -> Iterator[Traced]:
+        def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
             for key, value in made.items():
                 yield from compiled[key].trace(scope, value, within.below(key))
 
         if len(fixed) == len(body):
-            return _Node(_constant(_object_of(pairs, {})), trace)
+            return Node(_constant(_object_of(pairs, {})), trace)
 
         def render(scope: Scope) -> Any:
             made = _object_of(pairs, scope)
             return ABSENT if made is ABSENT or made.keys() <= fixed else made
 
-        return _Node(render, trace)
+        return Node(render, trace)
 
-    def _conditions(self, node: JsonObject, place: Place) -> list[tuple[_Render, bool]]:
+    def _conditions(self, node: JsonObject, place: Place) -> list[tuple[Render, bool]]:
         conditions = []
         for verb, wanted in (("if", True), ("unless", False)):
             if verb in node:
@@ -224,9 +186,9 @@ class _Compiler:
                 conditions.append((_first_of([self._look(path, (*place, verb)) for path in paths]), wanted))
         return conditions
 
-    def _list(self, node: list[Json], place: Place, loops: tuple[str, ...]) -> _Node:
+    def _list(self, node: list[Json], place: Place, loops: tuple[str, ...]) -> Node:
         before = self._count()
-        compiled: list[tuple[_Loop | None, _Node]] = []
+        compiled: list[tuple[_Loop | None, Node]] = []
         for index, item in enumerate(node):
             if isinstance(item, dict) and "for_each" in item:
                 compiled.append(self._loop(item, (*place, index), loops))
@@ -234,27 +196,16 @@ class _Compiler:
                 compiled.append((None, self.node(item, (*place, index), loops)))
 
         def render(scope: Scope) -> Any:
-            made: list[Any] = []
-            for loop, one in compiled:
-                for inner in (scope,) if loop is None else loop.scopes(scope):
-                    rendered = one.render(inner)
-                    if rendered is not ABSENT:
-                        made.append(rendered)
-            return made or ABSENT
+            return [rendered for *_, rendered in _entries(compiled, scope)] or ABSENT
 
-        def trace(scope: Scope, made: Any, within: _Within) -> Iterator[Traced]:
-            number = 0
-            for loop, one in compiled:
-                for index, inner in enumerate((scope,) if loop is None else loop.scopes(scope)):
-                    if one.render(inner) is ABSENT:
-                        continue
-                    entry = within.below(number) if loop is None else loop.within(within.below(number), index)
-                    yield from one.trace(inner, made[number], entry)
-                    number += 1
+        def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
+            for number, (loop, index, one, inner, rendered) in enumerate(_entries(compiled, scope)):
+                entry = within.below(number)
+                yield from one.trace(inner, rendered, loop.within(entry, index) if loop else entry)
 
-        return _Node(_constant(render({})) if before == self._count() else render, trace)
+        return Node(_constant(render({})) if before == self._count() else render, trace)
 
-    def _loop(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> tuple[_Loop, _Node]:
+    def _loop(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> tuple[_Loop, Node]:
         found = _LOOP.fullmatch(str(node["for_each"]))
         if not found:
             raise TemplateError((*place, "for_each"), "a loop is written 'for_each: item in list'")
@@ -272,7 +223,7 @@ class _Compiler:
             self._loop_sources[variable] = outer
         return _Loop(variable, source, look), body
 
-    def _text(self, text: str, place: Place, loops: tuple[str, ...]) -> _Node:
+    def _text(self, text: str, place: Place, loops: tuple[str, ...]) -> Node:
         reference = _REFERENCE.fullmatch(text)
         if reference:
             self.references.append((place, reference[1]))
@@ -291,7 +242,7 @@ class _Compiler:
         looks = [self._look(path, place) for path in pieces[1::2]]
         return _filled(_joined(literals, looks), place, paths)
 
-    def _look(self, path: str, place: tuple[str | int, ...]) -> _Render:
+    def _look(self, path: str, place: tuple[str | int, ...]) -> Render:
         path = path.strip()
         if not _PATH.fullmatch(path):
             raise TemplateError(place, f"'{path}' is not a path of names with points between them")
@@ -313,48 +264,46 @@ class _Loop:
 
     variable: str
     source: str
-    look: _Render
+    look: Render
 
     def scopes(self, scope: Scope) -> Iterator[Scope]:
         items = self.look(scope)
         return ({**scope, self.variable: item} for item in (() if items is ABSENT else items))
 
-    def within(self, within: _Within, index: int) -> _Within:
+    def within(self, within: Within, index: int) -> Within:
         name = (self.variable, f"{within.absolute(self.source)}[{index}]")
-        return _Within(within.element, (*within.names, name), within.conditions)
+        return Within(within.element, (*within.names, name), within.conditions)
 
 
-def _constant(value: Any) -> _Render:
+def _entries(compiled: list[tuple[_Loop | None, Node]], scope: Scope) -> Iterator[tuple[_Loop | None, int, Node, Scope, Any]]:
+    """What is left of a list: each entry with the loop, the number in it and the scope that made it."""
+    for loop, one in compiled:
+        for index, inner in enumerate((scope,) if loop is None else loop.scopes(scope)):
+            rendered = one.render(inner)
+            if rendered is not ABSENT:
+                yield loop, index, one, inner, rendered
+
+
+def _constant(value: Any) -> Render:
     return lambda scope: value
 
 
-def _literal(value: Any, line: Place) -> _Node:
+def _literal(value: Any, line: Place) -> Node:
     return _filled(_constant(value), line, ())
 
 
-def _filled(render: _Render, line: Place, paths: tuple[str, ...]) -> _Node:
+def _filled(render: Render, line: Place, paths: tuple[str, ...]) -> Node:
     """What one line gives, and each leaf of it told apart: a quantity is a value, a unit, a system and a code."""
 
-    def trace(scope: Scope, made: Any, within: _Within) -> Iterator[Traced]:
+    def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
         reads = tuple(within.absolute(path) for path in paths)
         for place, value in leaves(made):
-            yield Traced(
-                element=(*within.element, *place), value=value, line=line, reads=reads, conditions=within.conditions
-            )
+            yield Traced(element=(*within.element, *place), value=value, line=line, reads=reads, conditions=within.conditions)
 
-    return _Node(render, trace)
+    return Node(render, trace)
 
 
-def leaves(value: Json) -> Iterator[tuple[Place, Json]]:
-    """The plain values inside a JSON tree, each with its place."""
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from (((key, *place), leaf) for place, leaf in leaves(inner))
-    else:
-        yield (), value
-
-
-def _object_of(compiled: list[tuple[str, _Render]], scope: Scope) -> Any:
+def _object_of(compiled: list[tuple[str, Render]], scope: Scope) -> Any:
     made = {}
     for key, render in compiled:
         value = render(scope)
@@ -363,7 +312,7 @@ def _object_of(compiled: list[tuple[str, _Render]], scope: Scope) -> Any:
     return made or ABSENT
 
 
-def _lookup(steps: tuple[str, ...]) -> _Render:
+def _lookup(steps: tuple[str, ...]) -> Render:
     first, rest = steps[0], steps[1:]
 
     def look(scope: Scope) -> Any:
@@ -375,11 +324,11 @@ def _lookup(steps: tuple[str, ...]) -> _Render:
     return look
 
 
-def _first_of(looks: list[_Render]) -> _Render:
+def _first_of(looks: list[Render]) -> Render:
     return lambda scope: next((value for value in (look(scope) for look in looks) if value is not ABSENT), ABSENT)
 
 
-def _joined(literals: list[str], looks: list[_Render]) -> _Render:
+def _joined(literals: list[str], looks: list[Render]) -> Render:
     def render(scope: Scope) -> Any:
         parts = [literals[0]]
         for look, literal in zip(looks, literals[1:], strict=True):
@@ -392,7 +341,7 @@ def _joined(literals: list[str], looks: list[_Render]) -> _Render:
     return render
 
 
-def _reference(name: str, loops: tuple[str, ...]) -> _Render:
+def _reference(name: str, loops: tuple[str, ...]) -> Render:
     inner = loops[::-1]
 
     def render(scope: Scope) -> Any:

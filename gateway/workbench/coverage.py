@@ -105,7 +105,9 @@ def kind_of(header: Header) -> str:
     return str(UID_dictionary[uid][0]) if uid in UID_dictionary else uid or "no SOP class"
 
 
-def content_items(place: Root | Item, above: tuple[tuple[str, str], ...] = ()) -> Iterator[tuple[tuple[tuple[str, str], ...], str]]:
+def content_items(
+    place: Root | Item, above: tuple[tuple[str, str], ...] = ()
+) -> Iterator[tuple[tuple[tuple[str, str], ...], str]]:
     """Every content item by the codes of its concept names, ``(scheme, code)`` from the root on, with its meaning."""
     for item in _children(place):
         found = _find(item, _CONCEPT)

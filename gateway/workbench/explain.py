@@ -20,7 +20,8 @@ from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
 from gateway.fhir.provenance import instant
 from gateway.mapping.rules import REPEATED, FieldRef, FieldRule, ItemPath, Mapping, Source
-from gateway.mapping.template import ResourceTemplate, Traced
+from gateway.mapping.template import ResourceTemplate
+from gateway.mapping.traced import Traced
 from gateway.model import Json, JsonObject, Record
 from gateway.r4.bundles import resources_of
 from gateway.understanding import Understanding
@@ -285,9 +286,9 @@ class _Explainer:
         for template in self.mapping.resources.values():
             for place, path in template.body.paths:
                 steps = [str(step) for step in place if isinstance(step, str) and step != "is"]
-                if steps[-1:] and steps[-1] not in ("if", "unless", "for_each"):
-                    if _field_name(path.replace("[]", ""), self.mapping) == name:
-                        yield ".".join((template.resource_type, *steps))
+                holds_value = bool(steps) and steps[-1] not in ("if", "unless", "for_each")
+                if holds_value and _field_name(path.replace("[]", ""), self.mapping) == name:
+                    yield ".".join((template.resource_type, *steps))
 
     def _items(self) -> tuple[Item, ...]:
         repeated = self.mapping.repeated
@@ -358,7 +359,12 @@ def _value(record: Record, rule: FieldRule | str, number: int) -> Json:
 
 def _conversion(rule: FieldRule) -> str:
     options = rule.options
-    words = {"codes": options.table, "in": options.unit_in, "out": options.unit_out, "need": None if rule.need == "may" else rule.need}
+    words = {
+        "codes": options.table,
+        "in": options.unit_in,
+        "out": options.unit_out,
+        "need": None if rule.need == "may" else rule.need,
+    }
     return ", ".join([rule.converter.name, *(f"{key}: {word}" for key, word in words.items() if word)])
 
 

@@ -17,7 +17,7 @@ from gateway.fhir.identity import KEY_BYTES, Identity
 from gateway.fhir.render import Renderer
 from gateway.gather.patient import PatientKeys
 from gateway.mapping.language import Mappings
-from gateway.mapping.template import leaves
+from gateway.mapping.traced import leaves
 from gateway.model import Issue, Json, JsonObject, Record
 from gateway.normalise.record import SiteContext
 from gateway.r4.bundles import resources_of
@@ -116,7 +116,9 @@ class _Side:
             if not problem.set_aside
         }
         held = {str(problem.path): problem.reason for problem in problems if problem.set_aside}
-        return _Outcome({f"{item['resourceType']}/{item['id']}": item for item in made}, frozenset(issues | told), self.quarantined | held)
+        return _Outcome(
+            {f"{item['resourceType']}/{item['id']}": item for item in made}, frozenset(issues | told), self.quarantined | held
+        )
 
 
 def _resources(before: _Outcome, after: _Outcome) -> Iterator[Difference]:

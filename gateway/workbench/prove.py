@@ -104,12 +104,13 @@ def _lines(node: Json, place: tuple[str | int, ...]) -> Iterator[tuple[str | int
     for key, value in pairs:
         if not place and key in _NO_LINES:
             continue
-        if key in _VERBS and isinstance(node, dict) and not _says_twice(node, str(key)):
-            yield (*place, key)
-        elif key not in _VERBS and (isinstance(value, str) and ("${" in value or value.startswith("@")) and key != "is"):
-            yield (*place, key)
-        elif key not in _VERBS and isinstance(value, dict | list):
+        if key in _VERBS:
+            if not _says_twice(node, str(key)):
+                yield (*place, key)
+        elif isinstance(value, dict | list):
             yield from _lines(value, (*place, key))
+        elif key != "is" and isinstance(value, str) and ("${" in value or value.startswith("@")):
+            yield (*place, key)
 
 
 def _says_twice(node: JsonObject, verb: str) -> bool:

@@ -49,7 +49,9 @@ def tags_of(dataset: Dataset, above: str = "", depth: int = 0) -> Iterator[Tag]:
         path = f"{above}{name}"
         yield Tag(path, written, known[1], creator, top=depth == 0)
         if written == "SQ" and depth < _DEEPEST:
-            yield from dict.fromkeys(inner for item in _items(dataset, int(tag)) for inner in tags_of(item, f"{path}.", depth + 1))
+            yield from dict.fromkeys(
+                inner for item in _items(dataset, int(tag)) for inner in tags_of(item, f"{path}.", depth + 1)
+            )
 
 
 def _items(dataset: Dataset, tag: int) -> Iterable[Dataset]:
@@ -61,7 +63,7 @@ def _items(dataset: Dataset, tag: int) -> Iterable[Dataset]:
 
 def _creators(dataset: Dataset) -> dict[tuple[int, int], str]:
     found = {}
-    for tag in dataset.keys():
+    for tag in list(dataset.keys()):
         if tag.group % 2 and 0x10 <= tag.element <= 0xFF:
             raw = dataset.get_item(tag, keep_deferred=True)
             value = raw.value if raw is not None else None
