@@ -12,6 +12,7 @@ from pydicom.datadict import tag_for_keyword
 
 from gateway.mapping.codes import Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.dicom_section import compile_dicom
 from gateway.mapping.fields import FieldCompiler, keywords
 from gateway.mapping.files import Effective, Piece
 from gateway.mapping.rules import (
@@ -43,6 +44,7 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
         repeated=compiler.repeated,
         resources=resources,
         codes=codes,
+        dicom=compile_dicom(effective, complaints),
         example=effective.example,
         tests=tuple(_tests(effective)),
         abstract=effective.abstract,

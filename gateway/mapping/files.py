@@ -20,6 +20,7 @@ SECTIONS: dict[str, type | tuple[type, ...]] = {
     "for_each": dict,
     "fields": dict,
     "resources": dict,
+    "dicom": dict,
     "example": dict,
     "tests": list,
 }
@@ -60,6 +61,7 @@ class Effective:
     fields: dict[str, Piece]
     resources: dict[str, Piece]
     example: dict[str, Any]
+    dicom: dict[str, Piece] = field(default_factory=dict)  #: ``charset``, ``identity``, ``elements.<path>``
     own: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -131,8 +133,20 @@ def _merge(name: str, document: Document, base: Effective | None) -> Effective:
         fields={**(base.fields if base else {}), **_pieces(document, "fields", data.get("fields"))},
         resources={**(base.resources if base else {}), **_pieces(document, "resources", data.get("resources"))},
         example={**(base.example if base else {}), **(data.get("example") or {})},
+        dicom={**(base.dicom if base else {}), **_dicom_pieces(document)},
         own=data,
     )
+
+
+def _dicom_pieces(document: Document) -> dict[str, Piece]:
+    """The keys of ``dicom`` that are inherited one by one, those of ``elements`` among them; ``null`` takes one away."""
+    section = document.data.get("dicom") or {}
+    flat = {key: Piece(node, Origin(document, ("dicom", key))) for key, node in section.items() if key != "elements"}
+    elements = section.get("elements")
+    if not isinstance(elements, dict):
+        return flat if elements is None else {**flat, "elements": Piece(elements, Origin(document, ("dicom", "elements")))}
+    places = {path: Origin(document, ("dicom", "elements", path)) for path in elements}
+    return {**flat, **{f"elements.{path}": Piece(elements[path], origin) for path, origin in places.items()}}
 
 
 def _pieces(document: Document, section: str, nodes: dict[str, Any] | None) -> dict[str, Piece]:
