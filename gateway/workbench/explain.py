@@ -7,8 +7,9 @@ The trace is exact: the same templates are rendered as by the gateway, and each 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from gateway.mapping.rules import REPEATED, FieldRef, FieldRule, ItemPath, Mappi
 from gateway.mapping.template import ResourceTemplate
 from gateway.mapping.traced import Traced
 from gateway.model import Json, JsonObject, Record
+from gateway.normalise.coerce import Change, coerce
 from gateway.r4.bundles import resources_of
 from gateway.understanding import Understanding
 from gateway.workbench.convert import Problem, bundles_of
@@ -95,6 +97,7 @@ class Explanation:
     fields: tuple[Explained, ...]
     written: tuple[Filled, ...]  #: elements that stand in the mapping itself, or are made by the gateway: ids, references, counts
     issues: tuple[str, ...]  #: of the object as a whole
+    changes: tuple[Change, ...] = ()  #: of the normalised DICOM, for targets that ask for it
 
     def as_json(self) -> JsonObject:
         return {
@@ -103,6 +106,7 @@ class Explanation:
             "fields": [one.as_json() for one in self.fields],
             "written": [one.as_json() for one in self.written],
             "issues": list(self.issues),
+            "dicom": [{"path": c.path, "before": c.before, "after": c.after, "rule": c.rule} for c in self.changes],
         }
 
     def narrowed(self, words: str) -> Explanation:
@@ -114,12 +118,14 @@ class Explanation:
             if told or near or any(_below(element, words) for element in one.could_fill):
                 fields.append(one if told else dataclasses.replace(one, elements=near))
         written = tuple(filled for filled in self.written if _below(filled.element, words))
-        return dataclasses.replace(self, fields=tuple(fields), written=written)
+        changes = tuple(change for change in self.changes if _names(change.path, words))
+        return dataclasses.replace(self, fields=tuple(fields), written=written, changes=changes)
 
     def known_names(self) -> set[str]:
         """What :meth:`narrowed` understands here."""
         elements = [*self.written, *(filled for one in self.fields for filled in one.elements)]
         names = {_INDEX.sub("", filled.element) for filled in elements}
+        names |= {step for one in self.fields for origin in one.origins for step in _INDEX.sub("", origin.path).split(".")}
         return names | {one.name for one in self.fields} | {element for one in self.fields for element in one.could_fill}
 
 
@@ -142,6 +148,7 @@ def explain(path: Path, understanding: Understanding, origins: Origins) -> Expla
         fields=fields,
         written=tuple(explainer.written()),
         issues=tuple(f"{severity}: {name} {reason}".replace("  ", " ") for name, severity, reason in rest),
+        changes=coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC)).changes,
     )
 
 
@@ -157,6 +164,11 @@ def explain_lines(explanation: Explanation, *, everything: bool = False) -> Iter
         yield ""
         yield "written in the mapping, or made by the gateway:"
         yield from (f"  {filled.element} = {_text(filled.value)}    [{filled.line}]" for filled in explanation.written)
+    if explanation.changes:
+        yield ""
+        yield "normalised DICOM, for targets with 'send: normalised':"
+        for change in explanation.changes:
+            yield f"  {change.path}: {_quoted(change.before)} -> {_quoted(change.after)}    [{change.rule}]"
     if explanation.issues:
         yield ""
         yield from explanation.issues
@@ -176,6 +188,10 @@ def _field_lines(one: Explained, everything: bool) -> Iterator[str]:
         yield f"  from   {origin.path} {'= ' + origin.words if origin.words else 'is absent'}{mark}"
     yield f"  rule   {one.rule}  as {one.conversion}"
     yield from (f"  issue  {issue}" for issue in one.issues)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if text else "nothing"
 
 
 def _text(value: Json) -> str:
@@ -381,9 +397,3 @@ def _names(path: str, words: str) -> bool:
     """Whether a DICOM path has a keyword, or is what was asked for."""
     bare, wanted = _INDEX.sub("", path).casefold(), _INDEX.sub("", words).casefold()
     return bare == wanted or wanted in bare.split(".") or bare.startswith(f"{wanted}.")
-
-
-def nothing_called(explanation: Explanation, words: str, suggestions: Sequence[str]) -> str:
-    """What to say when nothing is known under a name."""
-    hint = f" (did you mean {', '.join(suggestions)}?)" if suggestions else ""
-    return f"{explanation.path.name}: nothing here is called '{words}'{hint}"

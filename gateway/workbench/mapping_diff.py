@@ -5,25 +5,29 @@ Pure: nothing is written, no clock is read. Used by ``isobridge mappings diff`` 
 
 from __future__ import annotations
 
+import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from gateway.dicom.reading import Header
-from gateway.errors import Quarantined
+from gateway.dicom.reading import Header, read_header
+from gateway.errors import Misconfigured, Quarantined
 from gateway.fhir.identity import KEY_BYTES, Identity
 from gateway.fhir.render import Renderer
 from gateway.gather.patient import PatientKeys
-from gateway.mapping.language import Mappings
+from gateway.mapping.language import Mappings, load
 from gateway.mapping.traced import leaves
 from gateway.model import Issue, Json, JsonObject, Record
+from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SiteContext
 from gateway.r4.bundles import resources_of
 from gateway.r4.canonical import encode
 from gateway.understanding import Understanding
 from gateway.workbench.convert import Problem, bundles_of
+from gateway.workbench.folders import files_in
 
 #: Both sides are rendered as of one instant: what is compared does not depend on it.
 _RECORDED = "2000-01-01T00:00:00Z"
@@ -203,3 +207,99 @@ def _of_headers(before: _Outcome, after: _Outcome) -> Iterator[Difference]:
         yield Difference(
             what=What.ISSUE, subject=name, element=issue.field, old=told if gone else None, new=None if gone else told
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesCompared:
+    """What two directories of mappings make of files."""
+
+    differences: list[Difference]
+    files: int
+    unreadable: tuple[tuple[Path, str], ...]  #: no DICOM, or damaged: the same for both
+
+
+def diff_files(old: Path, new: Path, paths: Iterable[Path], site: Understanding) -> FilesCompared:
+    """Compare on files and folders. Raises :class:`~gateway.errors.Misconfigured` when either directory has complaints."""
+    mappings = _loaded(old), _loaded(new)
+    unreadable: list[tuple[Path, str]] = []
+    read: list[Path] = []
+
+    def headers() -> Iterator[tuple[str, Header]]:
+        for path in files_in(paths):
+            try:
+                header = read_header(path)
+            except Quarantined as error:
+                unreadable.append((path, error.reason))
+                continue
+            read.append(path)
+            yield str(path), header
+
+    differences = mapping_diff(*mappings, headers(), site=site)
+    differences += [found for path in read for found in _dicom(path, *mappings, site)]
+    return FilesCompared(differences=differences, files=len(read), unreadable=tuple(unreadable))
+
+
+def _loaded(directory: Path) -> Mappings:
+    """Complaints of two directories must be told apart."""
+    try:
+        return load(directory)
+    except Misconfigured as error:
+        raise Misconfigured([f"{directory}/{complaint}" for complaint in error.complaints]) from error
+
+
+def _dicom(path: Path, old: Mappings, new: Mappings, site: Understanding) -> Iterator[Difference]:
+    """What would change in the normalised DICOM of one file."""
+    before, after = (_changes(path, site.with_mappings(mappings)) for mappings in (old, new))
+    for element in dict.fromkeys((*before, *after)):
+        left, right = before.get(element), after.get(element)
+        if left != right:
+            yield Difference(what=What.DICOM, subject=str(path), element=element, old=left, new=right)
+
+
+def _changes(path: Path, understanding: Understanding) -> dict[str, str]:
+    header = read_header(path)
+    try:
+        mapping, record = understanding.mappings.for_header(header), understanding.understand(header)
+    except Quarantined:
+        return {}
+    coerced = coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC))
+    return {change.path: f"{change.before or 'nothing'} -> {change.after or 'nothing'}" for change in coerced.changes}
+
+
+def difference_lines(differences: Sequence[Difference], files: int) -> Iterator[str]:
+    """For the terminal, resource by resource."""
+    if not differences:
+        yield f"nothing changes ({files} objects compared)"
+        return
+    subject = ""
+    for one in differences:
+        if one.subject != subject:
+            subject = one.subject
+            yield subject
+        if one.what is What.RESOURCE:
+            yield f"  {'- the whole resource goes' if one.new is None else '+ a new resource appears'}: {_summary(one.new or one.old)}"
+        elif one.what is What.QUARANTINE:
+            yield f"  is set aside: {one.new}" if one.new else f"  is no longer set aside ({one.old})"
+        elif one.what is What.ISSUE:
+            yield f"  {'+' if one.new else '-'} issue {one.element} {one.new or one.old}"
+        else:
+            dicom = "dicom " if one.what is What.DICOM else ""
+            yield f"  {dicom}{one.element}: {_shown(one.old)} -> {_shown(one.new)}"
+    kinds = Counter(str(one.what) for one in differences)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    yield f"{len(differences)} differences ({counts}) on {files} objects"
+
+
+def _summary(resource: JsonObject) -> str:
+    told = [
+        f"{'.'.join(map(str, place))} = {value}"
+        for place, value in leaves(resource)
+        if place[-1] in ("value", "text", "uid", "start")
+    ]
+    return "; ".join(told[:4])
+
+
+def _shown(value: Json) -> str:
+    if value is None:
+        return "nothing"
+    return encode(value).decode() if isinstance(value, dict | list) else str(value)

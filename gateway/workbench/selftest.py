@@ -44,6 +44,11 @@ class TestResult:
     def ok(self) -> bool:
         return not self.reasons
 
+    def as_json(self) -> JsonObject:
+        return {
+            "mapping": self.mapping, "name": self.name, "where": self.where, "ok": self.ok, "reasons": list(self.reasons),
+        }  # fmt: skip
+
 
 def run_tests(mappings: Mappings) -> list[TestResult]:
     """Run every inline test of every mapping."""
