@@ -21,7 +21,7 @@ from gateway.gather.patient import PatientKeys
 from gateway.mapping.language import Mappings, load
 from gateway.mapping.traced import leaves
 from gateway.model import Issue, Json, JsonObject, Record
-from gateway.normalise.coerce import coerce
+from gateway.normalise.coerce import Change, coerce
 from gateway.normalise.record import SiteContext
 from gateway.r4.bundles import resources_of
 from gateway.r4.canonical import encode
@@ -248,22 +248,23 @@ def _loaded(directory: Path) -> Mappings:
 
 
 def _dicom(path: Path, old: Mappings, new: Mappings, site: Understanding) -> Iterator[Difference]:
-    """What would change in the normalised DICOM of one file."""
+    """What would change in the normalised DICOM of one file. What one side leaves alone goes out as it was received."""
     before, after = (_changes(path, site.with_mappings(mappings)) for mappings in (old, new))
     for element in dict.fromkeys((*before, *after)):
-        left, right = before.get(element), after.get(element)
+        received = next(side[element].before for side in (before, after) if element in side)
+        left, right = (side[element].after if element in side else received for side in (before, after))
         if left != right:
-            yield Difference(what=What.DICOM, subject=str(path), element=element, old=left, new=right)
+            yield Difference(what=What.DICOM, subject=str(path), element=element, old=left or None, new=right or None)
 
 
-def _changes(path: Path, understanding: Understanding) -> dict[str, str]:
+def _changes(path: Path, understanding: Understanding) -> dict[str, Change]:
     header = read_header(path)
     try:
         mapping, record = understanding.mappings.for_header(header), understanding.understand(header)
     except Quarantined:
         return {}
     coerced = coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC))
-    return {change.path: f"{change.before or 'nothing'} -> {change.after or 'nothing'}" for change in coerced.changes}
+    return {change.path: change for change in coerced.changes}
 
 
 def difference_lines(differences: Sequence[Difference], files: int) -> Iterator[str]:
@@ -271,23 +272,34 @@ def difference_lines(differences: Sequence[Difference], files: int) -> Iterator[
     if not differences:
         yield f"nothing changes ({files} objects compared)"
         return
+    dicom = Counter((one.element, one.old, one.new) for one in differences if one.what is What.DICOM)
     subject = ""
     for one in differences:
+        if one.what is What.DICOM:
+            continue
         if one.subject != subject:
             subject = one.subject
             yield subject
-        if one.what is What.RESOURCE:
-            yield f"  {'- the whole resource goes' if one.new is None else '+ a new resource appears'}: {_summary(one.new or one.old)}"
-        elif one.what is What.QUARANTINE:
-            yield f"  is set aside: {one.new}" if one.new else f"  is no longer set aside ({one.old})"
-        elif one.what is What.ISSUE:
-            yield f"  {'+' if one.new else '-'} issue {one.element} {one.new or one.old}"
-        else:
-            dicom = "dicom " if one.what is What.DICOM else ""
-            yield f"  {dicom}{one.element}: {_shown(one.old)} -> {_shown(one.new)}"
+        yield f"  {_line(one)}"
+    if dicom:
+        yield "normalised DICOM"
+    for (element, old, new), count in dicom.items():
+        objects = "1 object" if count == 1 else f"{count} objects"
+        yield f"  {element}: {_shown(old)} -> {_shown(new)}    ({objects})"
     kinds = Counter(str(one.what) for one in differences)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     yield f"{len(differences)} differences ({counts}) on {files} objects"
+
+
+def _line(one: Difference) -> str:
+    if one.what is What.RESOURCE:
+        verb = "- the whole resource goes" if one.new is None else "+ a new resource appears"
+        return f"{verb}: {_summary(one.new or one.old)}"
+    if one.what is What.QUARANTINE:
+        return f"is set aside: {one.new}" if one.new else f"is no longer set aside ({one.old})"
+    if one.what is What.ISSUE:
+        return f"{'+' if one.new else '-'} issue {one.element} {one.new or one.old}"
+    return f"{one.element}: {_shown(one.old)} -> {_shown(one.new)}"
 
 
 def _summary(resource: JsonObject) -> str:
