@@ -65,7 +65,7 @@ def mapping_diff(
     ``headers`` come with a name to tell them by, e.g. a file name or a SOP Instance UID; each is used once and let go. ``site`` lends its
     zone, patient keys, identity and identity policy; without one they are invented, and ids mean nothing.
     """
-    lent = site or _invented(old)
+    lent = site or invented_site(old)
     sides = (_Side(lent.with_mappings(old)), _Side(lent.with_mappings(new)))
     for name, header in headers:
         for side in sides:
@@ -74,7 +74,7 @@ def mapping_diff(
     return [*_resources(before, after), *_of_headers(before, after)]
 
 
-def _invented(mappings: Mappings) -> Understanding:
+def invented_site(mappings: Mappings) -> Understanding:
     """A site of which only the mappings count."""
     return Understanding(
         mappings=mappings,

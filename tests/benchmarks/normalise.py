@@ -60,7 +60,7 @@ def with_overlays(directory: Path, count: int = OVERLAYS) -> Path:
 
 def run(count: int, runs: int) -> int:
     print(
-        f"normalise: {count} PET slices of about 58 kB, one core, median (min-max) of {runs} interleaved runs, slices per second of processor time"
+        f"normalise: {count} PET slices of about 58 kB, median (min-max) of {runs} interleaved runs, slices per second of one core"
     )
     print(machine())
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

@@ -1,4 +1,4 @@
-"""Times reading and normalising the slices of a folder with a directory of mappings; prints seconds of processor time. Imports and mappings are not timed."""
+"""Times reading and normalising the slices of a folder; prints seconds of processor time. Imports and mappings are not timed."""
 
 import sys
 import time

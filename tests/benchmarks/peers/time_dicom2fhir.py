@@ -1,4 +1,4 @@
-"""Runs inside the peer's own environment: times dicom2fhir's conversion of a folder; prints seconds of processor time. Imports are not timed."""
+"""Runs inside the peer's own environment: times dicom2fhir on a folder; prints seconds of processor time, imports not counted."""
 
 import asyncio
 import sys
