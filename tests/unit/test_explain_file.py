@@ -51,7 +51,8 @@ def test_the_dose_comes_from_its_tag_by_its_rule(found: Explanation) -> None:
     assert (element.element, str(element.value)) == ("MedicationAdministration.dosage.dose.value", "350")
     used = {origin.path: origin.words for origin in activity.origins if origin.used}
     assert used[f"{_ITEM}.RadionuclideTotalDose"] == "350000000"
-    assert activity.conversion.startswith("activity, ") and "out: MBq" in activity.conversion
+    assert activity.conversion.startswith("activity, ")
+    assert "out: MBq" in activity.conversion
     assert _line(activity.rule).strip().startswith("administration.activity:")
     assert _line(element.line).strip() == "dose: ${administration.activity}"
 
@@ -70,11 +71,13 @@ def test_a_tag_a_field_and_an_element_lead_to_the_same_rule(found: Explanation) 
 
 def test_what_is_withheld_says_why_and_what_stands_in_the_file(found: Explanation) -> None:
     (birth,) = found.narrowed("Patient.birthDate").fields
-    assert birth.value is None and birth.elements == ()
+    assert birth.value is None
+    assert birth.elements == ()
     assert birth.issues == ("warning: lies after the study",)
     assert ("PatientBirthDate", "99990101") in [(origin.path, origin.words) for origin in birth.origins]
     text = "\n".join(explain_lines(found.narrowed("Patient.birthDate"), everything=True))
-    assert "Patient.birthDate: nothing" in text and "from   PatientBirthDate = 99990101" in text
+    assert "Patient.birthDate: nothing" in text
+    assert "from   PatientBirthDate = 99990101" in text
 
 
 def test_an_overlay_in_force_is_the_rule_that_is_named(file: Path, tmp_path: Path) -> None:

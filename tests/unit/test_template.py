@@ -245,7 +245,8 @@ def test_a_trace_tells_exactly_what_was_rendered() -> None:
     }
     rendered = compile_template(node).render(scope)
     found = {".".join(map(str, one.element)): one.value for one in compile_template(node).trace(scope)}
-    assert rendered is not None and found == {".".join(map(str, place)): value for place, value in leaves(rendered)}
+    assert rendered is not None
+    assert found == {".".join(map(str, place)): value for place, value in leaves(rendered)}
 
 
 def test_a_trace_names_the_line_and_the_conditions_on_the_way() -> None:
