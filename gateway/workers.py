@@ -107,6 +107,8 @@ class Worker:
         self._marker = marker
         self._stop = stop
         self._archive_names = [target.name for target in line.archives]
+        self._normalised_names = [target.name for target in line.archives if target.normalised]
+        self._original_names = [target.name for target in line.archives if not target.normalised]
 
     def run(self) -> None:
         """Work until ``stop`` is set; what is in hand is finished first."""
@@ -160,7 +162,7 @@ class Worker:
         settings = self._settings
         tickets = self._line.ledger.stages.lease(limit=settings.batch_instances, now=time.time(), lease_secs=settings.lease_secs)
         done = [result for ticket in tickets if (result := self._normalise(ticket)) is not None]
-        self._line.ledger.stages.advance(done, archives=self._archive_names, now=time.time())
+        self._line.ledger.stages.advance(done, archives=self._original_names, normalised=self._normalised_names, now=time.time())
         return len(tickets) == settings.batch_instances
 
     def _normalise(self, ticket: Ticket) -> Normalised | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pydicom.datadict import keyword_for_tag
 
 from gateway.dicom.paths import Path, vr_of
+from gateway.mapping.conditions import Condition
+from gateway.mapping.sources import Source
 
 #: What ``identity: effective`` decides.
 IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
@@ -39,7 +41,7 @@ class SetText:
 class CopyElement:
     """Write what stands at another place of the object, such as a private element."""
 
-    source: Path
+    sources: tuple[Source, ...]  #: alternatives, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class ElementRule:
     action: Action
     per_item: bool  #: the target stands in each item of ``for_each``
     where: str  #: file:line:column
-    when: Any = None  #: a condition, compiled
+    when: Condition | None = None
 
     @property
     def changes_numbers(self) -> bool:

@@ -6,9 +6,9 @@
       charset: utf-8                  # all text in ISO_IR 192
       identity: effective             # the patient that holds after the decisions of people
       elements:
-        RadiopharmaceuticalInformationSequence[0].RadionuclideCodeSequence: {field: administration.radionuclide}
-        PatientWeight: {copy: "(7053,xx18)[Philips PET Private Group]"}
-        RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose: {field: administration.activity, unit: Bq}
+        $administration.RadionuclideCodeSequence: {field: administration.radionuclide}
+        $administration.RadionuclideTotalDose: {field: administration.activity, unit: Bq}
+        PatientWeight: {copy: "(7053,xx18)[Philips PET Private Group]", when: {not: {of: PatientWeight, exists: true}}}
         OperatorsName: {remove: true}
 
 A target path is a path of standard keywords; ``$administration.Keyword`` stands for that element in each item of ``for_each``. What a
@@ -27,9 +27,10 @@ from gateway.dicom.paths import Path, PathError, Step, parse_path, vr_of
 from gateway.dicom.values import Invalid
 from gateway.dicom.writing import text_bytes
 from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.conversion import Kind
 from gateway.mapping.dicom_rules import IDENTITY, Action, CopyElement, DicomRules, ElementRule, Remove, SetField, SetText
-from gateway.mapping.fields import keywords
 from gateway.mapping.files import Effective, Piece
+from gateway.mapping.reads import SourceCompiler, keywords
 from gateway.nuclear import units
 
 _ACTIONS = ("value", "copy", "field", "remove")
@@ -42,19 +43,19 @@ _REPEATED = "administration"
 _FIXED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SpecificCharacterSet", "TransferSyntaxUID")
 
 
-def compile_dicom(effective: Effective, complaints: list[Complaint]) -> DicomRules:
+def compile_dicom(effective: Effective, sources: SourceCompiler, complaints: list[Complaint]) -> DicomRules:
     """The effective section of one mapping; after any complaint the result must not be used."""
     pieces = effective.dicom
     elements = [
         rule
         for key, piece in pieces.items()
-        if key.startswith("elements.") and piece.node is not None
-        if (rule := _Compiler(effective, complaints).element(key.partition(".")[2], piece))
+        if key.startswith("elements.")
+        if (rule := _Compiler(effective, sources, complaints).element(key.partition(".")[2], piece))
     ]
     for key, piece in pieces.items():
         if not key.startswith("elements."):
             complaints += _wrong_setting(key, piece)
-    content = {key: piece.node for key, piece in sorted(pieces.items()) if piece.node is not None}
+    content = {key: piece.node for key, piece in sorted(pieces.items())}
     text = json.dumps([content, {name: piece.node for name, piece in effective.let.items()}], sort_keys=True, default=str)
     return DicomRules(
         utf8=_is_set(pieces, "charset"),
@@ -73,15 +74,16 @@ def _wrong_setting(key: str, piece: Piece) -> Iterable[Complaint]:
         yield piece.origin.complain(f"unknown key '{key}'{did_you_mean(key, _SECTION_KEYS)}; known: {', '.join(_SECTION_KEYS)}")
     elif key == "elements":
         yield piece.origin.complain("'elements' is a mapping of target paths")
-    elif piece.node not in (None, _SETTINGS[key]):
+    elif piece.node != _SETTINGS[key]:
         yield piece.origin.complain(f"'{key}' can only be '{_SETTINGS[key]}', not '{piece.node}'")
 
 
 class _Compiler:
     """Compiles the elements of one mapping under its ``let`` and ``for_each``."""
 
-    def __init__(self, effective: Effective, complaints: list[Complaint]) -> None:
+    def __init__(self, effective: Effective, sources: SourceCompiler, complaints: list[Complaint]) -> None:
         self._effective = effective
+        self._sources = sources
         self._complaints = complaints
 
     def element(self, text: str, piece: Piece) -> ElementRule | None:
@@ -91,9 +93,12 @@ class _Compiler:
         if len(self._complaints) > before or target is None:
             return None
         action = self._action(piece, target, per_item)
+        # What a rule may read is what a field may read that stands in the same place.
+        name, spec = _reader(per_item), piece.node
+        when = self._sources.condition(name, spec["when"], piece.origin, "when") if "when" in spec else None
         if action is None or len(self._complaints) > before:
             return None
-        return ElementRule(target=target, action=action, per_item=per_item, where=_where(piece))
+        return ElementRule(target=target, action=action, per_item=per_item, where=_where(piece), when=when)
 
     def _complain(self, piece: Piece, text: str, *below: str) -> None:
         self._complaints.append(piece.origin.complain(text, *below))
@@ -167,8 +172,7 @@ class _Compiler:
             self._complain(piece, f"{keyword_for_tag(target.steps[-1].tag)} is a sequence: only a 'field' with a concept fits in")
             return None
         if "copy" in spec:
-            source = self._path(str(spec["copy"]), piece, "copy")
-            return CopyElement(source) if source else None
+            return CopyElement(self._sources.alternatives(_reader(per_item), spec["copy"], Kind.ELEMENT, piece.origin))
         return self._text(piece, vr)
 
     def _text(self, piece: Piece, vr: str) -> Action | None:
@@ -193,6 +197,10 @@ class _Compiler:
             self._complain(piece, f"'{name}': one exists per item, so {wanted} belongs with it", "field")
             return None
         return SetField(name, unit)
+
+
+def _reader(per_item: bool) -> str:
+    return f"{_REPEATED}.dicom" if per_item else "instance.dicom"
 
 
 def _where(piece: Piece) -> str:

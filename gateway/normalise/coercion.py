@@ -9,6 +9,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from pydicom.datadict import keyword_for_tag
 
@@ -27,6 +28,7 @@ from gateway.normalise import coerced_values, recode
 from gateway.normalise.coerced_values import tag_of
 from gateway.normalise.original_attributes import ORIGINAL_ATTRIBUTES, Modification, Reason, append, modifying_system
 from gateway.normalise.produced import Change
+from gateway.normalise.record import Reading, SiteContext
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 _STUDY_UID, _SERIES_UID = 0x0020000D, 0x0020000E
@@ -88,6 +90,7 @@ class Job:
         self._record = record
         self._mapping = mapping
         self._rules = mapping.dicom
+        self._top = Root(header)
         self._patient = patient if mapping.dicom.identity else None
         self._references = references
         self._former: dict[int, bytes] = {}  #: top-level elements as they were
@@ -151,9 +154,9 @@ class Job:
         for rule in self._rules.elements:
             if vr_of(rule.target.steps[-1].tag) == "SQ" and not isinstance(rule.action, Remove):
                 continue
-            for place, step, path, administration in self._places(rule, create=False):
+            for place, step, path, index in self._places(rule):
                 try:
-                    edit = self._edit(rule, place, step, path, administration)
+                    edit = self._edit(rule, place, step, path, index)
                 except Invalid as error:
                     self.problems.append(f"{rule.where}: {path} {error}")
                     continue
@@ -161,81 +164,86 @@ class Job:
                     edits.append(edit)
         return edits
 
-    def _edit(self, rule: ElementRule, place: DataSet, step: Step, path: str, administration: JsonObject | None) -> _Edit | None:
+    def _edit(self, rule: ElementRule, place: DataSet, step: Step, path: str, index: int | None) -> _Edit | None:
         vr = vr_of(step.tag)
         if isinstance(rule.action, Remove):
             return (
                 _Edit(place, step.tag, vr, None, path, rule.where, rule.changes_numbers) if step.tag in place.elements else None
             )
-        text = self._text(rule, vr, administration)
+        text = self._text(rule, vr, index)
         if text is None:
             return None
         text_bytes(vr, text, "<")
         return _Edit(place, step.tag, vr, text, path, rule.where, rule.changes_numbers)
 
-    def _text(self, rule: ElementRule, vr: str, administration: JsonObject | None) -> str | None:
+    def _text(self, rule: ElementRule, vr: str, index: int | None) -> str | None:
         action = rule.action
         if isinstance(action, SetText):
             return action.text
         if isinstance(action, CopyElement):
-            found = Root(self._header).find(action.source)
+            reading = self._reading(index)
+            found = next((found for source in action.sources if (found := reading.element(source))), None)
             return "\\".join(coerced_values.number_text(text, vr) for text in found.texts) if found and found.texts else None
         if isinstance(action, SetField):
-            value = self._field(action.name, administration)
+            value = self._field(action.name, index)
             return None if value is None else coerced_values.text_of(value, vr, action.unit)
         return None
 
-    def _field(self, name: str, administration: JsonObject | None) -> Json:
+    def _field(self, name: str, index: int | None) -> Json:
+        """What the record says; ``index`` tells of which administration."""
         level, *keys = name.split(".")
         if self._record is None:
             return None
-        tree: Json = administration if level == REPEATED else self._record.instance if level == "instance" else None
-        if tree is None:
-            tree = getattr(self._record.shared, level)
+        shared = self._record.shared
+        if level == REPEATED:
+            tree: Json = shared.administrations[index] if index is not None else None
+        else:
+            tree = self._record.instance if level == "instance" else getattr(shared, level)
         for key in keys:
             tree = tree.get(key) if isinstance(tree, dict) else None
         return tree
 
-    def _places(self, rule: ElementRule, *, create: bool) -> list[tuple[DataSet, Step, str, JsonObject | None]]:
-        """Where a rule writes: the data set, the last step, the path for people, the administration that is told of there."""
-        starts: list[tuple[DataSet, str, JsonObject | None]] = [(self.root, "", None)]
-        if rule.per_item:
-            starts = self._administrations()
+    def _reading(self, index: int | None) -> Reading:
+        """What conditions and copies look at: the object as it was received, and the record."""
+        known = {rule.name: value for rule in self._mapping.fields if (value := self._field(rule.name, index)) is not None}
+        repeated = self._mapping.repeated
+        items = {}
+        if index is not None and isinstance(repeated, Path):
+            found = self._top.find(repeated)
+            items = {REPEATED: found.items[index]} if found else {}
+        return Reading(self._top, _ANYWHERE, items=items, known=known)
+
+    def _places(self, rule: ElementRule) -> list[tuple[DataSet, Step, str, int | None]]:
+        """Where a rule writes: data set, last step, path for people, and which administration is told of there."""
+        starts: list[tuple[DataSet, str, int | None]] = self._administrations() if rule.per_item else [(self.root, "", None)]
         found = []
-        for start, prefix, administration in starts:
-            place = self._walk(start, rule.target.steps[:-1], create=create)
+        for start, prefix, index in starts:
+            if rule.when is not None and not self._reading(index).holds(rule.when):
+                continue
+            place = self._walk(start, rule.target.steps[:-1])
             if place is None:
                 self.problems.append(f"{rule.where}: there is no item at {rule.target.text}")
                 continue
-            found.append((place, rule.target.steps[-1], prefix + rule.target.text, administration))
+            found.append((place, rule.target.steps[-1], prefix + rule.target.text, index))
         return found
 
-    def _administrations(self) -> list[tuple[DataSet, str, JsonObject | None]]:
+    def _administrations(self) -> list[tuple[DataSet, str, int | None]]:
         repeated = self._mapping.repeated
         if self._record is None or not isinstance(repeated, Path):
             return []
-        place = self._walk(self.root, repeated.steps[:-1], create=False)
+        place = self._walk(self.root, repeated.steps[:-1])
         items = place.items(repeated.steps[-1].tag) if place else []
-        told = self._record.shared.administrations
-        if len(items) != len(told):
+        if len(items) != len(self._record.shared.administrations):
             return []  # some item says nothing; which one is not known any more
-        return [(item, f"{repeated.text}[{index}].", told[index]) for index, item in enumerate(items)]
+        return [(item, f"{repeated.text}[{index}].", index) for index, item in enumerate(items)]
 
-    def _walk(self, start: DataSet, steps: tuple[Step, ...], *, create: bool) -> DataSet | None:
+    def _walk(self, start: DataSet, steps: tuple[Step, ...]) -> DataSet | None:
         place = start
         for step in steps:
             items = place.items(step.tag)
-            index = step.index or 0
-            if index == len(items) and create:
-                if place is self.root:
-                    self._touch(step.tag)
-                item = place.new_item()
-                place.append(step.tag, item)
-                place = item
-            elif index < len(items):
-                place = items[index]
-            else:
+            if (step.index or 0) >= len(items):
                 return None
+            place = items[step.index or 0]
         return place
 
     # --- writing
@@ -282,8 +290,8 @@ class Job:
         action = rule.action
         if not isinstance(action, SetField):
             return
-        for place, step, path, administration in self._places(rule, create=False):
-            concept = self._field(action.name, administration)
+        for place, step, path, index in self._places(rule):
+            concept = self._field(action.name, index)
             if not isinstance(concept, dict) or "code" not in concept:
                 continue
             top = self._top_of(rule)
@@ -403,6 +411,8 @@ def _follow_items(dataset: DataSet, tag: int, follow: Callable[[str], str | None
     return count
 
 
+#: Copies and conditions read elements and fields that have their zone already.
+_ANYWHERE = SiteContext(timezone=ZoneInfo("UTC"))
 _IDENTITY_TAGS = frozenset(map(tag_of, IDENTITY))
 
 

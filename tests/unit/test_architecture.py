@@ -18,6 +18,7 @@ LAYERS = [
     ["mapping", "spool", "store"],
     ["receive", "normalise", "gather", "fhir", "publish"],
     ["understanding"],
+    ["outgoing"],
     ["pipeline"],
     ["workbench"],
     ["lanes"],
