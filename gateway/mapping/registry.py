@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.mapping.conversion import ABSENT, Converter, Outcome, Part, Parts, Options
+from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Part, Parts
 from gateway.mapping.converters import GENERAL
 from gateway.mapping.times import TIMES
 from gateway.mapping.tracer import TRACER

@@ -14,22 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.dicom import sr
-from gateway.dicom.paths import Item, Root
+from gateway.dicom.paths import Element, Item, Root
 from gateway.dicom.paths import Path as DicomPath
 from gateway.dicom.reading import read_header
-from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
 from gateway.fhir.provenance import instant
-from gateway.mapping.rules import REPEATED, FieldRef, FieldRule, ItemPath, Mapping, Source
+from gateway.mapping.rules import FieldRule, Mapping
+from gateway.mapping.sources import REPEATED, ArrivalFact, FieldRef, FramePath, ItemPath, MetaPath, Plain, Source, plain
 from gateway.mapping.template import ResourceTemplate
 from gateway.mapping.traced import Traced
 from gateway.model import Json, JsonObject, Record
 from gateway.normalise.coerce import Change, coerce
+from gateway.normalise.record import Reading, SiteContext
 from gateway.r4.bundles import resources_of
 from gateway.understanding import Understanding
 from gateway.workbench.convert import Problem, bundles_of
 from gateway.workbench.origins import Origins
-from gateway.workbench.source_words import label_of, words_at
+from gateway.workbench.source_words import label_of
+from gateway.workbench.source_words import words as words_of
 
 _INDEX = re.compile(r"\[\d+\]")
 #: What rendering gathers from fields under a name of its own (``fhir/render.py``).
@@ -136,7 +138,7 @@ def explain(path: Path, understanding: Understanding, origins: Origins) -> Expla
     record = understanding.understand(header)
     witnessed, problems = _Witnessed(understanding), list[Problem]()
     witnessed.render(record, path, problems)
-    explainer = _Explainer(Root(header), mapping, record, witnessed, problems, origins)
+    explainer = _Explainer(Root(header), mapping, record, witnessed, problems, origins, understanding.site)
     fields = tuple(explainer.fields())
     # An issue of the object as a whole stands under no field.
     named = [one.name for one in fields]
@@ -233,6 +235,7 @@ class _Explainer:
     witnessed: _Witnessed
     problems: list[Problem]
     origins: Origins
+    context: SiteContext
 
     @property
     def issues(self) -> list[tuple[str, str, str]]:
@@ -247,12 +250,11 @@ class _Explainer:
             for number in range(max(count, len(items), 1) if rule.level == REPEATED else 1):
                 label = label_of(rule.name, number, max(count, len(items)))
                 item = items[number] if number < len(items) else None
-                prefix = f"{self.mapping.repeated.text}[{number}]." if self.mapping.repeated else ""
                 value = _value(self.record, rule, number)
                 yield Explained(
                     name=label,
                     value=value,
-                    origins=tuple(self._origins(rule, number, item, prefix, label, has_value=value is not None)),
+                    origins=tuple(self._origins(rule, number, item, label, has_value=value is not None)),
                     rule=self.origins.field(self.mapping.name, rule.name),
                     conversion=_conversion(rule),
                     issues=tuple(f"{severity}: {reason}" for name, severity, reason in self.issues if _is_of(name, label)),
@@ -316,40 +318,60 @@ class _Explainer:
             return ()
         return found.items if found else ()
 
-    def _origins(
-        self, rule: FieldRule, number: int, item: Item | None, prefix: str, label: str, *, has_value: bool
-    ) -> Iterator[Origin]:
+    def _origins(self, rule: FieldRule, number: int, item: Item | None, label: str, *, has_value: bool) -> Iterator[Origin]:
         """Every place the rule may read, in its order."""
+        reading = Reading(
+            self.root,
+            self.context,
+            {REPEATED: item} if item else {},
+            known=self._known(number),
+            shared=self.record.shared,
+        )
         used = set(filter(None, self.record.shared.sources.get(label, "").split(" + ")))
-        instance = rule.level == "instance"
-        told = False
+        instance, told = rule.level == "instance", False
+        known: set[str] = set()
         for source in dict.fromkeys(source for part in rule.sources.values() for source in part):
-            if isinstance(source, FieldRef):
-                value = _value(self.record, source.name, number)
-                yield Origin(path=source.name, words="" if value is None else _text(value), used=has_value and value is not None)
+            bare = plain(source)
+            if isinstance(bare, FieldRef):
+                value = reading.value(bare.name)
+                yield Origin(path=bare.name, words="" if value is None else _text(value), used=has_value and value is not None)
                 continue
-            path, words = self._read(source, item, prefix)
+            element = _read(reading, source)
+            words = element if isinstance(element, str) else words_of(element) if element else ""
+            text = source_text(bare)
+            known.add(text)
             # The record keeps no sources of the instance level: its rules take the first place that is there.
-            taken = has_value and bool(words) and (not told if instance else _source_text(source) in used)
+            taken = has_value and bool(words) and (not told if instance else text in used)
             told = told or taken
-            yield Origin(path=path, words=words, used=taken)
-        for other in used - {_source_text(source) for part in rule.sources.values() for source in part}:
+            yield Origin(path=self._shown(bare, number), words=words, used=taken)
+        for other in sorted(used - known):
             yield Origin(path=other, words="", used=True)  # a code table, or a place that only the converter knows
 
-    def _read(self, source: Source, item: Item | None, prefix: str) -> tuple[str, str]:
-        text, path = _source_text(source), getattr(source, "path", None)
-        if not isinstance(path, DicomPath | SrPath):
-            return text, ""
-        if isinstance(source, ItemPath):
-            # Concept names are written from the root of the report on; a keyword is written from its item on.
-            shown = f"{prefix}{text}" if isinstance(path, DicomPath) else text
-            return shown, words_at(item, path) if item else ""
-        return text, words_at(self.root, path)
+    def _known(self, number: int) -> dict[str, Json]:
+        """The values of the fields that a rule of one administration may refer to."""
+        return {rule.name: value for rule in self.mapping.fields if (value := _value(self.record, rule, number)) is not None}
+
+    def _shown(self, source: Plain, number: int) -> str:
+        """A place as it stands in the file: a keyword of an item is written from its sequence on."""
+        text, repeated = source_text(source), self.mapping.repeated
+        if isinstance(source, ItemPath) and isinstance(source.path, DicomPath) and isinstance(repeated, DicomPath):
+            return f"{repeated.text}[{number}].{text}"
+        return text
 
 
-def _source_text(source: Source) -> str:
-    path = getattr(source, "path", None)
-    return str(getattr(path, "text", source))
+def _read(reading: Reading, source: Source) -> Element | str | None:
+    try:
+        return reading.element(source)
+    except Invalid as error:
+        return f"(unreadable: it {error})"
+
+
+def source_text(source: Plain) -> str:
+    """A source as the record names it."""
+    if isinstance(source, FieldRef | ArrivalFact):
+        return f"arrival {source.name}" if isinstance(source, ArrivalFact) else source.name
+    kind = {FramePath: "frame ", MetaPath: "meta "}.get(type(source), "")
+    return f"{kind}{source.path.text}"
 
 
 def _field_name(path: str, mapping: Mapping) -> str | None:

@@ -100,7 +100,7 @@ def _text(root: Root, keyword: str) -> str:
 
 def _written(name: str, header: Header, base: Mapping, scanner: dict[str, str], example: JsonObject) -> str:
     match: JsonObject = dict(scanner)
-    if not any(getattr(condition, "tag", None) == 0x00080016 for condition in base.conditions):
+    if not any(condition.subject == 0x00080016 for condition in base.conditions):
         sop_class = header.raw(0x00080016).decode("ascii", "replace").strip(" \0")
         match |= {"SOPClassUID": sop_class} if sop_class else {}
     expected = _expected(base, example)

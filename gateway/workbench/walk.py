@@ -9,9 +9,10 @@ from pydicom.datadict import dictionary_description, keyword_for_tag, private_di
 from pydicom.dataset import Dataset
 
 from gateway.dicom import sr
-from gateway.dicom.paths import Path, Step, vr_of
+from gateway.dicom.paths import FRAME_PATHS, Path, Step, vr_of
 from gateway.dicom.sr import SrPath
 from gateway.mapping.rules import FieldRule, Mapping
+from gateway.mapping.sources import ITEM, REPEATED, FramePath, ItemPath, RootPath, plain
 
 #: Decides how text and times of all other elements read; every mapping uses both.
 ALWAYS_READ = frozenset({"SpecificCharacterSet", "TimezoneOffsetFromUTC"})
@@ -102,25 +103,44 @@ class Reads:
 
 def reads_of(mapping: Mapping) -> Reads:
     """Everything a mapping looks at in an object, its ``match`` included."""
-    paths: set[str] = {_keyword(condition.tag) for condition in mapping.conditions if hasattr(condition, "tag")}
-    container = () if mapping.repeated is None or isinstance(mapping.repeated, Path) else mapping.repeated.steps
-    concepts = [container] if container else []
-    repeated = f"{_name(mapping.repeated)}." if isinstance(mapping.repeated, Path) else ""
+    found = _Found(mapping)
+    found.paths |= {_keyword(rule.subject) for rule in mapping.conditions if isinstance(rule.subject, int)}
     for rule in mapping.fields:
-        for path, of_item in _paths(rule):
-            if isinstance(path, SrPath):
-                concepts.append((*container, *path.steps) if of_item else path.steps)
-            else:
-                paths.add(f"{repeated if of_item else ''}{_name(path)}")
-    return Reads(frozenset(paths), tuple(concepts))
+        found.rule(rule, {REPEATED: (mapping.repeated,) if mapping.repeated else ()})
+    return Reads(frozenset(found.paths), tuple(found.concepts))
 
 
-def _paths(rule: FieldRule) -> Iterator[tuple[Path | SrPath, bool]]:
-    for alternatives in rule.sources.values():
-        for source in alternatives:
-            path = getattr(source, "path", None)
-            if isinstance(path, Path | SrPath):
-                yield path, type(source).__name__ == "ItemPath"
+class _Found:
+    def __init__(self, mapping: Mapping) -> None:
+        self.paths: set[str] = set()
+        self.concepts: list[tuple[sr.Names, ...]] = []
+        if isinstance(mapping.repeated, SrPath):
+            self.concepts.append(mapping.repeated.steps)
+
+    def rule(self, rule: FieldRule, containers: dict[str, tuple[Path | SrPath, ...]]) -> None:
+        """``containers``: where the items stand that paths may start from."""
+        for source in rule.looked_at():
+            if isinstance(source, RootPath):
+                self._add(source.path)
+            elif isinstance(source, FramePath):
+                self.paths |= {f"{_name(groups)}.{_name(source.path)}" for groups in FRAME_PATHS}
+            elif isinstance(source, ItemPath):
+                for container in containers.get(source.item, ()):
+                    self._add(source.path, container)
+        inner = tuple(
+            path
+            for source in rule.sources.get("items", ())
+            if isinstance(path := getattr(plain(source), "path", None), Path | SrPath)
+        )
+        for one in rule.items:
+            self.rule(one, {**containers, ITEM: inner})
+
+    def _add(self, path: Path | SrPath, container: Path | SrPath | None = None) -> None:
+        if isinstance(path, SrPath):
+            above = container.steps if isinstance(container, SrPath) else ()
+            self.concepts.append((*above, *path.steps))
+        else:
+            self.paths.add(f"{_name(container)}.{_name(path)}" if isinstance(container, Path) else _name(path))
 
 
 def _name(path: Path) -> str:

@@ -40,7 +40,7 @@ def test_the_same_mappings_change_nothing() -> None:
 
 
 def test_a_comment_changes_nothing(tmp_path: Path) -> None:
-    new = changed(tmp_path, "pet_image", old="fields:", new="# said otherwise\nfields:")
+    new = changed(tmp_path, "pet_image", old="\nfields:\n  series.pet", new="\n# said otherwise\nfields:\n  series.pet")
     assert mapping_diff(OLD, load(new), headers()) == []
 
 
