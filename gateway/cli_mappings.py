@@ -26,7 +26,7 @@ def mappings_commands(with_settings: Callable[[Command], Command]) -> click.Grou
     def mappings() -> None:
         """Check and test the mapping files: the YAML that says how DICOM becomes FHIR."""
 
-    for command in (_lint, _test, _explain, _preview, _diff, _new, _coverage):
+    for command in (_lint, _test, _show, _explain, _preview, _diff, _new, _coverage):
         mappings.add_command(click.command(command.__name__.strip("_"))(with_settings(command)))
     return mappings
 
@@ -72,6 +72,17 @@ def _test(prove: bool, as_json: bool, loaded: Loaded, arguments: list[str]) -> N
         f"{len(results) - failed} passed, {failed} failed" + (f", {len(unproven)} unproven" if prove and not failed else "")
     )
     sys.exit(1 if failed or unproven else 0)
+
+
+@click.argument("name")
+def _show(name: str, loaded: Loaded, arguments: list[str]) -> None:
+    """Print one mapping as it is in force: all that it inherits, with the file and line of each key.
+
+    NAME is a mapping's name or its file.
+    """
+    from gateway.workbench.effective import effective_mapping
+
+    click.echo(effective_mapping(loaded.settings.mappings.directory, name), nl=False)
 
 
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))

@@ -341,7 +341,7 @@ def _element_of(dataset: Dataset, step: Step, text: str, encodings: tuple[str, .
     if tag is None or tag not in dataset:
         return None
     raw = dataset.get_item(tag, keep_deferred=True)
-    known = vr_of(tag) if step.creator is None else _private_vr(tag, step.creator)
+    known = vr_of(tag) if step.creator is None else private_vr(tag, step.creator)
     vr = str(raw.VR) if raw is not None and raw.VR and raw.VR != "UN" else known
     if vr == "SQ":
         return _sequence(dataset, tag, text, encodings, budget)
@@ -417,7 +417,8 @@ def _private_tag(dataset: Dataset, tag: int, creator: str) -> int | None:
     return None
 
 
-def _private_vr(tag: int, creator: str) -> str:
+def private_vr(tag: int, creator: str) -> str:
+    """What pydicom's private dictionary knows of an element; ``UN`` when it knows nothing."""
     try:
         return private_dictionary_VR(tag, creator)[:2]
     except KeyError:
@@ -443,7 +444,7 @@ class DatasetHeader:
         self.dataset = dataset
         self.came = came
         meta = getattr(dataset, "file_meta", None) or Dataset()
-        self.file_meta: Mapping[int, bytes] = {int(tag): _raw_bytes(meta, int(tag)) for tag in meta.keys()}
+        self.file_meta: Mapping[int, bytes] = {int(tag): _raw_bytes(meta, int(tag)) for tag in list(meta.keys())}
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a top-level value; of an already decoded element, text that changes whenever its content does."""

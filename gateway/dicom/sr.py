@@ -88,7 +88,7 @@ def find(start: Root | Item, path: SrPath) -> Element | None:
         for names in path.steps:
             places = [item for place in places for item in _children(place, names)]
     if path.relationship:
-        places = [place for place in places if (found := place.find(_RELATIONSHIP)) and found.text in path.relationship]
+        places = [place for place in places if _text_at(place, _RELATIONSHIP) in path.relationship]
     found = [element for item in places if isinstance(item, Item) and (element := _value(item, path))]
     if len(found) <= 1:
         return found[0] if found else None
@@ -110,8 +110,12 @@ def _of_template(start: Root | Item, path: SrPath) -> list[Root | Item]:
 
 
 def _declares(place: Root | Item, template: str) -> bool:
-    found = place.find(_TEMPLATE)
-    return found is not None and found.text == template
+    return _text_at(place, _TEMPLATE) == template
+
+
+def _text_at(place: Root | Item, path: Path) -> str:
+    found = place.find(path)
+    return found.text if found else ""
 
 
 def _children(place: Root | Item, names: Names) -> list[Item]:

@@ -36,7 +36,7 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
         lineage=effective.lineage,
         conditions=match_rules(effective, complaints),
         fields=_ordered(fields, effective, complaints),
-        own_fields=tuple(effective.own.get("fields") or ()),
+        own_fields=tuple(name for name, node in (effective.own.get("fields") or {}).items() if node is not None),
         repeated=compiler.repeated,
         resources=resources,
         codes=codes,

@@ -5,9 +5,10 @@
     when: {of: ImageType[2], in: [RECON TOMO, RECON GATED TOMO]}
     when: {all: [{of: Manufacturer, matches: "ge .*"}, {not: {of: administration.activity, exists: true}}]}
 
-Texts are compared whole and in any case, as in ``match``, numbers as numbers; one fitting value of several is enough. ``matches`` is an RE2 pattern
-(linear time) for the whole value. ``above`` and ``below`` compare numbers; of a quantity that of its published unit. Of a coded value
-code and words are both compared. What is absent or unreadable fits nothing; ``exists`` asks only whether something stands there.
+Texts are compared whole and in any case, as in ``match``, numbers as numbers; one fitting value of several is enough.
+``matches`` is an RE2 pattern (linear time) for the whole value. ``above`` and ``below`` compare numbers; of a quantity that of its
+published unit. Of a coded value code and words are both compared. What is absent or unreadable fits nothing; ``exists`` asks only
+whether something stands there.
 """
 
 from __future__ import annotations
@@ -141,13 +142,16 @@ class _Compiler:
     def condition(self, node: Any, below: tuple[str | int, ...], depth: int) -> Condition | None:
         self._size += 1
         if depth > DEEPEST or self._size > LARGEST:
-            return self._wrong(f"a condition has at most {LARGEST} parts, {DEEPEST} deep", below)
+            self._wrong(f"a condition has at most {LARGEST} parts, {DEEPEST} deep", below)
+            return None
         if not isinstance(node, dict):
-            return self._wrong("a condition is {of: ..., equals: ...}, or {all: [...]}, {any: [...]}, {not: ...}", below)
+            self._wrong("a condition is {of: ..., equals: ...}, or {all: [...]}, {any: [...]}, {not: ...}", below)
+            return None
         unknown = [key for key in node if key not in ("of", *OPERATORS, *COMBINED)]
         if unknown:
             hint = did_you_mean(unknown[0], ("of", *OPERATORS, *COMBINED))
-            return self._wrong(f"unknown key '{unknown[0]}' in a condition{hint}", (*below, unknown[0]))
+            self._wrong(f"unknown key '{unknown[0]}' in a condition{hint}", (*below, unknown[0]))
+            return None
         combined = [key for key in node if key in COMBINED]
         if combined:
             return self._combined(node, combined[0], below, depth)
@@ -155,20 +159,23 @@ class _Compiler:
 
     def _combined(self, node: dict[str, Any], operator: str, below: tuple[str | int, ...], depth: int) -> Condition | None:
         if len(node) > 1:
-            return self._wrong(f"'{operator}' stands alone in a condition", below)
+            self._wrong(f"'{operator}' stands alone in a condition", below)
+            return None
         inner = node[operator]
         if operator == "not":
             part = self.condition(inner, (*below, operator), depth + 1)
             return Combined(operator, (part,)) if part else None
         if not isinstance(inner, list) or not inner:
-            return self._wrong(f"'{operator}' is a list of conditions", (*below, operator))
+            self._wrong(f"'{operator}' is a list of conditions", (*below, operator))
+            return None
         parts = [self.condition(one, (*below, operator, index), depth + 1) for index, one in enumerate(inner)]
         return Combined(operator, tuple(part for part in parts if part))
 
     def _test(self, node: dict[str, Any], below: tuple[str | int, ...]) -> Condition | None:
         operators = [key for key in node if key in OPERATORS]
         if "of" not in node or not operators:
-            return self._wrong(f"a condition names 'of' and one of {', '.join(OPERATORS)}", below)
+            self._wrong(f"a condition names 'of' and one of {', '.join(OPERATORS)}", below)
+            return None
         source = self._source(node["of"])
         tests = []
         for operator in operators:
@@ -183,24 +190,31 @@ class _Compiler:
         self, operator: str, value: Any, below: tuple[str | int, ...]
     ) -> frozenset[str | Decimal | None] | Decimal | bool | Pattern | None:
         if operator == "exists":
-            return value if isinstance(value, bool) else self._wrong("'exists' is true or false", below)
+            if isinstance(value, bool):
+                return value
+            self._wrong("'exists' is true or false", below)
+            return None
         if operator in ("above", "below"):
             fits = isinstance(value, int | Decimal) and not isinstance(value, bool)
-            return Decimal(value) if fits else self._wrong(f"'{operator}' is a number", below)
+            if fits:
+                return Decimal(value)
+            self._wrong(f"'{operator}' is a number", below)
+            return None
         if operator == "matches":
             return self._regex(value, below)
         wanted = value if operator == "in" else [value]
         if not isinstance(wanted, list) or not wanted or not all(isinstance(one, str | int | Decimal) for one in wanted):
-            return self._wrong(
-                f"'{operator}' is a {'list of texts or numbers' if operator == 'in' else 'text or a number'}", below
-            )
-        return frozenset(one.strip().casefold() if isinstance(one, str) else Decimal(one) for one in wanted)
+            self._wrong(f"'{operator}' is a {'list of texts or numbers' if operator == 'in' else 'text or a number'}", below)
+            return None
+        texts = (_written(one) if isinstance(one, bool) else one for one in wanted)
+        return frozenset(one.strip().casefold() if isinstance(one, str) else Decimal(one) for one in texts)
 
     def _regex(self, value: Any, below: tuple[str | int, ...]) -> Pattern | None:
         try:
             return regex(value)
         except PatternError as error:
-            return self._wrong(str(error), below)
+            self._wrong(str(error), below)
+            return None
 
     def _wrong(self, text: str, below: tuple[str | int, ...]) -> None:
         self.complaints.append(self._origin.complain(text, *below))

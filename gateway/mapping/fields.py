@@ -141,6 +141,20 @@ def _spec_problems(name: str, spec: Any, origin: Origin) -> Iterable[Complaint]:
     if not isinstance(spec, dict):
         yield origin.complain("a field is a mapping with 'from' and 'as'")
         return
+    yield from _key_problems(name, spec, origin)
+    if "as" in spec and spec["as"] not in CONVERTERS:
+        yield origin.complain(f"unknown converter '{spec['as']}'{did_you_mean(str(spec['as']), CONVERTERS)}", "as")
+    if spec.get("need", "may") not in list(Need):
+        yield origin.complain(f"'need' is one of {', '.join(Need)}, not '{spec['need']}'", "need")
+    if "for_each" in spec and not (isinstance(spec.get("fields", {}), dict) and spec.get("fields", True)):
+        yield origin.complain("'fields' is a mapping of fields, at least one", "fields")
+    if "range" in spec and _range(spec["range"]) is None:
+        yield origin.complain("'range' is [lowest, highest], two numbers in the published unit", "range")
+    elif "range" in spec and spec.get("as") in CONVERTERS and not CONVERTERS[spec["as"]].has_range:
+        yield origin.complain(f"'{spec['as']}' makes no number that a 'range' could be asked of", "range")
+
+
+def _key_problems(name: str, spec: dict[str, Any], origin: Origin) -> Iterable[Complaint]:
     known = LIST_KEYS if "for_each" in spec else FIELD_KEYS
     for key in spec:
         if key in known:
@@ -154,16 +168,6 @@ def _spec_problems(name: str, spec: Any, origin: Origin) -> Iterable[Complaint]:
     for key in ("for_each", "fields") if "for_each" in spec else ("from", "as"):
         if key not in spec:
             yield origin.complain(f"'{name}' has no '{key}'")
-    if "as" in spec and spec["as"] not in CONVERTERS:
-        yield origin.complain(f"unknown converter '{spec['as']}'{did_you_mean(str(spec['as']), CONVERTERS)}", "as")
-    if spec.get("need", "may") not in list(Need):
-        yield origin.complain(f"'need' is one of {', '.join(Need)}, not '{spec['need']}'", "need")
-    if "for_each" in spec and not (isinstance(spec.get("fields", {}), dict) and spec.get("fields", True)):
-        yield origin.complain("'fields' is a mapping of fields, at least one", "fields")
-    if "range" in spec and _range(spec["range"]) is None:
-        yield origin.complain("'range' is [lowest, highest], two numbers in the published unit", "range")
-    elif "range" in spec and spec.get("as") in CONVERTERS and not CONVERTERS[spec["as"]].has_range:
-        yield origin.complain(f"'{spec['as']}' makes no number that a 'range' could be asked of", "range")
 
 
 def _range(node: Any) -> tuple[Decimal, Decimal] | None:

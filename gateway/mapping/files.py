@@ -10,6 +10,7 @@ from typing import Any
 from gateway import yamlfile
 from gateway.errors import Misconfigured
 from gateway.mapping.complaints import Complaint, complain, did_you_mean
+from gateway.mapping.matching import ALIASES
 from gateway.yamlfile import Document, Place
 
 #: Sections and the type each must have. ``resources`` and ``tests`` are looked into later.
@@ -169,8 +170,15 @@ def _section(document: Document, section: str, bases: list[Effective], complaint
     for base in bases:
         merged |= getattr(base, section)
     node = document.data.get(section)
-    own = _dicom_pieces(document) if section == "dicom" else _pieces(document, section, node if isinstance(node, dict) else None)
-    for key, piece in own.items():
+    own: set[str] = set()
+    pieces = (
+        _dicom_pieces(document) if section == "dicom" else _pieces(document, section, node if isinstance(node, dict) else None)
+    )
+    for written, piece in pieces.items():
+        key = ALIASES.get(written, written) if section == "match" else written
+        if key in own:
+            complaints.append(piece.origin.complain(f"'{written}' is matched twice, by its short word and by its keyword"))
+        own.add(key)
         if piece.node is not None:
             merged[key] = piece
         elif merged.pop(key, None) is None:

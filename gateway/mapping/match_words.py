@@ -9,7 +9,7 @@ from pydicom._uid_dict import UID_dictionary
 from gateway.dicom.paths import ALL, TEXT_VRS, PathError, parse_path, vr_of
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.files import Effective, Piece
-from gateway.mapping.matching import ALIASES, WORDS, MatchRule, Subject
+from gateway.mapping.matching import WORDS, MatchRule, Subject
 from gateway.mapping.patterns import Pattern, PatternError, regex, starred
 from gateway.mapping.reads import keywords
 
@@ -19,22 +19,16 @@ _SOP_CLASS_UID = "SOPClassUID"
 
 def match_rules(effective: Effective, complaints: list[Complaint]) -> tuple[MatchRule, ...]:
     """The rules of one mapping, those of its bases included. All must fit."""
-    rules: dict[str, MatchRule] = {}
-    for written, piece in effective.match.items():
-        rule = _rule(written, piece, complaints)
-        if rule is not None and rule.key in rules:
-            complaints.append(piece.origin.complain(f"'{written}' is matched twice, by its short word and by its keyword"))
-        elif rule is not None:
-            rules[rule.key] = rule
-    return tuple(rules.values())
+    rules = (_rule(key, piece, complaints) for key, piece in effective.match.items())
+    return tuple(rule for rule in rules if rule)
 
 
-def _rule(written: str, piece: Piece, complaints: list[Complaint]) -> MatchRule | None:
+def _rule(key: str, piece: Piece, complaints: list[Complaint]) -> MatchRule | None:
     before = len(complaints)
-    subject = _subject(ALIASES.get(written, written), piece, complaints)
+    subject = _subject(key, piece, complaints)
     wanted = piece.node if isinstance(piece.node, list) else [piece.node]
     if not wanted or not all(_is_pattern(value) for value in wanted):
-        text = f"'{written}' is matched by a text, by {{regex: ...}}, or by a list of these"
+        text = f"'{key}' is matched by a text, by {{regex: ...}}, or by a list of these"
         complaints.append(piece.origin.complain(text))
         return None
     patterns = [_pattern(value, subject, piece, complaints) for value in wanted]

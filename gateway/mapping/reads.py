@@ -96,7 +96,8 @@ class SourceCompiler:
             return self._text(name, node, kind, origin, inside)
         forms = [form for form in FORMS if form in node]
         if len(forms) != 1:
-            return self._wrong(f"a source is a path, or has one of {', '.join(FORMS)}", origin)
+            self._wrong(f"a source is a path, or has one of {', '.join(FORMS)}", origin)
+            return None
         form = forms[0]
         made = self._form(name, form, {key: value for key, value in node.items() if key != "when"}, kind, origin, inside)
         if "when" not in node:
@@ -129,7 +130,8 @@ class SourceCompiler:
             known = self._only(node, ("path",), origin)
             return self._text(name, node["path"], kind, origin, inside) if known else None
         if kind is Kind.FIELD:
-            return self._wrong("here belongs the name of a field", origin)
+            self._wrong("here belongs the name of a field", origin)
+            return None
         if form == "sr":
             return self._sr(name, node, origin, inside)
         if not self._only(node, (form,), origin):
@@ -162,7 +164,8 @@ class SourceCompiler:
         if path is None:
             return None
         if path.text.startswith(_GROUPS):
-            return self._wrong("'frame' begins inside the functional groups: leave their own sequence out", origin)
+            self._wrong("'frame' begins inside the functional groups: leave their own sequence out", origin)
+            return None
         return FramePath(path)
 
     def _meta(self, text: Any, origin: Origin) -> MetaPath | None:
@@ -170,27 +173,31 @@ class SourceCompiler:
         if path is None:
             return None
         if len(path.steps) > 1 or path.steps[0].tag >> 16 != _META_GROUP:
-            return self._wrong(f"'{text}' is not an element of the file header (group 0002)", origin)
+            self._wrong(f"'{text}' is not an element of the file header (group 0002)", origin)
+            return None
         return MetaPath(path)
 
     def _arrival(self, name: str, word: Any, origin: Origin) -> ArrivalFact | None:
         if word not in ARRIVAL:
-            return self._wrong(
-                f"'arrival' is one of {', '.join(ARRIVAL)}, not '{word}'{did_you_mean(str(word), ARRIVAL)}", origin
-            )
+            hint = did_you_mean(str(word), ARRIVAL)
+            self._wrong(f"'arrival' is one of {', '.join(ARRIVAL)}, not '{word}'{hint}", origin)
+            return None
         if word == "received_at" and not name.startswith("instance."):
-            return self._wrong("'received_at' differs from instance to instance: only 'instance' fields can read it", origin)
+            self._wrong("'received_at' differs from instance to instance: only 'instance' fields can read it", origin)
+            return None
         return ArrivalFact(word)
 
     def _text(self, name: str, text: Any, kind: Kind, origin: Origin, inside: Siblings) -> Plain | None:
         if not isinstance(text, str) or not text:
-            return self._wrong("a source is the path of an element, or the name of a field", origin)
+            self._wrong("a source is the path of an element, or the name of a field", origin)
+            return None
         if kind is Kind.FIELD and self._is_sibling(text):
             return self._sibling(text, origin, inside)
         is_field = self.is_field(text)
         if is_field is not (kind is Kind.FIELD):
             wanted = "the name of a field" if kind is Kind.FIELD else "the path of an element"
-            return self._wrong(f"'{text}': here belongs {wanted}", origin)
+            self._wrong(f"'{text}': here belongs {wanted}", origin)
+            return None
         if is_field:
             return self._field_ref(name, text, origin)
         for item in (REPEATED, ITEM):
@@ -218,17 +225,21 @@ class SourceCompiler:
             return None
         name = text.removeprefix(f"${ITEM}.")
         if inside is None or name not in inside:
-            return self._wrong(f"no field '{name}' stands above in this item{did_you_mean(name, inside or ())}", origin)
+            self._wrong(f"no field '{name}' stands above in this item{did_you_mean(name, inside or ())}", origin)
+            return None
         return FieldRef(text)
 
     def _field_ref(self, name: str, text: str, origin: Origin) -> FieldRef | None:
         known = self._effective.fields
         if text not in known:
-            return self._wrong(f"there is no field '{text}'{did_you_mean(text, known)}", origin)
+            self._wrong(f"there is no field '{text}'{did_you_mean(text, known)}", origin)
+            return None
         if text.startswith(f"{REPEATED}.") and not name.startswith(f"{REPEATED}."):
-            return self._wrong(f"'{text}' exists once per item: '{name}' cannot read it", origin)
+            self._wrong(f"'{text}' exists once per item: '{name}' cannot read it", origin)
+            return None
         if text.startswith("instance.") and not name.startswith("instance."):
-            return self._wrong(f"'{text}' differs from instance to instance: '{name}' cannot read it", origin)
+            self._wrong(f"'{text}' differs from instance to instance: '{name}' cannot read it", origin)
+            return None
         return FieldRef(text)
 
     def _path(self, text: str, origin: Origin) -> Path | None:
@@ -236,13 +247,15 @@ class SourceCompiler:
             variable, point, rest = text[1:].partition(".")
             if variable not in self._let:
                 known = [*self._let, REPEATED]
-                return self._wrong(f"'${variable}' is not set{did_you_mean(variable, known)}", origin)
+                self._wrong(f"'${variable}' is not set{did_you_mean(variable, known)}", origin)
+                return None
             text = f"{self._let[variable]}{point}{rest}"
         try:
             return parse_path(text)
         except PathError as error:
             hint = did_you_mean(error.keyword, keywords()) if error.keyword else ""
-            return self._wrong(f"{error}{hint}", origin)
+            self._wrong(f"{error}{hint}", origin)
+            return None
 
     def _only(self, node: dict[str, Any], known: Sequence[str], origin: Origin) -> bool:
         unknown = [key for key in node if key not in known]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gateway.dicom.reading import Header, header_of
+from gateway.dicom.reading import Header
 from gateway.errors import Quarantined
-from gateway.mapping.example import encode, merged
+from gateway.mapping.example import merged, opened
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.rules import REPEATED, MappingTest
 from gateway.mapping.template import ResourceTemplate
@@ -63,7 +63,7 @@ def run_test(mapping: Mapping, test: MappingTest) -> TestResult:
 
 def read_example(mapping: Mapping, test: MappingTest) -> Header:
     """The object a test speaks of: the example with its differences, encoded and opened like a file."""
-    return header_of(encode(merged(mapping.example, test.given)))
+    return opened(merged(mapping.example, test.given))
 
 
 def read_record(header: Header, mapping: Mapping) -> Record:
