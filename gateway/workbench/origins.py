@@ -27,6 +27,10 @@ class Origins:
         """The line of a resource's template, or of a place in it."""
         return _line(self._effective[mapping].resources.get(name), *below)
 
+    def dicom(self, mapping: str, key: str) -> str:
+        """The line of a key of the section ``dicom``."""
+        return _line(self._effective[mapping].dicom.get(key))
+
 
 def _line(piece: Piece | None, *below: str | int) -> str:
     if piece is None:

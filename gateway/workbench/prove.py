@@ -19,6 +19,7 @@ from gateway.mapping.template import ResourceTemplate, TemplateError, compile_te
 from gateway.model import Json, JsonObject, Record
 from gateway.workbench.origins import Origins
 from gateway.workbench.selftest import (
+    dicom_differences,
     quarantine_differences,
     read_example,
     read_record,
@@ -29,6 +30,9 @@ from gateway.workbench.selftest import (
 
 #: Keys of a resource that no test can see dropped: without them it is none, and tests know no ids.
 _NO_LINES = frozenset({"per", "identity", "resourceType"})
+_CHARSET = "charset"
+#: What gathering finds among several headers: one example has none of it.
+_NOT_GIVEN = ("administration.remarks", "administration.reconciled")
 #: What makes a literal more than words: a hole, a reference, a condition.
 _VERBS = ("if", "unless")
 
@@ -38,7 +42,7 @@ class Unproven:
     """A rule that could vanish unnoticed."""
 
     mapping: str
-    what: str  #: ``field`` or ``element``
+    what: str  #: ``field``, ``element`` or ``dicom``
     name: str  #: ``series.lot``, ``study.series.uid``
     where: str  #: ``pet_image.yaml:43``
 
@@ -55,6 +59,7 @@ def prove(mappings: Mappings, origins: Origins) -> list[Unproven]:
         heirs.sort(key=lambda heir: (heir is not mapping, heir.name))  # its own tests first
         found += _fields(mapping, heirs, cases, origins)
         found += _elements(mapping, heirs, cases, origins)
+        found += _dicom(mapping, heirs, cases, origins)
     return found
 
 
@@ -90,12 +95,27 @@ def _elements(mapping: Mapping, heirs: Sequence[Mapping], cases: dict[str, list[
             continue
         where = origins.resource(mapping.name, name)
         same = [heir for heir in heirs if origins.resource(heir.name, name) == where]
+        given = {place for place, path in mapping.resources[name].body.paths if path.startswith(_NOT_GIVEN)}
         for place in _lines(node, ()):
+            if place in given:
+                continue
             without = _dropped(mapping.resources[name], node, place)
             if without and not any(case.fails_with(without) for heir in same for case in cases[heir.name]):
                 shown = ".".join(str(step) for step in (name, *place))
                 line = origins.resource(mapping.name, name, *place)
                 yield Unproven(mapping=mapping.name, what="element", name=shown, where=line)
+
+
+def _dicom(mapping: Mapping, heirs: Sequence[Mapping], cases: dict[str, list[_Case]], origins: Origins) -> Iterator[Unproven]:
+    """The rules of the section ``dicom``, each where it is written. ``identity`` only matters once people have decided: not tested here."""
+    own = [rule for rule in mapping.dicom.elements if rule.where.partition(":")[0].endswith(f"{mapping.name}.yaml")]
+    for rule in own:
+        same = [heir for heir in heirs if any(one.where == rule.where for one in heir.dicom.elements)]
+        if not any(case.fails_without_dicom(rule.where) for heir in same for case in cases[heir.name]):
+            yield Unproven(mapping=mapping.name, what="dicom", name=rule.target.text, where=rule.where.rpartition(":")[0])
+    writes_charset = _CHARSET in (origins.effective(mapping.name).own.get("dicom") or {})
+    if writes_charset and not any(case.fails_without_dicom(_CHARSET) for heir in heirs for case in cases[heir.name]):
+        yield Unproven(mapping=mapping.name, what="dicom", name="charset", where=origins.dicom(mapping.name, "charset"))
 
 
 def _lines(node: Json, place: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
@@ -161,6 +181,16 @@ class _Case:
         made = {template.name: template.body.render(scope) for template, scope in renderings(without, record)}
         names = dict.fromkeys((*self.test.expect.get("resources", {}), *made))
         return any(True for key in names for _ in resource_differences(key, made.get(key), self.test.expect))
+
+    def fails_without_dicom(self, where: str) -> bool:
+        if not self.test.expect.get("dicom"):
+            return False
+        rules = self.mapping.dicom
+        kept = tuple(rule for rule in rules.elements if rule.where != where)
+        dropped = dataclasses.replace(rules, elements=kept, utf8=rules.utf8 and where != _CHARSET)
+        without = dataclasses.replace(self.mapping, dicom=dropped)
+        record = read_record(self._read(), self.mapping)
+        return any(True for _ in dicom_differences(without, self.test, record))
 
     def fails_with(self, template: ResourceTemplate) -> bool:
         """Whether the test fails when one of its resources is made by this template instead."""

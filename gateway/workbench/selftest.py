@@ -8,24 +8,30 @@ valid FHIR.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from gateway.dicom.reading import Header
 from gateway.errors import Quarantined
-from gateway.mapping.example import merged, opened
+from gateway.mapping.example import encode, merged, opened
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.rules import REPEATED, MappingTest
 from gateway.mapping.template import ResourceTemplate
 from gateway.model import Json, JsonObject, Record
+from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SharedCache, SiteContext, normalise
 from gateway.r4.validate import validate
 
 #: Tests speak of local times in this zone.
 SITE = SiteContext(timezone=ZoneInfo("Europe/Brussels"))
+#: When the invented object came: goes into its Original Attributes Sequence.
+_ARRIVED = dt.datetime(2024, 5, 13, 12, 0, tzinfo=dt.UTC)
 _STEP = re.compile(r"([^.\[\]]+)((?:\[\d+\])*)\.?")
 
 
@@ -78,7 +84,11 @@ def _reasons(mapping: Mapping, test: MappingTest) -> list[str]:
         return list(quarantine_differences(error, test.expect))
     if test.expect.get("outcome") == "quarantined":
         return ["was not quarantined"]
-    return [*record_differences(record, test.expect), *_resource_differences(render_all(mapping, record), test.expect)]
+    return [
+        *record_differences(record, test.expect),
+        *_resource_differences(render_all(mapping, record), test.expect),
+        *dicom_differences(mapping, test, record),
+    ]
 
 
 def quarantine_differences(error: Quarantined, expect: JsonObject) -> Iterable[str]:
@@ -114,6 +124,24 @@ def resource_differences(name: str, resource: JsonObject | None, expect: JsonObj
         yield from _differences(name, resource, wanted[name])
     if resource is not None:
         yield from (f"{name} is not valid FHIR: {complaint}" for complaint in validate({"id": "example", **resource}))
+
+
+def dicom_differences(mapping: Mapping, test: MappingTest, record: Record) -> Iterable[str]:
+    """What of the normalised DICOM is not as a test wants it: ``path: words`` as they go out, ``path: null`` where nothing changes."""
+    wanted = test.expect.get("dicom")
+    if not wanted:
+        return
+    with tempfile.NamedTemporaryFile(prefix="example-", suffix=".dcm") as file:
+        file.write(encode(merged(mapping.example, test.given)))
+        file.flush()
+        coerced = coerce(Path(file.name), record, mapping, arrived_at=_ARRIVED)
+    changes = {change.path: change.after for change in coerced.changes}
+    for path, words in wanted.items():
+        if words is None and path in changes:
+            yield f"dicom {path} should stay as it is and becomes '{changes[path]}'"
+        elif words is not None and changes.get(path) != words:
+            found = f"becomes '{changes[path]}'" if path in changes else "stays as it is"
+            yield f"dicom {path} should become '{words}' and {found}"
 
 
 def _fields(record: Record) -> JsonObject:
@@ -168,7 +196,7 @@ def render_all(mapping: Mapping, record: Record) -> dict[str, JsonObject]:
 
 def renderings(mapping: Mapping, record: Record) -> Iterator[tuple[ResourceTemplate, JsonObject]]:
     """The templates of which something is made, each with what it is filled from."""
-    refs: dict[str, str] = {}
+    refs = {"endpoint": "Endpoint/example"}
     for per in ("patient", "device", "study", "administration"):
         scope = _scope(record, per, refs)
         if per == "administration" and not record.shared.administrations:
