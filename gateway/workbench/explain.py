@@ -186,7 +186,7 @@ def _field_lines(one: Explained, everything: bool) -> Iterator[str]:
     yield f"  field  {one.name} {'has no value' if one.value is None else '= ' + _text(one.value)}"
     shown = [origin for origin in one.origins if origin.used or everything or one.value is None]
     for origin in shown:
-        mark = "" if origin.used or one.value is None else "  (not taken)"
+        mark = "  (not taken)" if origin.words and not origin.used and one.value is not None else ""
         yield f"  from   {origin.path} {'= ' + origin.words if origin.words else 'is absent'}{mark}"
     yield f"  rule   {one.rule}  as {one.conversion}"
     yield from (f"  issue  {issue}" for issue in one.issues)
@@ -403,7 +403,9 @@ def _conversion(rule: FieldRule) -> str:
         "out": options.unit_out,
         "need": None if rule.need == "may" else rule.need,
     }
-    return ", ".join([rule.converter.name, *(f"{key}: {word}" for key, word in words.items() if word)])
+    told = [rule.converter.name, *(f"{key}: {word}" for key, word in words.items() if word)]
+    told += [f"range: {rule.range[0]:f} to {rule.range[1]:f}"] if rule.range else []
+    return ", ".join([*told, *(["only under a condition"] if rule.when else [])])
 
 
 def _is_of(issue: str, name: str) -> bool:
@@ -411,8 +413,9 @@ def _is_of(issue: str, name: str) -> bool:
 
 
 def _below(name: str, words: str) -> bool:
+    """Whether steps that were asked for stand in a path, one after the other: ``dosage.dose`` in what is below it, too."""
     name, words = (_INDEX.sub("", text).casefold() for text in (name, words))
-    return name == words or name.startswith(f"{words}.")
+    return f".{words}." in f".{name}."
 
 
 def _names(path: str, words: str) -> bool:
