@@ -50,8 +50,8 @@ try: setup       ## one file through the pipeline: issues first, then its FHIR
 	@$(BIN)/isobridge try "$(or $(FILE),$(filter-out try,$(MAKECMDGOALS)))"
 
 # `make bench receive convert` or `make bench`
-BENCHES := receive convert
-bench: setup apt  ## ratios against peers in one run: make bench receive convert
+BENCHES := receive convert normalise
+bench: setup apt  ## ratios against peers in one run: make bench receive convert normalise
 	@tests/peers.sh dicom2fhir
 	$(BIN)/python -m tests.benchmarks $(or $(filter $(BENCHES),$(MAKECMDGOALS)),$(BENCHES))
 

@@ -33,6 +33,7 @@ from gateway.nuclear.units import dimension
 
 _CODE_VALUES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValue")))
 _SCHEME, _MEANING = parse_path("CodingSchemeDesignator"), parse_path("CodeMeaning")
+_SCHEME_UID = parse_path("CodingSchemeUID")
 #: FHIR R4 ``code``: no spaces at the ends, single spaces within.
 _CODE = re.compile(r"\S+( \S+)*")
 _LONGEST_LIFE_YEARS = 130
@@ -200,8 +201,8 @@ def concept_of(element: Element, options: Options, *, nuclide: str | None = None
     entry = table and (codes.by_code(table, coded) or codes.by_text(table, coded.meaning, nuclide=nuclide))
     if entry:
         return Outcome(value=codes.concept(entry).as_json(), source=element.path)
-    scheme, value = codes.schemes.current(coded)
-    system = codes.schemes.systems.get(scheme)
+    _, value = codes.schemes.current(coded)
+    system = codes.schemes.system_of(coded)
     text = values.text(coded.meaning or coded.value)
     if system is None:
         severity = Severity.WARNING if table else Severity.INFORMATION
@@ -232,7 +233,9 @@ def read_coded(item: Item) -> Coded:
                 return found.text
         return ""
 
-    return Coded(scheme=text_at(_SCHEME), value=text_at(*_CODE_VALUES), meaning=text_at(_MEANING))
+    return Coded(
+        scheme=text_at(_SCHEME), value=text_at(*_CODE_VALUES), meaning=text_at(_MEANING), scheme_uid=text_at(_SCHEME_UID)
+    )
 
 
 GENERAL: tuple[Converter, ...] = (

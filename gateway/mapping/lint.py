@@ -25,7 +25,7 @@ from gateway.mapping.template import Template
 from gateway.mapping.unused import unused
 
 _TEST_KEYS = ("name", "given", "expect")
-_EXPECT_KEYS = ("fields", "resources", "absent", "issues", "outcome")
+_EXPECT_KEYS = ("fields", "resources", "absent", "issues", "dicom", "outcome")
 OUTCOMES = ("record", "quarantined")
 
 
@@ -144,7 +144,7 @@ def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
 
 
 def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin, taken_away: Collection[str]) -> Iterable[Complaint]:
-    kinds: dict[str, type] = {"fields": dict, "resources": dict, "absent": list, "issues": list, "outcome": str}
+    kinds: dict[str, type] = {"fields": dict, "resources": dict, "absent": list, "issues": list, "dicom": dict, "outcome": str}
     for key, kind in kinds.items():
         if key in expect and not isinstance(expect[key], kind):
             yield origin.complain(

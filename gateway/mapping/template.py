@@ -17,10 +17,11 @@ The rules, all of them:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.mapping.traced import Node, Place, Render, Scope, Traced, Within, leaves
 from gateway.model import Json, JsonObject
 
 UCUM = "http://unitsofmeasure.org"
@@ -39,8 +40,6 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
-Scope = dict[str, Any]
-_Render = Callable[[Scope], Any]
 
 
 class TemplateError(ValueError):
@@ -57,12 +56,17 @@ class Template:
 
     paths: tuple[tuple[tuple[str | int, ...], str], ...]
     references: tuple[tuple[tuple[str | int, ...], str], ...]
-    _render: _Render
+    _node: Node
 
     def render(self, scope: Scope) -> JsonObject | None:
         """Fill in. ``None`` when nothing is left. Parts without holes are shared between results: treat results as read-only."""
-        rendered = self._render(scope)
+        rendered = self._node.render(scope)
         return None if rendered is ABSENT else rendered
+
+    def trace(self, scope: Scope) -> list[Traced]:
+        """Every leaf that :meth:`render` gives for this scope, with the line and the paths that it came from."""
+        rendered = self._node.render(scope)
+        return [] if rendered is ABSENT else list(self._node.trace(scope, rendered, Within()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +89,8 @@ class ResourceTemplate:
 def compile_template(node: Json) -> Template:
     """Compile a template. Raises :class:`TemplateError` for the first thing that is wrong."""
     compiler = _Compiler()
-    render = compiler.node(node, (), ())
-    return Template(tuple(compiler.paths), tuple(compiler.references), render)
+    compiled = compiler.node(node, (), ())
+    return Template(tuple(compiler.paths), tuple(compiler.references), compiled)
 
 
 def fhir_value(value: Json) -> Json:
@@ -109,7 +113,7 @@ class _Compiler:
         self.references: list[tuple[tuple[str | int, ...], str]] = []
         self._loop_sources: dict[str, str] = {}
 
-    def node(self, node: Json, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+    def node(self, node: Json, place: Place, loops: tuple[str, ...]) -> Node:
         if isinstance(node, dict):
             return self._object(node, place, loops)
         if isinstance(node, list):
@@ -117,9 +121,9 @@ class _Compiler:
         if isinstance(node, str):
             return self._text(node, place, loops)
         value = ABSENT if node is None else node
-        return lambda scope: value
+        return _literal(value, place)
 
-    def _object(self, node: JsonObject, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+    def _object(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> Node:
         if "for_each" in node:
             raise TemplateError((*place, "for_each"), "'for_each' stands only in an entry of a list")
         conditions = self._conditions(node, place)
@@ -127,37 +131,52 @@ class _Compiler:
         if "is" in body:
             if len(body) > 1 or not conditions:
                 raise TemplateError((*place, "is"), "'is' stands alone with 'if' or 'unless'")
-            render = self.node(body["is"], (*place, "is"), loops)
+            inner = self.node(body["is"], (*place, "is"), loops)
         else:
-            render = self._fields(body, place, loops)
+            inner = self._fields(body, place, loops)
         if not conditions:
-            return render
+            return inner
 
-        def conditional(scope: Scope) -> Any:
+        def render(scope: Scope) -> Any:
             for look, wanted in conditions:
                 if (look(scope) is not ABSENT) is not wanted:
                     return ABSENT
-            return render(scope)
+            return inner.render(scope)
 
-        return conditional
+        verbs = [
+            (verb, node[verb] if isinstance(node[verb], list) else [node[verb]]) for verb in ("if", "unless") if verb in node
+        ]
 
-    def _fields(self, body: JsonObject, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
-        compiled, fixed = [], set()
+        def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
+            told = tuple(f"{verb} {' or '.join(within.absolute(path.strip()) for path in paths)}" for verb, paths in verbs)
+            return inner.trace(scope, made, Within(within.element, within.names, (*within.conditions, *told)))
+
+        return Node(render, trace)
+
+    def _fields(self, body: JsonObject, place: Place, loops: tuple[str, ...]) -> Node:
+        compiled: dict[str, Node] = {}
+        fixed = set()
         for key, value in body.items():
             before = self._count()
-            compiled.append((key, self.node(value, (*place, key), loops)))
+            compiled[key] = self.node(value, (*place, key), loops)
             if before == self._count():
                 fixed.add(key)
+        pairs = [(key, one.render) for key, one in compiled.items()]
+
+        def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
+            for key, value in made.items():
+                yield from compiled[key].trace(scope, value, within.below(key))
+
         if len(fixed) == len(body):
-            return _constant(_object_of(compiled, {}))
+            return Node(_constant(_object_of(pairs, {})), trace)
 
         def render(scope: Scope) -> Any:
-            made = _object_of(compiled, scope)
+            made = _object_of(pairs, scope)
             return ABSENT if made is ABSENT or made.keys() <= fixed else made
 
-        return render
+        return Node(render, trace)
 
-    def _conditions(self, node: JsonObject, place: tuple[str | int, ...]) -> list[tuple[_Render, bool]]:
+    def _conditions(self, node: JsonObject, place: Place) -> list[tuple[Render, bool]]:
         conditions = []
         for verb, wanted in (("if", True), ("unless", False)):
             if verb in node:
@@ -167,28 +186,26 @@ class _Compiler:
                 conditions.append((_first_of([self._look(path, (*place, verb)) for path in paths]), wanted))
         return conditions
 
-    def _list(self, node: list[Json], place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+    def _list(self, node: list[Json], place: Place, loops: tuple[str, ...]) -> Node:
         before = self._count()
-        compiled: list[tuple[bool, _Render]] = []
+        compiled: list[tuple[_Loop | None, Node]] = []
         for index, item in enumerate(node):
             if isinstance(item, dict) and "for_each" in item:
-                compiled.append((True, self._loop(item, (*place, index), loops)))
+                compiled.append(self._loop(item, (*place, index), loops))
             else:
-                compiled.append((False, self.node(item, (*place, index), loops)))
+                compiled.append((None, self.node(item, (*place, index), loops)))
 
         def render(scope: Scope) -> Any:
-            made: list[Any] = []
-            for many, one in compiled:
-                rendered = one(scope)
-                if many:
-                    made += rendered
-                elif rendered is not ABSENT:
-                    made.append(rendered)
-            return made or ABSENT
+            return [rendered for *_, rendered in _entries(compiled, scope)] or ABSENT
 
-        return _constant(render({})) if before == self._count() else render
+        def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
+            for number, (loop, index, one, inner, rendered) in enumerate(_entries(compiled, scope)):
+                entry = within.below(number)
+                yield from one.trace(inner, rendered, loop.within(entry, index) if loop else entry)
 
-    def _loop(self, node: JsonObject, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+        return Node(_constant(render({})) if before == self._count() else render, trace)
+
+    def _loop(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> tuple[_Loop, Node]:
         found = _LOOP.fullmatch(str(node["for_each"]))
         if not found:
             raise TemplateError((*place, "for_each"), "a loop is written 'for_each: item in list'")
@@ -204,38 +221,28 @@ class _Compiler:
             del self._loop_sources[variable]
         else:
             self._loop_sources[variable] = outer
+        return _Loop(variable, source, look), body
 
-        def render(scope: Scope) -> list[Any]:
-            items = look(scope)
-            made = []
-            for item in () if items is ABSENT else items:
-                rendered = body({**scope, variable: item})
-                if rendered is not ABSENT:
-                    made.append(rendered)
-            return made
-
-        return render
-
-    def _text(self, text: str, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+    def _text(self, text: str, place: Place, loops: tuple[str, ...]) -> Node:
         reference = _REFERENCE.fullmatch(text)
         if reference:
             self.references.append((place, reference[1]))
-            return _reference(reference[1], loops)
+            return _filled(_reference(reference[1], loops), place, (f"@{reference[1]}",))
         holes = list(_HOLE.finditer(text))
         if "${" in _HOLE.sub("", text).replace("$${", ""):
             raise TemplateError(place, f"'{text}': a hole is not closed")
         if not holes:
-            value = text.replace("$${", "${")
-            return lambda scope: value
+            return _literal(text.replace("$${", "${"), place)
+        paths = tuple(hole[1].strip() for hole in holes)
         if len(holes) == 1 and holes[0].group(0) == text:
             look = self._look(holes[0][1], place)
-            return lambda scope: fhir_value(look(scope))
+            return _filled(lambda scope: fhir_value(look(scope)), place, paths)
         pieces = _HOLE.split(text)
         literals = [piece.replace("$${", "${") for piece in pieces[::2]]
         looks = [self._look(path, place) for path in pieces[1::2]]
-        return _joined(literals, looks)
+        return _filled(_joined(literals, looks), place, paths)
 
-    def _look(self, path: str, place: tuple[str | int, ...]) -> _Render:
+    def _look(self, path: str, place: tuple[str | int, ...]) -> Render:
         path = path.strip()
         if not _PATH.fullmatch(path):
             raise TemplateError(place, f"'{path}' is not a path of names with points between them")
@@ -251,11 +258,52 @@ class _Compiler:
         return f"{self._loop_sources.get(first, first)}{point}{rest}"
 
 
-def _constant(value: Any) -> _Render:
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """``for_each: variable in source``: one scope per item."""
+
+    variable: str
+    source: str
+    look: Render
+
+    def scopes(self, scope: Scope) -> Iterator[Scope]:
+        items = self.look(scope)
+        return ({**scope, self.variable: item} for item in (() if items is ABSENT else items))
+
+    def within(self, within: Within, index: int) -> Within:
+        name = (self.variable, f"{within.absolute(self.source)}[{index}]")
+        return Within(within.element, (*within.names, name), within.conditions)
+
+
+def _entries(compiled: list[tuple[_Loop | None, Node]], scope: Scope) -> Iterator[tuple[_Loop | None, int, Node, Scope, Any]]:
+    """What is left of a list: each entry with the loop, the number in it and the scope that made it."""
+    for loop, one in compiled:
+        for index, inner in enumerate((scope,) if loop is None else loop.scopes(scope)):
+            rendered = one.render(inner)
+            if rendered is not ABSENT:
+                yield loop, index, one, inner, rendered
+
+
+def _constant(value: Any) -> Render:
     return lambda scope: value
 
 
-def _object_of(compiled: list[tuple[str, _Render]], scope: Scope) -> Any:
+def _literal(value: Any, line: Place) -> Node:
+    return _filled(_constant(value), line, ())
+
+
+def _filled(render: Render, line: Place, paths: tuple[str, ...]) -> Node:
+    """What one line gives, and each leaf of it told apart: a quantity is a value, a unit, a system and a code."""
+
+    def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
+        reads = tuple(within.absolute(path) for path in paths)
+        for place, value in leaves(made):
+            yield Traced(element=(*within.element, *place), value=value, line=line, reads=reads, conditions=within.conditions)
+
+    return Node(render, trace)
+
+
+def _object_of(compiled: list[tuple[str, Render]], scope: Scope) -> Any:
     made = {}
     for key, render in compiled:
         value = render(scope)
@@ -264,7 +312,7 @@ def _object_of(compiled: list[tuple[str, _Render]], scope: Scope) -> Any:
     return made or ABSENT
 
 
-def _lookup(steps: tuple[str, ...]) -> _Render:
+def _lookup(steps: tuple[str, ...]) -> Render:
     first, rest = steps[0], steps[1:]
 
     def look(scope: Scope) -> Any:
@@ -276,11 +324,11 @@ def _lookup(steps: tuple[str, ...]) -> _Render:
     return look
 
 
-def _first_of(looks: list[_Render]) -> _Render:
+def _first_of(looks: list[Render]) -> Render:
     return lambda scope: next((value for value in (look(scope) for look in looks) if value is not ABSENT), ABSENT)
 
 
-def _joined(literals: list[str], looks: list[_Render]) -> _Render:
+def _joined(literals: list[str], looks: list[Render]) -> Render:
     def render(scope: Scope) -> Any:
         parts = [literals[0]]
         for look, literal in zip(looks, literals[1:], strict=True):
@@ -293,7 +341,7 @@ def _joined(literals: list[str], looks: list[_Render]) -> _Render:
     return render
 
 
-def _reference(name: str, loops: tuple[str, ...]) -> _Render:
+def _reference(name: str, loops: tuple[str, ...]) -> Render:
     inner = loops[::-1]
 
     def render(scope: Scope) -> Any:

@@ -8,23 +8,30 @@ valid FHIR.
 
 from __future__ import annotations
 
-import dataclasses
+import datetime as dt
 import re
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from gateway.dicom.reading import Header
 from gateway.errors import Quarantined
-from gateway.mapping.example import merged, opened
+from gateway.mapping.example import encode, merged, opened
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.rules import REPEATED, MappingTest
+from gateway.mapping.template import ResourceTemplate
 from gateway.model import Json, JsonObject, Record
+from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SharedCache, SiteContext, normalise
 from gateway.r4.validate import validate
 
 #: Tests speak of local times in this zone.
 SITE = SiteContext(timezone=ZoneInfo("Europe/Brussels"))
+#: When the invented object came: goes into its Original Attributes Sequence.
+_ARRIVED = dt.datetime(2024, 5, 13, 12, 0, tzinfo=dt.UTC)
 _STEP = re.compile(r"([^.\[\]]+)((?:\[\d+\])*)\.?")
 
 
@@ -43,6 +50,11 @@ class TestResult:
     def ok(self) -> bool:
         return not self.reasons
 
+    def as_json(self) -> JsonObject:
+        return {
+            "mapping": self.mapping, "name": self.name, "where": self.where, "ok": self.ok, "reasons": list(self.reasons),
+        }  # fmt: skip
+
 
 def run_tests(mappings: Mappings) -> list[TestResult]:
     """Run every inline test of every mapping."""
@@ -55,27 +67,31 @@ def run_test(mapping: Mapping, test: MappingTest) -> TestResult:
     return TestResult(mapping=mapping.name, name=test.name, where=test.where, reasons=reasons)
 
 
-def unproven_fields(mapping: Mapping) -> list[str]:
-    """The mapping's own fields that could vanish without any of its tests failing: rules without proof."""
-    return [name for name in mapping.own_fields if not _missed(mapping, name)]
+def read_example(mapping: Mapping, test: MappingTest) -> Header:
+    """The object a test speaks of: the example with its differences, encoded and opened like a file."""
+    return opened(merged(mapping.example, test.given))
 
 
-def _missed(mapping: Mapping, name: str) -> bool:
-    without = dataclasses.replace(mapping, fields=tuple(rule for rule in mapping.fields if rule.name != name))
-    return any(not run_test(without, test).ok for test in mapping.tests)
+def read_record(header: Header, mapping: Mapping) -> Record:
+    """What the mapping reads from it, as in the gateway. Raises :class:`~gateway.errors.Quarantined`."""
+    return normalise(header, mapping, SITE, SharedCache(1))
 
 
 def _reasons(mapping: Mapping, test: MappingTest) -> list[str]:
     try:
-        record = normalise(opened(merged(mapping.example, test.given)), mapping, SITE, SharedCache(1))
+        record = read_record(read_example(mapping, test), mapping)
     except Quarantined as error:
-        return list(_quarantine_differences(error, test.expect))
+        return list(quarantine_differences(error, test.expect))
     if test.expect.get("outcome") == "quarantined":
         return ["was not quarantined"]
-    return [*_record_differences(record, test.expect), *_resource_differences(_render(mapping, record), test.expect)]
+    return [
+        *record_differences(record, test.expect),
+        *_resource_differences(render_all(mapping, record), test.expect),
+        *dicom_differences(mapping, test, record),
+    ]
 
 
-def _quarantine_differences(error: Quarantined, expect: JsonObject) -> Iterable[str]:
+def quarantine_differences(error: Quarantined, expect: JsonObject) -> Iterable[str]:
     if expect.get("outcome") != "quarantined":
         yield f"was quarantined: {error.reason}"
     for wanted in expect.get("issues", ()):
@@ -83,7 +99,7 @@ def _quarantine_differences(error: Quarantined, expect: JsonObject) -> Iterable[
             yield f"no issue says '{wanted}'; the reason was: {error.reason}"
 
 
-def _record_differences(record: Record, expect: JsonObject) -> Iterable[str]:
+def record_differences(record: Record, expect: JsonObject) -> Iterable[str]:
     fields = _fields(record)
     for name, wanted in expect.get("fields", {}).items():
         yield from _differences(name, _look(fields, name), wanted)
@@ -97,11 +113,35 @@ def _record_differences(record: Record, expect: JsonObject) -> Iterable[str]:
 
 
 def _resource_differences(rendered: dict[str, JsonObject], expect: JsonObject) -> Iterable[str]:
-    for name, wanted in expect.get("resources", {}).items():
-        yield from _differences(name, rendered.get(name), wanted)
-    for name, resource in rendered.items():
-        for complaint in validate({"id": "example", **resource}):
-            yield f"{name} is not valid FHIR: {complaint}"
+    for name in dict.fromkeys((*expect.get("resources", {}), *rendered)):
+        yield from resource_differences(name, rendered.get(name), expect)
+
+
+def resource_differences(name: str, resource: JsonObject | None, expect: JsonObject) -> Iterable[str]:
+    """What of one resource is not as a test wants it; whatever it wants, it must be valid FHIR."""
+    wanted = expect.get("resources", {})
+    if name in wanted:
+        yield from _differences(name, resource, wanted[name])
+    if resource is not None:
+        yield from (f"{name} is not valid FHIR: {complaint}" for complaint in validate({"id": "example", **resource}))
+
+
+def dicom_differences(mapping: Mapping, test: MappingTest, record: Record) -> Iterable[str]:
+    """What of the normalised DICOM is not as a test wants it: ``path: words`` as they go out, ``path: null`` where nothing changes."""
+    wanted = test.expect.get("dicom")
+    if not wanted:
+        return
+    with tempfile.NamedTemporaryFile(prefix="example-", suffix=".dcm") as file:
+        file.write(encode(merged(mapping.example, test.given)))
+        file.flush()
+        coerced = coerce(Path(file.name), record, mapping, arrived_at=_ARRIVED)
+    changes = {change.path: change.after for change in coerced.changes}
+    for path, words in wanted.items():
+        if words is None and path in changes:
+            yield f"dicom {path} should stay as it is and becomes '{changes[path]}'"
+        elif words is not None and changes.get(path) != words:
+            found = f"becomes '{changes[path]}'" if path in changes else "stays as it is"
+            yield f"dicom {path} should become '{words}' and {found}"
 
 
 def _fields(record: Record) -> JsonObject:
@@ -148,21 +188,22 @@ def _same(found: Json, wanted: Json) -> bool:
     return type(found) is type(wanted) and bool(found == wanted)
 
 
-def _render(mapping: Mapping, record: Record) -> dict[str, JsonObject]:
+def render_all(mapping: Mapping, record: Record) -> dict[str, JsonObject]:
     """Every resource of the mapping once, of the first administration, as rendering would call them."""
-    rendered: dict[str, JsonObject] = {}
-    refs: dict[str, str] = {}
+    rendered = {template.name: template.body.render(scope) for template, scope in renderings(mapping, record)}
+    return {name: body for name, body in rendered.items() if body is not None}
+
+
+def renderings(mapping: Mapping, record: Record) -> Iterator[tuple[ResourceTemplate, JsonObject]]:
+    """The templates of which something is made, each with what it is filled from."""
+    refs = {"endpoint": "Endpoint/example"}
     for per in ("patient", "device", "study", "administration"):
         scope = _scope(record, per, refs)
         if per == "administration" and not record.shared.administrations:
             continue
         wanted = [template for template in mapping.resources.values() if template.per == per]
         refs |= {t.name: f"{t.resource_type}/example" for t in wanted if t.identify(scope)}
-        for template in wanted:
-            body = template.body.render({**scope, "refs": refs}) if template.name in refs else None
-            if body is not None:
-                rendered[template.name] = body
-    return rendered
+        yield from ((template, {**scope, "refs": refs}) for template in wanted if template.name in refs)
 
 
 def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tests.benchmarks import convert, receive
+from tests.benchmarks import convert, normalise, receive
 
-BENCHMARKS = {"receive": receive.run, "convert": convert.run}
+BENCHMARKS = {"receive": receive.run, "convert": convert.run, "normalise": normalise.run}
 
 
 def main() -> int:

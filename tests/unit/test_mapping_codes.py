@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
+from typing import cast
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydicom.sr import _cid_dict, _concepts_dict
 
+from gateway.dicom.reading import header_of
 from gateway.mapping.codes import Coded, fold, load_codes
+from gateway.mapping.example import encode, merged
+from gateway.mapping.language import load
+from gateway.normalise.record import SharedCache, SiteContext, normalise
 from tests.unit.mapping_files import SHIPPED
 
 CODES, COMPLAINTS = load_codes(SHIPPED / "codes")
@@ -117,13 +125,17 @@ CONTEXT_GROUPS = {
 }
 
 
+#: Scheme -> keyword -> code -> (meaning, context groups), as pydicom generates it from PS3.16.
+CONCEPTS = cast("Mapping[str, Mapping[str, Mapping[str, tuple[str, list[int]]]]]", _concepts_dict.concepts)
+
+
 def context_group(number: int) -> dict[tuple[str, str], str]:
     """Scheme and code -> meaning, as pydicom generates them from PS3.16."""
     return {
         (scheme, code): meaning
         for scheme, names in _cid_dict.cid_concepts[number].items()
         for name in names
-        for code, (meaning, groups) in _concepts_dict.concepts[scheme][name].items()
+        for code, (meaning, groups) in CONCEPTS[scheme][name].items()
         if number in groups
     }
 
@@ -149,7 +161,7 @@ def test_a_code_means_what_the_standard_says(table: str) -> None:
             continue
         meanings = {
             fold(meaning)
-            for concepts in _concepts_dict.concepts[entry.scheme or ""].values()
+            for concepts in CONCEPTS[entry.scheme or ""].values()
             for code, (meaning, _) in concepts.items()
             if code == entry.code
         }
@@ -251,10 +263,10 @@ def test_a_site_adds_entries_tables_and_schemes_and_has_the_last_word(tmp_path: 
     assert [str(complaint) for complaint in complaints] == []
     nuclide = codes.nuclides.named("F-18")
     assert nuclide is not None
-    assert nuclide.plausible_mbq == (50, 600)
+    assert nuclide.plausible_mbq == (Decimal(50), Decimal(600))
     tracer = codes.by_code(AGENTS, Coded(scheme="99HOSP", value="T7", meaning=""))
     assert tracer is not None
-    assert tracer.plausible_mbq == (100, 300)
+    assert tracer.plausible_mbq == (Decimal(100), Decimal(300))
     assert codes.concept(tracer).as_json() == {
         "system": "https://hospital.example/codes",
         "code": "T7",
@@ -299,3 +311,28 @@ def test_a_collision_or_mistake_of_a_site_table_is_told_where_it_stands(tmp_path
 )
 def test_the_system_of_a_scheme(scheme: str, uid: str, system: str | None) -> None:
     assert CODES.schemes.system_of(Coded(scheme=scheme, value="1", meaning="x", scheme_uid=uid)) == system
+
+
+UNKNOWN = {"CodeValue": "X-1", "CodingSchemeDesignator": "99ELSE", "CodeMeaning": "Something else"}
+UNKNOWN_IN_A_KNOWN_SCHEME = {"CodeValue": "1", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Something else"}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("RadiopharmaceuticalCodeSequence", "agent"),
+        ("RadionuclideCodeSequence", "radionuclide"),
+        ("AdministrationRouteCodeSequence", "route"),
+    ],
+)
+def test_an_unknown_code_passes_and_is_told_never_dropped(path: str, field: str) -> None:
+    mapping = load(SHIPPED).named("pet_image")
+    for code, published in (
+        (UNKNOWN, {"text": "Something else"}),
+        (UNKNOWN_IN_A_KNOWN_SCHEME, {"system": "http://snomed.info/sct", "code": "1", "text": "Something else"}),
+    ):
+        given = {f"RadiopharmaceuticalInformationSequence[0].{path}": [code]}
+        header = header_of(encode(merged(mapping.example, given)))
+        shared = normalise(header, mapping, SiteContext(timezone=ZoneInfo("Europe/Brussels")), SharedCache(1)).shared
+        assert shared.administrations[0][field] == published
+        assert [issue.field for issue in shared.issues if "code" in issue.reason] == [f"administration.{field}"]

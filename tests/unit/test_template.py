@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.mapping.template import ResourceTemplate, TemplateError, compile_template
+from gateway.mapping.traced import leaves
 
 MBQ = {"value": Decimal("388.777472"), "unit": "MBq"}
 FDG = {"system": "http://snomed.info/sct", "code": "35321007", "text": "FDG"}
@@ -207,3 +208,49 @@ def test_a_study_of_a_thousand_instances_renders_in_milliseconds() -> None:
     assert rendered is not None
     assert len(rendered["series"][0]["instance"]) == 1000
     assert spent_s < 0.1  # about 0.005 s on a quiet machine
+
+
+def trace(node: Any, **scope: Any) -> dict[str, tuple[str, ...]]:
+    """Element -> what it was read from."""
+    traced = compile_template(node).trace(scope)
+    return {".".join(map(str, one.element)): one.reads for one in traced}
+
+
+def test_a_trace_tells_exactly_what_was_rendered() -> None:
+    node = {
+        "status": "final",
+        "dose": "${a.activity}",
+        "gone": "${a.missing}",
+        "series": [
+            {"fixed": "first"},
+            {
+                "for_each": "s in series",
+                "uid": "${s.uid}",
+                "if": "s.uid",
+                "instance": [{"for_each": "i in s.instances", "uid": "urn:oid:${i.uid}"}],
+            },
+        ],
+        "subject": {"reference": "@patient"},
+    }
+    series = [{"uid": None}, {"uid": "1", "instances": [{"uid": "1.1"}, {"uid": "1.2"}]}]
+    scope = {"a": {"activity": MBQ}, "series": series, "refs": {"patient": "Patient/7"}}
+    assert trace(node, **scope) == {
+        "status": (),
+        **{f"dose.{part}": ("a.activity",) for part in ("value", "unit", "system", "code")},
+        "series.0.fixed": (),
+        "series.1.uid": ("series[1].uid",),
+        "series.1.instance.0.uid": ("series[1].instances[0].uid",),
+        "series.1.instance.1.uid": ("series[1].instances[1].uid",),
+        "subject.reference": ("@patient",),
+    }
+    rendered = compile_template(node).render(scope)
+    found = {".".join(map(str, one.element)): one.value for one in compile_template(node).trace(scope)}
+    assert rendered is not None
+    assert found == {".".join(map(str, place)): value for place, value in leaves(rendered)}
+
+
+def test_a_trace_names_the_line_and_the_conditions_on_the_way() -> None:
+    node = {"period": {"if": "a.end", "start": {"unless": "a.open", "is": "${a.start}"}}}
+    (found,) = compile_template(node).trace({"a": {"start": "2024", "end": "2025"}})
+    assert (found.line, found.conditions) == (("period", "start", "is"), ("if a.end", "unless a.open"))
+    assert compile_template(node).trace({"a": {"start": "2024"}}) == []
