@@ -12,7 +12,8 @@ The verbs, for readers of this package (hospital staff read ``docs/mapping-guide
 ``fields``     ``<level>.<name>: {from, as, codes, unit, need, range, when}``, or ``{for_each, fields}`` for a list, read as
                ``$item.Keyword``; sources stand in ``reads.py``, conditions in ``conditions.py``
 ``resources``  FHIR templates (``template.py``)
-``example``    the smallest legal object, with ``arrival: {calling_ae: ...}`` and ``meta: {...}`` beside the elements; ``tests`` state only their difference
+``example``    the smallest legal object, ``arrival: {calling_ae: ...}`` and ``meta: {...}`` beside its elements; ``tests`` state only
+               their difference
 """
 
 from __future__ import annotations
