@@ -101,7 +101,7 @@ def test_an_alternative_whose_condition_fails_is_passed_over(tmp_path: Path) -> 
         ("{all: []}", "'all' is a list of conditions"),
         ("{all: [{of: StudyID, equals: S}], of: StudyID}", "'all' stands alone"),
         ("{not: " * DEEPEST + "{of: StudyID, equals: S}" + "}" * DEEPEST, f"at most {LARGEST} parts, {DEEPEST} deep"),
-        ("{any: [%s]}" % ", ".join(["{of: StudyID, equals: S}"] * LARGEST), f"at most {LARGEST} parts"),
+        ("{any: [" + ", ".join(["{of: StudyID, equals: S}"] * LARGEST) + "]}", f"at most {LARGEST} parts"),
     ],
 )
 def test_a_condition_that_cannot_be_right_is_told(tmp_path: Path, condition: str, said: str) -> None:
