@@ -406,7 +406,7 @@ def test_an_independent_source_settles_an_ambiguous_activity(
 
 @pytest.mark.parametrize("report_mbq", ["150", "3700"])
 def test_an_ambiguous_activity_that_no_source_settles_stays_withheld(report_mbq: str) -> None:
-    more = {"activity_candidates": candidates("10", "370")}
+    more: dict[str, Any] = {"activity_candidates": candidates("10", "370")}
     facts = dossier(
         header("1", injection(None, nuclide="F-18", **more), modality="PT"), report("2", injection(report_mbq, nuclide="F-18"))
     ).administrations
