@@ -37,6 +37,8 @@ _SCHEME_UID = parse_path("CodingSchemeUID")
 #: FHIR R4 ``code``: no spaces at the ends, single spaces within.
 _CODE = re.compile(r"\S+( \S+)*")
 _LONGEST_LIFE_YEARS = 130
+#: No name of an agent, a nuclide or an organ is longer (an LO has 64 letters): what is longer is not looked up.
+_LONGEST_NAME = 1024
 _GENDERS = {"M": "male", "F": "female", "O": "other"}
 
 
@@ -198,7 +200,10 @@ def concept_of(element: Element, options: Options, *, nuclide: str | None = None
             return withheld("is a code sequence without code and meaning", element.path)
         return _worded(values.text(coded.meaning), element.path, options, nuclide)
     codes, table = options.codes, options.table
-    entry = table and (codes.by_code(table, coded) or codes.by_text(table, coded.meaning, nuclide=nuclide))
+    entry = table and (
+        codes.by_code(table, coded)
+        or codes.by_text(table, coded.meaning if len(coded.meaning) <= _LONGEST_NAME else "", nuclide=nuclide)
+    )
     if entry:
         return Outcome(value=codes.concept(entry).as_json(), source=element.path)
     _, value = codes.schemes.current(coded)
@@ -216,7 +221,7 @@ def concept_of(element: Element, options: Options, *, nuclide: str | None = None
 def _worded(text: str, source: str, options: Options, nuclide: str | None) -> Outcome:
     if options.table is None:
         return Outcome(value={"text": text}, source=source)
-    entry = options.codes.by_text(options.table, text, nuclide=nuclide)
+    entry = options.codes.by_text(options.table, text, nuclide=nuclide) if len(text) <= _LONGEST_NAME else None
     if entry:
         return Outcome(value=options.codes.concept(entry).as_json(), source=source)
     note = Note(f"is not known in codes/{options.table}.yaml: only its text is kept", Severity.WARNING)

@@ -2,13 +2,18 @@
 
 The verbs, for readers of this package (hospital staff read ``docs/mapping-guide.md``):
 
-``extends``    inherit everything of another mapping; what is written again replaces
-``match``      which objects: keywords with values, ``*`` for anything; or ``everything``
+``extends``    inherit everything of another mapping, or of a list of them (later ones win); what is written again replaces, key by key;
+               ``key: null`` takes an inherited key away
+``match``      which objects: keywords (``ImageType[2]`` one value), ``manufacturer model serial station software``, ``calling_ae``,
+               ``called_ae``, ``private_creator``; texts with ``*`` or ``{regex: RE2}``, any case, all must fit; or ``everything``
+``priority``   which of two counts; then the longer line of bases, then more conditions. Equal rank that may meet is a mistake
 ``let``        short names for paths, used as ``$name``
 ``for_each``   ``administration: <sequence>``: its fields are read once per item, as ``$administration.Keyword``
-``fields``     ``<level>.<name>: {from, as, codes, unit, need}``
+``fields``     ``<level>.<name>: {from, as, codes, unit, need, range, when}``, or ``{for_each, fields}`` for a list, read as
+               ``$item.Keyword``; sources stand in ``reads.py``, conditions in ``conditions.py``
 ``resources``  FHIR templates (``template.py``)
-``example``    the smallest legal object; ``tests`` state only their difference
+``example``    the smallest legal object, ``arrival: {calling_ae: ...}`` and ``meta: {...}`` beside its elements; ``tests`` state only
+               their difference
 """
 
 from __future__ import annotations

@@ -97,11 +97,11 @@ def test_an_alternative_whose_condition_fails_is_passed_over(tmp_path: Path) -> 
         ("{of: StudyID, exists: 1}", "'exists' is true or false"),
         ("{of: StudyID, above: S}", "'above' is a number"),
         ("{of: StudyID, matches: '(a'}", "not a regular expression of RE2"),
-        ("{of: StudyID, matches: '%s'}" % ("a" * 1001), "at most 1000 letters"),
+        (f"{{of: StudyID, matches: '{'a' * 1001}'}}", "at most 1000 letters"),
         ("{all: []}", "'all' is a list of conditions"),
         ("{all: [{of: StudyID, equals: S}], of: StudyID}", "'all' stands alone"),
         ("{not: " * DEEPEST + "{of: StudyID, equals: S}" + "}" * DEEPEST, f"at most {LARGEST} parts, {DEEPEST} deep"),
-        ("{any: [%s]}" % ", ".join(["{of: StudyID, equals: S}"] * LARGEST), f"at most {LARGEST} parts"),
+        ("{any: [" + ", ".join(["{of: StudyID, equals: S}"] * LARGEST) + "]}", f"at most {LARGEST} parts"),
     ],
 )
 def test_a_condition_that_cannot_be_right_is_told(tmp_path: Path, condition: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Reading: all items, private elements anywhere, functional groups, the file header, the arrival, lists, and alternatives with conditions."""
+"""Reading: all items, private elements anywhere, functional groups, the file header, the arrival, lists."""
 
 from __future__ import annotations
 
@@ -179,7 +179,8 @@ resources:
     per: study
     identity: ["${study.uid}"]
     resourceType: ImagingStudy
-    note: [{for_each: s in series, text: x}, {for_each: s in series, extension: [{for_each: p in s.parts, url: "http://x", valueString: "${p.%s}"}]}]
+    note:
+      - {for_each: s in series, extension: [{for_each: p in s.parts, url: "http://x", valueString: "${p.%s}"}]}
 """
     (tmp_path / "good").mkdir()
     (tmp_path / "bad").mkdir()

@@ -374,3 +374,41 @@ def test_a_header_that_states_its_day_is_not_placed_on_another() -> None:
 
 def test_two_injections_of_one_day_by_different_clocks_are_two() -> None:
     assert len(dossier(undated("1.1", "03-03"), undated("1.1", "03-03", clock="14:00:00")).administrations) == 2
+
+
+def candidates(*mbq: str) -> list[JsonObject]:
+    return [{"value": Decimal(one), "unit": "MBq"} for one in mbq]
+
+
+@pytest.mark.parametrize("event", ["2.25.7", None])
+@pytest.mark.parametrize(
+    ("header_says", "report_says", "published", "repaired"),
+    [
+        (candidates("10", "370"), "372", "372", None),
+        ("365", candidates("10", "370"), "370", True),
+    ],
+)
+def test_an_independent_source_settles_an_ambiguous_activity(
+    event: str | None, header_says: Any, report_says: Any, published: str, repaired: bool | None
+) -> None:
+    def told(says: Any, uid: str | None) -> JsonObject:
+        more = {} if isinstance(says, str) else {"activity_candidates": says}
+        return injection(says if isinstance(says, str) else None, nuclide="F-18", event=uid, **more)
+
+    (fact,) = dossier(
+        header("1", told(header_says, event), modality="PT"), report("2", told(report_says, "2.25.7"))
+    ).administrations
+    assert fact.fields["activity"] == {"value": Decimal(published), "unit": "MBq"}
+    assert fact.fields.get("activity_repaired") is repaired
+    assert "activity_candidates" not in fact.fields
+    assert any("only one agrees" in issue.reason for issue in fact.issues)
+
+
+@pytest.mark.parametrize("report_mbq", ["150", "3700"])
+def test_an_ambiguous_activity_that_no_source_settles_stays_withheld(report_mbq: str) -> None:
+    more: dict[str, Any] = {"activity_candidates": candidates("10", "370")}
+    facts = dossier(
+        header("1", injection(None, nuclide="F-18", **more), modality="PT"), report("2", injection(report_mbq, nuclide="F-18"))
+    ).administrations
+    assert [fact.fields.get("activity", {}).get("value") for fact in facts if "activity_candidates" in fact.fields] == [None]
+    assert len(facts) == 2
