@@ -117,6 +117,7 @@ def test_a_known_uid_with_other_content_is_kept_as_a_conflict(ledger: Ledger) ->
         "quarantined": 0,
         "conflict": 1,
         "variant": 0,
+        "shadowed": 0,
     }
     (held,) = ledger.overview.instances("conflict")
     assert "first stays published" in held["reason"]
