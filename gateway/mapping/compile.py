@@ -45,6 +45,7 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
         codes=codes,
         example=effective.example,
         tests=tuple(_tests(effective)),
+        shadow=bool(effective.own.get("shadow")),
         abstract=effective.abstract,
     )
 

@@ -22,8 +22,9 @@ SECTIONS: dict[str, type | tuple[type, ...]] = {
     "resources": dict,
     "example": dict,
     "tests": list,
+    "shadow": bool,
 }
-_TYPE_NAMES: dict[type, str] = {dict: "a mapping of keys", list: "a list", str: "a word"}
+_TYPE_NAMES: dict[type, str] = {dict: "a mapping of keys", list: "a list", str: "a word", bool: "true or false"}
 #: Folders that hold mappings; ``codes`` and ``tables`` hold data.
 FOLDERS = (".", "vendors", "sites")
 

@@ -114,6 +114,7 @@ class Mapping:
     codes: Codes
     example: JsonObject = field(default_factory=dict)
     tests: tuple[MappingTest, ...] = ()
+    shadow: bool = False  #: what it reads is shown, and published only when a person has approved it
     abstract: bool = False  #: ``match: nothing``: only there to be extended
 
     @cached_property

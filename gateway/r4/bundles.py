@@ -13,6 +13,9 @@ from gateway.r4.canonical import content_hash
 #: Names the mapping that read the sources, as ``name@version``; one extension of a Provenance for each.
 MAPPING_EXTENSION = "urn:isobridge:fhir:StructureDefinition:mapping"
 
+#: On the agent of a Provenance: the deployed version of the whole set of mappings that wrote the resources.
+MAPPINGS_EXTENSION = "urn:isobridge:fhir:StructureDefinition:mappings-in-force"
+
 #: On a fact that was entered in error: the one that stands for the same event (valueReference).
 REPLACED_BY_EXTENSION = "urn:isobridge:fhir:StructureDefinition:replaced-by"
 
