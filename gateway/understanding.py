@@ -90,6 +90,10 @@ class Understanding:
         """The same site for a feed with another identity policy."""
         return dataclasses.replace(self, renderer=self.renderer.with_policy(policy))
 
+    def with_mappings(self, mappings: Mappings) -> Understanding:
+        """The same site with other mappings."""
+        return dataclasses.replace(self, mappings=mappings, renderer=self.renderer.with_mappings(mappings))
+
     def _corrected(
         self,
         bundle: Bundle | None,

@@ -7,7 +7,7 @@ clock: ``recorded`` is handed in. The same subject gives the same bytes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.errors import Quarantined
 from gateway.fhir import endpoint
@@ -22,6 +22,10 @@ from gateway.r4.identifiers import system_of
 from gateway.r4.validate import validate
 
 
+#: Told of each resource that a template made: template, scope, resource. For explaining only.
+Witness = Callable[[ResourceTemplate, JsonObject, JsonObject], None]
+
+
 class Renderer:
     """Renders subjects with one set of mappings under one identity."""
 
@@ -33,6 +37,7 @@ class Renderer:
         accession_system: str,
         policy: IdentityPolicy = CLINICAL,
         images_at: str | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._mappings = mappings
         self._minting = identity
@@ -40,6 +45,7 @@ class Renderer:
         self._policy = policy
         self._accession_system = accession_system
         self._images_at = images_at  #: DICOMweb address that ImagingStudy.endpoint leads to
+        self._witness = witness
 
     def mint(self, alias: str) -> str:
         """A new administration's id, from the name its first source knows it by."""
@@ -51,14 +57,32 @@ class Renderer:
 
     def with_policy(self, policy: IdentityPolicy) -> Renderer:
         """The same rendering for another feed."""
+        return self._like(policy=policy)
+
+    def with_mappings(self, mappings: Mappings) -> Renderer:
+        """The same identity with other mappings."""
+        return self._like(mappings=mappings)
+
+    def with_witness(self, witness: Witness) -> Renderer:
+        """The same rendering, with somebody who is told which template made what from what."""
+        return self._like(witness=witness)
+
+    def _like(
+        self, *, mappings: Mappings | None = None, policy: IdentityPolicy | None = None, witness: Witness | None = None
+    ) -> Renderer:
         return Renderer(
-            self._mappings, self._minting, accession_system=self._accession_system, policy=policy, images_at=self._images_at
+            mappings or self._mappings,
+            self._minting,
+            accession_system=self._accession_system,
+            policy=policy or self._policy,
+            images_at=self._images_at,
+            witness=witness or self._witness,
         )
 
     def study(self, study: Study, patient: JsonObject, *, recorded: str) -> Bundle:
         """Patient, devices, ImagingStudy and Provenance of one study."""
         templates = self._templates(study.mappings)
-        resources = _Resources(self._identity)
+        resources = _Resources(self._identity, self._witness)
         scope: JsonObject = {"patient": self._policy.patient(patient), "study": self._with_issuer(study.fields)}
         refs = resources.put_all(templates, "patient", scope, {})
         scope["series"] = [
@@ -89,7 +113,7 @@ class Renderer:
 
     def dossier(self, dossier: Dossier, *, recorded: str) -> Bundle:
         """Patient, administrations with their medications and observations, and Provenance of one dossier."""
-        resources = _Resources(self._identity)
+        resources = _Resources(self._identity, self._witness)
         dossier = dataclasses.replace(dossier, patient=self._policy.patient(dossier.patient))
         templates = self._templates(sorted({item.mapping for item in dossier.administrations}))
         patient_refs = resources.put_all(templates, "patient", {"patient": dossier.patient}, {})
@@ -104,7 +128,7 @@ class Renderer:
 
     def patient(self, patient: JsonObject, mappings: Iterable[str]) -> list[JsonObject]:
         """The Patient alone, by the templates of these mappings: for a dossier that has lost its facts."""
-        resources = _Resources(self._identity)
+        resources = _Resources(self._identity, self._witness)
         resources.put_all(self._templates(sorted(set(mappings))), "patient", {"patient": self._policy.patient(patient)}, {})
         return self.released(resources.all)
 
@@ -165,8 +189,9 @@ class Renderer:
 class _Resources:
     """The resources of one bundle: each id once, in the order in which references need them."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, witness: Witness | None = None) -> None:
         self._identity = identity
+        self._witness = witness
         self._by_id: dict[tuple[str, str], JsonObject] = {}
 
     @property
@@ -187,9 +212,13 @@ class _Resources:
         known.update({name: reference for name, reference in identities.items() if reference})
         for template in wanted:
             reference = identities[template.name]
-            body = template.body.render({**scope, "refs": known}) if reference else None
+            filled = {**scope, "refs": known}
+            body = template.body.render(filled) if reference else None
             if reference and isinstance(body, dict):
-                self.put({"resourceType": template.resource_type, "id": reference.partition("/")[2], **body})
+                made = {"resourceType": template.resource_type, "id": reference.partition("/")[2], **body}
+                self.put(made)
+                if self._witness:
+                    self._witness(template, filled, made)
         return known
 
     def _identify(self, template: ResourceTemplate, scope: JsonObject) -> str | None:

@@ -17,7 +17,7 @@ The rules, all of them:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,6 +41,45 @@ class _Absent:
 ABSENT: Final = _Absent()
 Scope = dict[str, Any]
 _Render = Callable[[Scope], Any]
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """One element of a rendered resource, and the line of the template that put it there."""
+
+    element: Place  #: where it stands in the resource, list indexes included
+    value: Json
+    line: Place  #: the place in the template
+    reads: tuple[str, ...]  #: the paths it was filled from, loops resolved: ``series[0].instances[0].uid``; empty for literals
+    conditions: tuple[str, ...]  #: what had to hold on the way: ``if administration.stopped_at``
+
+
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """Where a trace stands: in the resource, under which loop variables, after which conditions."""
+
+    element: Place = ()
+    names: tuple[tuple[str, str], ...] = ()
+    conditions: tuple[str, ...] = ()
+
+    def below(self, key: str | int) -> _Within:
+        return _Within((*self.element, key), self.names, self.conditions)
+
+    def absolute(self, path: str) -> str:
+        first, point, rest = path.partition(".")
+        return f"{dict(self.names).get(first, first)}{point}{rest}"
+
+
+_Trace = Callable[[Scope, Any, _Within], Iterator[Traced]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A compiled piece of a template: makes its value, and tells afterwards which line made which part of it."""
+
+    render: _Render
+    trace: _Trace
 
 
 class TemplateError(ValueError):
@@ -57,12 +96,17 @@ class Template:
 
     paths: tuple[tuple[tuple[str | int, ...], str], ...]
     references: tuple[tuple[tuple[str | int, ...], str], ...]
-    _render: _Render
+    _node: _Node
 
     def render(self, scope: Scope) -> JsonObject | None:
         """Fill in. ``None`` when nothing is left. Parts without holes are shared between results: treat results as read-only."""
-        rendered = self._render(scope)
+        rendered = self._node.render(scope)
         return None if rendered is ABSENT else rendered
+
+    def trace(self, scope: Scope) -> list[Traced]:
+        """Every leaf that :meth:`render` gives for this scope, with the line and the paths that it came from."""
+        rendered = self._node.render(scope)
+        return [] if rendered is ABSENT else list(self._node.trace(scope, rendered, _Within()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +129,8 @@ class ResourceTemplate:
 def compile_template(node: Json) -> Template:
     """Compile a template. Raises :class:`TemplateError` for the first thing that is wrong."""
     compiler = _Compiler()
-    render = compiler.node(node, (), ())
-    return Template(tuple(compiler.paths), tuple(compiler.references), render)
+    compiled = compiler.node(node, (), ())
+    return Template(tuple(compiler.paths), tuple(compiler.references), compiled)
 
 
 def fhir_value(value: Json) -> Json:
@@ -109,7 +153,7 @@ class _Compiler:
         self.references: list[tuple[tuple[str | int, ...], str]] = []
         self._loop_sources: dict[str, str] = {}
 
-    def node(self, node: Json, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+    def node(self, node: Json, place: Place, loops: tuple[str, ...]) -> _Node:
         if isinstance(node, dict):
             return self._object(node, place, loops)
         if isinstance(node, list):
@@ -117,9 +161,9 @@ class _Compiler:
         if isinstance(node, str):
             return self._text(node, place, loops)
         value = ABSENT if node is None else node
-        return lambda scope: value
+        return _literal(value, place)
 
-    def _object(self, node: JsonObject, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+    def _object(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> _Node:
         if "for_each" in node:
             raise TemplateError((*place, "for_each"), "'for_each' stands only in an entry of a list")
         conditions = self._conditions(node, place)
@@ -127,37 +171,50 @@ class _Compiler:
         if "is" in body:
             if len(body) > 1 or not conditions:
                 raise TemplateError((*place, "is"), "'is' stands alone with 'if' or 'unless'")
-            render = self.node(body["is"], (*place, "is"), loops)
+            inner = self.node(body["is"], (*place, "is"), loops)
         else:
-            render = self._fields(body, place, loops)
+            inner = self._fields(body, place, loops)
         if not conditions:
-            return render
+            return inner
 
-        def conditional(scope: Scope) -> Any:
+        def render(scope: Scope) -> Any:
             for look, wanted in conditions:
                 if (look(scope) is not ABSENT) is not wanted:
                     return ABSENT
-            return render(scope)
+            return inner.render(scope)
 
-        return conditional
+        verbs = [(verb, node[verb] if isinstance(node[verb], list) else [node[verb]]) for verb in ("if", "unless") if verb in node]
 
-    def _fields(self, body: JsonObject, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
-        compiled, fixed = [], set()
+        def trace(scope: Scope, made: Any, within: _Within) -> Iterator[Traced]:
+            told = tuple(f"{verb} {' or '.join(within.absolute(path.strip()) for path in paths)}" for verb, paths in verbs)
+            return inner.trace(scope, made, _Within(within.element, within.names, (*within.conditions, *told)))
+
+        return _Node(render, trace)
+
+    def _fields(self, body: JsonObject, place: Place, loops: tuple[str, ...]) -> _Node:
+        compiled: dict[str, _Node] = {}
+        fixed = set()
         for key, value in body.items():
             before = self._count()
-            compiled.append((key, self.node(value, (*place, key), loops)))
+            compiled[key] = self.node(value, (*place, key), loops)
             if before == self._count():
                 fixed.add(key)
+        pairs = [(key, one.render) for key, one in compiled.items()]
+
+        def trace(scope: Scope, made: Any, within: _Within) -> Iterator[Traced]:
+            for key, value in made.items():
+                yield from compiled[key].trace(scope, value, within.below(key))
+
         if len(fixed) == len(body):
-            return _constant(_object_of(compiled, {}))
+            return _Node(_constant(_object_of(pairs, {})), trace)
 
         def render(scope: Scope) -> Any:
-            made = _object_of(compiled, scope)
+            made = _object_of(pairs, scope)
             return ABSENT if made is ABSENT or made.keys() <= fixed else made
 
-        return render
+        return _Node(render, trace)
 
-    def _conditions(self, node: JsonObject, place: tuple[str | int, ...]) -> list[tuple[_Render, bool]]:
+    def _conditions(self, node: JsonObject, place: Place) -> list[tuple[_Render, bool]]:
         conditions = []
         for verb, wanted in (("if", True), ("unless", False)):
             if verb in node:
@@ -167,28 +224,37 @@ class _Compiler:
                 conditions.append((_first_of([self._look(path, (*place, verb)) for path in paths]), wanted))
         return conditions
 
-    def _list(self, node: list[Json], place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+    def _list(self, node: list[Json], place: Place, loops: tuple[str, ...]) -> _Node:
         before = self._count()
-        compiled: list[tuple[bool, _Render]] = []
+        compiled: list[tuple[_Loop | None, _Node]] = []
         for index, item in enumerate(node):
             if isinstance(item, dict) and "for_each" in item:
-                compiled.append((True, self._loop(item, (*place, index), loops)))
+                compiled.append(self._loop(item, (*place, index), loops))
             else:
-                compiled.append((False, self.node(item, (*place, index), loops)))
+                compiled.append((None, self.node(item, (*place, index), loops)))
 
         def render(scope: Scope) -> Any:
             made: list[Any] = []
-            for many, one in compiled:
-                rendered = one(scope)
-                if many:
-                    made += rendered
-                elif rendered is not ABSENT:
-                    made.append(rendered)
+            for loop, one in compiled:
+                for inner in (scope,) if loop is None else loop.scopes(scope):
+                    rendered = one.render(inner)
+                    if rendered is not ABSENT:
+                        made.append(rendered)
             return made or ABSENT
 
-        return _constant(render({})) if before == self._count() else render
+        def trace(scope: Scope, made: Any, within: _Within) -> Iterator[Traced]:
+            number = 0
+            for loop, one in compiled:
+                for index, inner in enumerate((scope,) if loop is None else loop.scopes(scope)):
+                    if one.render(inner) is ABSENT:
+                        continue
+                    entry = within.below(number) if loop is None else loop.within(within.below(number), index)
+                    yield from one.trace(inner, made[number], entry)
+                    number += 1
 
-    def _loop(self, node: JsonObject, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+        return _Node(_constant(render({})) if before == self._count() else render, trace)
+
+    def _loop(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> tuple[_Loop, _Node]:
         found = _LOOP.fullmatch(str(node["for_each"]))
         if not found:
             raise TemplateError((*place, "for_each"), "a loop is written 'for_each: item in list'")
@@ -204,36 +270,26 @@ class _Compiler:
             del self._loop_sources[variable]
         else:
             self._loop_sources[variable] = outer
+        return _Loop(variable, source, look), body
 
-        def render(scope: Scope) -> list[Any]:
-            items = look(scope)
-            made = []
-            for item in () if items is ABSENT else items:
-                rendered = body({**scope, variable: item})
-                if rendered is not ABSENT:
-                    made.append(rendered)
-            return made
-
-        return render
-
-    def _text(self, text: str, place: tuple[str | int, ...], loops: tuple[str, ...]) -> _Render:
+    def _text(self, text: str, place: Place, loops: tuple[str, ...]) -> _Node:
         reference = _REFERENCE.fullmatch(text)
         if reference:
             self.references.append((place, reference[1]))
-            return _reference(reference[1], loops)
+            return _filled(_reference(reference[1], loops), place, (f"@{reference[1]}",))
         holes = list(_HOLE.finditer(text))
         if "${" in _HOLE.sub("", text).replace("$${", ""):
             raise TemplateError(place, f"'{text}': a hole is not closed")
         if not holes:
-            value = text.replace("$${", "${")
-            return lambda scope: value
+            return _literal(text.replace("$${", "${"), place)
+        paths = tuple(hole[1].strip() for hole in holes)
         if len(holes) == 1 and holes[0].group(0) == text:
             look = self._look(holes[0][1], place)
-            return lambda scope: fhir_value(look(scope))
+            return _filled(lambda scope: fhir_value(look(scope)), place, paths)
         pieces = _HOLE.split(text)
         literals = [piece.replace("$${", "${") for piece in pieces[::2]]
         looks = [self._look(path, place) for path in pieces[1::2]]
-        return _joined(literals, looks)
+        return _filled(_joined(literals, looks), place, paths)
 
     def _look(self, path: str, place: tuple[str | int, ...]) -> _Render:
         path = path.strip()
@@ -251,8 +307,51 @@ class _Compiler:
         return f"{self._loop_sources.get(first, first)}{point}{rest}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """``for_each: variable in source``: one scope per item."""
+
+    variable: str
+    source: str
+    look: _Render
+
+    def scopes(self, scope: Scope) -> Iterator[Scope]:
+        items = self.look(scope)
+        return ({**scope, self.variable: item} for item in (() if items is ABSENT else items))
+
+    def within(self, within: _Within, index: int) -> _Within:
+        name = (self.variable, f"{within.absolute(self.source)}[{index}]")
+        return _Within(within.element, (*within.names, name), within.conditions)
+
+
 def _constant(value: Any) -> _Render:
     return lambda scope: value
+
+
+def _literal(value: Any, line: Place) -> _Node:
+    return _filled(_constant(value), line, ())
+
+
+def _filled(render: _Render, line: Place, paths: tuple[str, ...]) -> _Node:
+    """What one line gives, and each leaf of it told apart: a quantity is a value, a unit, a system and a code."""
+
+    def trace(scope: Scope, made: Any, within: _Within) -> Iterator[Traced]:
+        reads = tuple(within.absolute(path) for path in paths)
+        for place, value in leaves(made):
+            yield Traced(
+                element=(*within.element, *place), value=value, line=line, reads=reads, conditions=within.conditions
+            )
+
+    return _Node(render, trace)
+
+
+def leaves(value: Json) -> Iterator[tuple[Place, Json]]:
+    """The plain values inside a JSON tree, each with its place."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from (((key, *place), leaf) for place, leaf in leaves(inner))
+    else:
+        yield (), value
 
 
 def _object_of(compiled: list[tuple[str, _Render]], scope: Scope) -> Any:

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.dicom.paths import Element, Item, PathError, Root, parse_path
+from gateway.dicom.paths import Root
 from gateway.dicom.reading import Header, read_header
-from gateway.dicom.values import Invalid
 from gateway.errors import Quarantined
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.template import ResourceTemplate
 from gateway.model import Json, JsonObject, SharedFields
 from gateway.r4.bundles import resources_of
 from gateway.web import show
+from gateway.workbench.source_words import flat, words_at_text
 
 #: Places in a template that hold no value of the field: conditions and loops.
 _NO_VALUE = frozenset({"if", "unless", "for_each"})
@@ -107,7 +107,7 @@ class _Explainer:
                 yield Group(title=level, rows=rows)
 
     def _rows(self, level: str, values: JsonObject, prefix: str, resources: list[JsonObject]) -> Iterator[Row]:
-        for name, value in _flat(level, values, self.fields.sources):
+        for name, value in flat(level, values, self.fields.sources):
             source = self.fields.sources.get(name, "")
             paths = [f"{prefix}{part}" for part in source.split(" + ")] if source else []
             yield Row(
@@ -122,14 +122,8 @@ class _Explainer:
         """What stands in the header there, in its own words. A path from inside an item may also be one from the top."""
         if self.header is None:
             return ""
-        for text in (path, written):
-            try:
-                element = self.header.find(parse_path(text))
-            except (PathError, Invalid):
-                continue
-            if element is not None:
-                return _words(element)
-        return ""
+        header = self.header
+        return next((found for text in (path, written) if (found := words_at_text(header, text))), "")
 
     def _published(self, name: str, value: Json, resources: list[JsonObject]) -> tuple[Published, ...]:
         """The elements this field may go to, with what stands there; those that stand empty only when all do."""
@@ -211,33 +205,6 @@ def _at(resources: list[JsonObject], kind: str, steps: tuple[str, ...], part: Js
 
 def _as_list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else [value]
-
-
-def _flat(level: str, values: JsonObject, sources: dict[str, str]) -> Iterator[tuple[str, Json]]:
-    """Fields by their full name: what has a source is one field, whatever its shape."""
-    for key, value in values.items():
-        name = f"{level}.{key}"
-        if isinstance(value, dict) and name not in sources and not value.keys() & {"value", "code", "text"}:
-            yield from _flat(name, value, sources)
-        else:
-            yield name, value
-
-
-def _words(element: Element) -> str:
-    """An element's values as written; of coded items the meaning with code and scheme (PS3.3 8.8)."""
-    return element.text or "; ".join(_coded(item) for item in element.items)
-
-
-def _coded(item: Item) -> str:
-    parts = []
-    for keyword in ("CodeMeaning", "CodeValue", "CodingSchemeDesignator"):
-        try:
-            found = item.find(parse_path(keyword))
-        except Invalid:
-            found = None
-        parts.append(found.text if found else "")
-    meaning, *code = parts
-    return f"{meaning} ({', '.join(filter(None, code))})" if any(parts) else "(item)"
 
 
 def _short(text: str) -> str:

@@ -59,7 +59,7 @@ def convert(
             _keep(path, record, records, problems)
     problems += _issues(records.values())
     kept, places = [record for _, record in records.values()], [path for path, _ in records.values()]
-    bundles = tuple(_bundles(kept, places, understanding, recorded, problems))
+    bundles = tuple(bundles_of(kept, places, understanding, recorded, problems))
     return Conversion(bundles=bundles, problems=tuple(problems), files=count)
 
 
@@ -94,13 +94,14 @@ def _issues(found: Iterable[tuple[Path, Record]]) -> Iterator[Problem]:
                 yield Problem(path=path, reason=issue.reason, field=issue.field, severity=issue.severity)
 
 
-def _bundles(
+def bundles_of(
     records: Sequence[Record],
     paths: Sequence[Path],
     understanding: Understanding,
     recorded: str,
     problems: list[Problem],
 ) -> Iterator[JsonObject]:
+    """One bundle per study and per dossier; ``paths`` name the records in the problems that come up on the way."""
     studies = [gather_study(uid, group) for uid, group in sorted(_by_study(records, understanding).items())]
     held = {number: reason for study in studies for number, reason in study.hold.items()}
     problems += [Problem(path=paths[number], reason=reason, set_aside=True) for number, reason in held.items()]
@@ -109,12 +110,24 @@ def _bundles(
         if number not in held:
             dossiers[understanding.patients.of(record.shared)][record.shared.key] = record.shared
     for study in studies:
-        yield understanding.study_bundle(study, list(dossiers[study.patient_key].values()), recorded=recorded).body
+        try:
+            yield understanding.study_bundle(study, list(dossiers[study.patient_key].values()), recorded=recorded).body
+        except Quarantined as error:
+            problems += _refused(error, paths, [n for n, one in enumerate(records) if one.shared.study.get("uid") == study.uid])
     for patient, shared in sorted(dossiers.items()):
         dossier = understanding.dossier(patient, [shared[key] for key in sorted(shared)], {})
         problems += _of_dossier(dossier.administrations, records, paths)
-        if dossier.administrations:
+        if not dossier.administrations:
+            continue
+        try:
             yield understanding.renderer.dossier(dossier, recorded=recorded).body
+        except Quarantined as error:
+            problems += _refused(error, paths, [n for n, one in enumerate(records) if one.shared.key in shared])
+
+
+def _refused(error: Quarantined, paths: Sequence[Path], numbers: Sequence[int]) -> Iterator[Problem]:
+    """A subject whose FHIR is not valid: told for each of its files, the others go on."""
+    return (Problem(path=paths[number], reason=error.reason, set_aside=True) for number in numbers)
 
 
 def _of_dossier(administrations: Iterable[Administration], records: Sequence[Record], paths: Sequence[Path]) -> Iterator[Problem]:

@@ -1,0 +1,379 @@
+"""Where every value of one file comes from: the FHIR element, the rule in force with its line, the conversion, the header's own words.
+
+The trace is exact: the same templates are rendered as by the gateway, and each tells which line made which element from which field
+(``mapping/template.py``). Nothing is published; the file goes through the same reading, gathering and rendering as in the daemon.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.dicom import sr
+from gateway.dicom.paths import Item, Root
+from gateway.dicom.paths import Path as DicomPath
+from gateway.dicom.reading import read_header
+from gateway.dicom.sr import SrPath
+from gateway.dicom.values import Invalid
+from gateway.fhir.provenance import instant
+from gateway.mapping.rules import REPEATED, FieldRef, FieldRule, ItemPath, Mapping, Source
+from gateway.mapping.template import ResourceTemplate, Traced
+from gateway.model import Json, JsonObject, Record
+from gateway.r4.bundles import resources_of
+from gateway.understanding import Understanding
+from gateway.workbench.convert import Problem, bundles_of
+from gateway.workbench.origins import Origins
+from gateway.workbench.source_words import label_of, words_at
+
+_INDEX = re.compile(r"\[\d+\]")
+#: What rendering gathers from fields under a name of its own (``fhir/render.py``).
+_GATHERED = {"administration.event_uids": "administration.event_uid", "study.modalities": "series.modality"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """One place that a rule reads, and what stands there in this file."""
+
+    path: str  #: a DICOM path, SR concept names, or the name of another field
+    words: str  #: as the value stands in the file; empty when it is absent
+    used: bool  #: the value was taken from here
+
+    def as_json(self) -> JsonObject:
+        return {"path": self.path, "value": self.words, "used": self.used}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """One element of the FHIR that comes out, and the line of the template that put it there."""
+
+    element: str  #: ``MedicationAdministration.dosage.dose.value``
+    value: Json
+    line: str  #: ``administration.yaml:71``
+    conditions: tuple[str, ...] = ()
+
+    def as_json(self) -> JsonObject:
+        return {"element": self.element, "value": self.value, "line": self.line, "conditions": list(self.conditions)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """One field of the mapping in force: read from where, by which rule, what it became, where it went."""
+
+    name: str  #: ``administration[1].activity`` when the object holds several
+    value: Json  #: None: absent or withheld
+    origins: tuple[Origin, ...]
+    rule: str  #: ``pet_image.yaml:43``
+    conversion: str  #: ``activity, in: Bq, out: MBq``
+    issues: tuple[str, ...]
+    elements: tuple[Filled, ...]
+    could_fill: tuple[str, ...]  #: elements that the templates would fill, were there a value
+
+    def as_json(self) -> JsonObject:
+        return {
+            "field": self.name,
+            "value": self.value,
+            "from": [origin.as_json() for origin in self.origins],
+            "rule": self.rule,
+            "conversion": self.conversion,
+            "issues": list(self.issues),
+            "elements": [filled.as_json() for filled in self.elements],
+            "could_fill": list(self.could_fill),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """All of one file."""
+
+    path: Path
+    mapping: str
+    version: str
+    fields: tuple[Explained, ...]
+    written: tuple[Filled, ...]  #: elements that stand in the mapping itself, or are made by the gateway: ids, references, counts
+    issues: tuple[str, ...]  #: of the object as a whole
+
+    def as_json(self) -> JsonObject:
+        return {
+            "path": str(self.path),
+            "mapping": f"{self.mapping}@{self.version}",
+            "fields": [one.as_json() for one in self.fields],
+            "written": [one.as_json() for one in self.written],
+            "issues": list(self.issues),
+        }
+
+    def narrowed(self, words: str) -> Explanation:
+        """Only what concerns a FHIR path, a field or a DICOM keyword; indexes and case do not matter."""
+        fields = []
+        for one in self.fields:
+            near = tuple(filled for filled in one.elements if _below(filled.element, words))
+            told = _below(one.name, words) or any(_names(origin.path, words) for origin in one.origins)
+            if told or near or any(_below(element, words) for element in one.could_fill):
+                fields.append(one if told else dataclasses.replace(one, elements=near))
+        written = tuple(filled for filled in self.written if _below(filled.element, words))
+        return dataclasses.replace(self, fields=tuple(fields), written=written)
+
+    def known_names(self) -> set[str]:
+        """What :meth:`narrowed` understands here."""
+        elements = [*self.written, *(filled for one in self.fields for filled in one.elements)]
+        names = {_INDEX.sub("", filled.element) for filled in elements}
+        return names | {one.name for one in self.fields} | {element for one in self.fields for element in one.could_fill}
+
+
+def explain(path: Path, understanding: Understanding, origins: Origins) -> Explanation:
+    """Explain one file. Raises :class:`~gateway.errors.Quarantined` when it cannot be understood, and :class:`OSError`."""
+    header = read_header(path)
+    mapping = understanding.mappings.for_header(header)
+    record = understanding.understand(header)
+    witnessed, problems = _Witnessed(understanding), list[Problem]()
+    witnessed.render(record, path, problems)
+    explainer = _Explainer(Root(header), mapping, record, witnessed, problems, origins)
+    fields = tuple(explainer.fields())
+    # An issue of the object as a whole stands under no field.
+    named = [one.name for one in fields]
+    rest = [issue for issue in explainer.issues if not any(_is_of(issue[0], name) for name in named)]
+    return Explanation(
+        path=path,
+        mapping=mapping.name,
+        version=mapping.version,
+        fields=fields,
+        written=tuple(explainer.written()),
+        issues=tuple(f"{severity}: {name} {reason}".replace("  ", " ") for name, severity, reason in rest),
+    )
+
+
+def explain_lines(explanation: Explanation, *, everything: bool = False) -> Iterator[str]:
+    """For the terminal. ``everything``: also fields that are absent, and all places that a rule tried."""
+    yield f"{explanation.path}: mapping {explanation.mapping}@{explanation.version}"
+    for one in explanation.fields:
+        if one.value is None and not one.issues and not everything:
+            continue
+        yield ""
+        yield from _field_lines(one, everything)
+    if explanation.written:
+        yield ""
+        yield "written in the mapping, or made by the gateway:"
+        yield from (f"  {filled.element} = {_text(filled.value)}    [{filled.line}]" for filled in explanation.written)
+    if explanation.issues:
+        yield ""
+        yield from explanation.issues
+
+
+def _field_lines(one: Explained, everything: bool) -> Iterator[str]:
+    for filled in one.elements:
+        condition = f"  ({'; '.join(filled.conditions)})" if filled.conditions else ""
+        yield f"{filled.element} = {_text(filled.value)}    [{filled.line}]{condition}"
+    if not one.elements:
+        places = ", ".join(one.could_fill) or "no FHIR element"
+        yield f"{places}: {'nothing' if one.value is None else 'not published'}"
+    yield f"  field  {one.name} {'has no value' if one.value is None else '= ' + _text(one.value)}"
+    shown = [origin for origin in one.origins if origin.used or everything or one.value is None]
+    for origin in shown:
+        mark = "" if origin.used or one.value is None else "  (not taken)"
+        yield f"  from   {origin.path} {'= ' + origin.words if origin.words else 'is absent'}{mark}"
+    yield f"  rule   {one.rule}  as {one.conversion}"
+    yield from (f"  issue  {issue}" for issue in one.issues)
+
+
+def _text(value: Json) -> str:
+    if isinstance(value, dict):
+        if value.keys() == {"value", "unit"}:
+            return f"{value['value']} {value['unit']}"
+        return ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return "; ".join(_text(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class _Witnessed:
+    """The gateway's own rendering of one record, with every template, scope and resource kept."""
+
+    def __init__(self, understanding: Understanding) -> None:
+        self.made: list[tuple[ResourceTemplate, JsonObject, JsonObject]] = []
+        renderer = understanding.renderer.with_witness(lambda *made: self.made.append(made))
+        self._understanding = dataclasses.replace(understanding, renderer=renderer)
+
+    def render(self, record: Record, path: Path, problems: list[Problem]) -> None:
+        bundles = list(bundles_of([record], [path], self._understanding, instant(0), problems))
+        released = {(item["resourceType"], item["id"]) for bundle in bundles for item in resources_of(bundle)}
+        seen: set[tuple[str, str]] = set()
+        for made in list(self.made):
+            key = (made[2]["resourceType"], made[2]["id"])
+            if key not in released or key in seen:  # the study and the dossier both hold the Patient
+                self.made.remove(made)
+            seen.add(key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Explainer:
+    root: Root
+    mapping: Mapping
+    record: Record
+    witnessed: _Witnessed
+    problems: list[Problem]
+    origins: Origins
+
+    @property
+    def issues(self) -> list[tuple[str, str, str]]:
+        own = [(i.field, str(i.severity), i.reason) for i in (*self.record.shared.issues, *self.record.issues)]
+        return list(dict.fromkeys([*own, *((p.field, str(p.severity), p.reason) for p in self.problems)]))
+
+    def fields(self) -> Iterator[Explained]:
+        filled = self._filled()
+        count = len(self.record.shared.administrations)
+        items = self._items()
+        for rule in self.mapping.fields:
+            for number in range(max(count, len(items), 1) if rule.level == REPEATED else 1):
+                label = label_of(rule.name, number, max(count, len(items)))
+                item = items[number] if number < len(items) else None
+                prefix = f"{self.mapping.repeated.text}[{number}]." if self.mapping.repeated else ""
+                value = _value(self.record, rule, number)
+                yield Explained(
+                    name=label,
+                    value=value,
+                    origins=tuple(self._origins(rule, number, item, prefix, label, has_value=value is not None)),
+                    rule=self.origins.field(self.mapping.name, rule.name),
+                    conversion=_conversion(rule),
+                    issues=tuple(f"{severity}: {reason}" for name, severity, reason in self.issues if _is_of(name, label)),
+                    elements=tuple(filled.get(label, ())),
+                    could_fill=tuple(dict.fromkeys(self._could_fill(rule.name))),
+                )
+
+    def written(self) -> Iterator[Filled]:
+        """Elements that no field fills."""
+        for template, scope, resource in self.witnessed.made:
+            for traced in template.body.trace(scope):
+                if not any(self._label(read, scope) for read in traced.reads):
+                    yield self._element(template, resource, traced)
+
+    def _filled(self) -> dict[str, list[Filled]]:
+        found: dict[str, list[Filled]] = {}
+        for template, scope, resource in self.witnessed.made:
+            for traced in template.body.trace(scope):
+                for label in dict.fromkeys(filter(None, (self._label(read, scope) for read in traced.reads))):
+                    found.setdefault(label, []).append(self._element(template, resource, traced))
+        return found
+
+    def _element(self, template: ResourceTemplate, resource: JsonObject, traced: Traced) -> Filled:
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in traced.element)
+        return Filled(
+            element=f"{resource['resourceType']}{place}",
+            value=traced.value,
+            line=self.origins.resource(self.mapping.name, template.name, *traced.line),
+            conditions=traced.conditions,
+        )
+
+    def _label(self, read: str, scope: JsonObject) -> str | None:
+        """The field behind a path of a template, as the record calls it; None for what rendering adds."""
+        path = _INDEX.sub("", read)
+        name = _field_name(path, self.mapping)
+        if name is None or not name.startswith(f"{REPEATED}."):
+            return name
+        return label_of(name, self._number(scope), len(self.record.shared.administrations))
+
+    def _number(self, scope: JsonObject) -> int:
+        """Which administration of the record a scope was made of: the one that says most of the same."""
+        told = scope.get(REPEATED, {})
+        same = [sum(told.get(key) == value for key, value in one.items()) for one in self.record.shared.administrations]
+        return max(range(len(same)), key=same.__getitem__) if same else 0
+
+    def _could_fill(self, name: str) -> Iterator[str]:
+        for template in self.mapping.resources.values():
+            for place, path in template.body.paths:
+                steps = [str(step) for step in place if isinstance(step, str) and step != "is"]
+                if steps[-1:] and steps[-1] not in ("if", "unless", "for_each"):
+                    if _field_name(path.replace("[]", ""), self.mapping) == name:
+                        yield ".".join((template.resource_type, *steps))
+
+    def _items(self) -> tuple[Item, ...]:
+        repeated = self.mapping.repeated
+        if repeated is None:
+            return ()
+        try:
+            found = self.root.find(repeated) if isinstance(repeated, DicomPath) else sr.find(self.root, repeated)
+        except Invalid:
+            return ()
+        return found.items if found else ()
+
+    def _origins(
+        self, rule: FieldRule, number: int, item: Item | None, prefix: str, label: str, *, has_value: bool
+    ) -> Iterator[Origin]:
+        """Every place the rule may read, in its order."""
+        used = set(filter(None, self.record.shared.sources.get(label, "").split(" + ")))
+        instance = rule.level == "instance"
+        told = False
+        for source in dict.fromkeys(source for part in rule.sources.values() for source in part):
+            if isinstance(source, FieldRef):
+                value = _value(self.record, source.name, number)
+                yield Origin(path=source.name, words="" if value is None else _text(value), used=has_value and value is not None)
+                continue
+            path, words = self._read(source, item, prefix)
+            # The record keeps no sources of the instance level: its rules take the first place that is there.
+            taken = has_value and bool(words) and (not told if instance else _source_text(source) in used)
+            told = told or taken
+            yield Origin(path=path, words=words, used=taken)
+        for other in used - {_source_text(source) for part in rule.sources.values() for source in part}:
+            yield Origin(path=other, words="", used=True)  # a code table, or a place that only the converter knows
+
+    def _read(self, source: Source, item: Item | None, prefix: str) -> tuple[str, str]:
+        text, path = _source_text(source), getattr(source, "path", None)
+        if not isinstance(path, DicomPath | SrPath):
+            return text, ""
+        if isinstance(source, ItemPath):
+            return f"{prefix}{text}", words_at(item, path) if item else ""
+        return text, words_at(self.root, path)
+
+
+def _source_text(source: Source) -> str:
+    path = getattr(source, "path", None)
+    return str(getattr(path, "text", source))
+
+
+def _field_name(path: str, mapping: Mapping) -> str | None:
+    path = path.replace("series.instances.", "instance.") if path.startswith("series.instances.") else path
+    path = _GATHERED.get(path, path)
+    names = (rule.name for rule in mapping.fields)
+    fitting = [name for name in names if path == name or path.startswith(f"{name}.") or path == f"{name}_repaired"]
+    return max(fitting, key=len, default=None)
+
+
+def _value(record: Record, rule: FieldRule | str, number: int) -> Json:
+    name = rule if isinstance(rule, str) else rule.name
+    level, *keys = name.split(".")
+    shared = record.shared
+    if level == REPEATED:
+        value: Json = shared.administrations[number] if number < len(shared.administrations) else {}
+    else:
+        value = record.instance if level == "instance" else getattr(shared, level)
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _conversion(rule: FieldRule) -> str:
+    options = rule.options
+    words = {"codes": options.table, "in": options.unit_in, "out": options.unit_out, "need": None if rule.need == "may" else rule.need}
+    return ", ".join([rule.converter.name, *(f"{key}: {word}" for key, word in words.items() if word)])
+
+
+def _is_of(issue: str, name: str) -> bool:
+    return issue == name or issue.startswith(f"{name}.") or issue.startswith(f"{name}[")
+
+
+def _below(name: str, words: str) -> bool:
+    name, words = (_INDEX.sub("", text).casefold() for text in (name, words))
+    return name == words or name.startswith(f"{words}.")
+
+
+def _names(path: str, words: str) -> bool:
+    """Whether a DICOM path has a keyword, or is what was asked for."""
+    bare, wanted = _INDEX.sub("", path).casefold(), _INDEX.sub("", words).casefold()
+    return bare == wanted or wanted in bare.split(".") or bare.startswith(f"{wanted}.")
+
+
+def nothing_called(explanation: Explanation, words: str, suggestions: Sequence[str]) -> str:
+    """What to say when nothing is known under a name."""
+    hint = f" (did you mean {', '.join(suggestions)}?)" if suggestions else ""
+    return f"{explanation.path.name}: nothing here is called '{words}'{hint}"
