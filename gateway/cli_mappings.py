@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gateway.cli_deploy import add_deployment
 from gateway.config import Loaded
 
 Command = Callable[..., Any]
@@ -22,6 +23,7 @@ def mappings_commands(with_settings: Callable[[Command], Command]) -> click.Grou
 
     for command in (_lint, _test):
         mappings.add_command(click.command(command.__name__.strip("_"))(with_settings(command)))
+    add_deployment(mappings, with_settings)
     return mappings
 
 

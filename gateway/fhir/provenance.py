@@ -25,8 +25,8 @@ def provenance(
 ) -> JsonObject:
     """One Provenance per subject. ``entities`` are FHIR identifiers of the sources; ``recorded`` is an instant.
 
-    ``mappings`` are those that read the sources, as ``name@version``; ``deployed`` is the version of the whole set that wrote the resources.
-    It stands with the agent, which is no content: a comment edit that is deployed re-publishes nothing.
+    ``mappings`` are those that read the sources, as ``name@version``; ``deployed`` is the version of the whole set that wrote
+    the resources. It stands with the agent, which is no content: a comment edit that is deployed re-publishes nothing.
     """
     in_force = [{"url": MAPPINGS_EXTENSION, "valueString": deployed}] if deployed else []
     resource: JsonObject = {

@@ -99,7 +99,9 @@ class MappingVersions:
         """A version as it was kept. Raises :class:`Misconfigured` when it is gone or was changed."""
         path = self.path(version)
         if not path.is_dir():
-            raise Misconfigured(f"{path}: the mappings of version {version} are gone; restore the data directory, or deploy again")
+            raise Misconfigured(
+                f"{path}: the mappings of version {version} are gone; restore the data directory, or deploy again"
+            )
         found = snapshot(path)
         if found.version != version:
             raise Misconfigured(f"{path}: somebody changed the mappings of version {version}; restore them, or deploy again")

@@ -123,9 +123,7 @@ class Replays:
         with self._database.write() as connection:
             before = self._still_held(connection, [item.ticket for item in done])
             ours = [item for item in done if item.ticket.instance_id in before]
-            judged = [
-                Judged(instance_id=item.ticket.instance_id, shared=item.record.shared, shadow=item.shadow) for item in ours
-            ]
+            judged = [Judged(instance_id=item.ticket.instance_id, shared=item.record.shared, shadow=item.shadow) for item in ours]
             shadowed = self._shadows.judge(connection, judged, new_scanners=new_scanners, now=now)
             for item in ours:
                 if reason := shadowed.get(item.ticket.instance_id):

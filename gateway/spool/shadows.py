@@ -15,8 +15,9 @@ from sqlalchemy.engine import Connection
 from gateway.database import Database
 from gateway.errors import Rejected
 from gateway.model import JsonObject, SharedFields
-from gateway.spool.decisions import CONFLICT, NOT_FOUND, By, check_words
+from gateway.spool.decisions import CONFLICT, By, check_words
 from gateway.spool.scanner import Scanner
+from gateway.spool.study_view import NOT_FOUND
 
 _MAPPING, _SCANNER = "mapping:", "scanner:"
 
@@ -70,9 +71,7 @@ class Shadows:
         self._database = database
         self._sql = database.statements(Path(__file__).parent / "sql" / "shadows.sql")
 
-    def judge(
-        self, connection: Connection, items: Sequence[Judged], *, new_scanners: bool, now: float
-    ) -> dict[int, Shadowed]:
+    def judge(self, connection: Connection, items: Sequence[Judged], *, new_scanners: bool, now: float) -> dict[int, Shadowed]:
         """Those of the instances that must not be published yet. Remembers every scanner.
 
         With ``new_scanners`` one that nobody saw before has to be approved; without, to be seen is to be approved.
@@ -145,7 +144,7 @@ class Shadows:
     def scanners(self, *, limit: int = 1000) -> list[KnownScanner]:
         """Every scanner that something came from; those that wait for a person first."""
         with self._database.read() as connection:
-            return [_known(row._mapping) for row in connection.execute(self._sql["scanners"], {"limit": limit})]
+            return [_known(dict(row._mapping)) for row in connection.execute(self._sql["scanners"], {"limit": limit})]
 
     def waiting(self) -> list[Waiting]:
         """What is in shadow, by what it waits for."""

@@ -117,9 +117,7 @@ class Stages:
             for row in connection.execute(self._sql["leased_tickets"], {"ids": list(ids)})
         ]
 
-    def advance(
-        self, done: Sequence[Normalised], *, archives: Sequence[str] = (), new_scanners: bool = False, now: float
-    ) -> int:
+    def advance(self, done: Sequence[Normalised], *, archives: Sequence[str] = (), new_scanners: bool = False, now: float) -> int:
         """Store the records, mark their studies and dossiers as changed, queue the originals for the DICOM targets: one transaction.
 
         What is in shadow (``new_scanners``: so is a scanner that nobody saw before) is archived, and published by nobody. Returns how
@@ -143,9 +141,7 @@ class Stages:
             self._tell_moved(connection, moved, now)
             return len(ours)
 
-    def _settle(
-        self, connection: Connection, items: Sequence[Normalised], *, new_scanners: bool, now: float
-    ) -> list[Normalised]:
+    def _settle(self, connection: Connection, items: Sequence[Normalised], *, new_scanners: bool, now: float) -> list[Normalised]:
         """Give each instance its state. Returns those that may be published."""
         judged = [Judged(instance_id=item.ticket.instance_id, shared=item.record.shared, shadow=item.shadow) for item in items]
         shadowed = self._shadows.judge(connection, judged, new_scanners=new_scanners, now=now)

@@ -46,9 +46,3 @@ FROM instance i JOIN series s ON s.id = i.series_id WHERE i.state = 'shadowed' G
 -- name: studies_held
 SELECT s.study_uid, COUNT(*) AS objects FROM instance i JOIN series s ON s.id = i.series_id
 WHERE i.state = 'shadowed' AND i.held_for = :held_for GROUP BY s.study_uid ORDER BY MAX(i.id) DESC LIMIT :limit
-
--- name: shadow_records
--- Of one study: what is published together with what is in shadow.
-SELECT r.instance_id, r.shared_id, r.fields, r.issues, i.state
-FROM record r JOIN instance i ON i.id = r.instance_id JOIN series s ON s.id = i.series_id
-WHERE s.study_uid = :key AND (i.state IN ('normalised', 'shadowed') OR i.held_for = 'patient')

@@ -45,6 +45,12 @@ SELECT r.instance_id, r.shared_id, r.fields, r.issues, i.state
 FROM record r JOIN instance i ON i.id = r.instance_id JOIN series s ON s.id = i.series_id
 WHERE s.study_uid = :key AND (i.state = 'normalised' OR i.held_for = 'patient')
 
+-- name: study_records_and_shadow
+-- The same with what is in shadow: what the study would be if everything were approved.
+SELECT r.instance_id, r.shared_id, r.fields, r.issues, i.state
+FROM record r JOIN instance i ON i.id = r.instance_id JOIN series s ON s.id = i.series_id
+WHERE s.study_uid = :key AND (i.state IN ('normalised', 'shadowed') OR i.held_for = 'patient')
+
 -- name: shared_bodies
 SELECT id, patient_key, original_key, body FROM shared WHERE id IN :ids
 

@@ -129,7 +129,13 @@ def _shadow() -> None:
         op.bulk_insert(
             scanner,
             [
-                {**item.as_row(), "first_at": 0.0, "approved_at": 0.0, "approved_by": "-", "reason": "known before scanners were listed"}
+                {
+                    **item.as_row(),
+                    "first_at": 0.0,
+                    "approved_at": 0.0,
+                    "approved_by": "-",
+                    "reason": "known before scanners were listed",
+                }
                 for item in known.values()
             ],
         )
