@@ -17,6 +17,7 @@ from gateway.gather.study import Member
 from gateway.model import JsonObject, SharedFields
 from gateway.pipeline import Line, dossier_content, members_of, study_content
 from gateway.r4.bundles import resources_of
+from gateway.spool import bodies
 from gateway.spool.decisions import BAD_REQUEST
 from gateway.spool.ledger import Ledger
 from gateway.spool.replays import Progress, Scope
@@ -140,7 +141,7 @@ class Rehearsal:
     def _compare(self, ticket: SubjectTicket, sealed: Sealed) -> list[Difference]:
         last = self.line.ledger.subjects.last_sealed(ticket)
         before = _by_reference(resources_of(last.bundle) if last else [])
-        after = _by_reference(resources_of(sealed.bundle) if sealed.bundle else [])
+        after = _by_reference(resources_of(bodies.unpack(bodies.pack(sealed.bundle))) if sealed.bundle else [])
         return list(_differences(before, after))
 
 
