@@ -69,6 +69,6 @@ def scanner_lines(scanners: Sequence[KnownScanner], waiting: Sequence[Waiting], 
         state = (
             f"waits for approval, {held.get(str(item.id), 0)} objects in shadow"
             if item.approved_at is None
-            else f"approved by {item.approved_by}: {item.reason}"
+            else (f"approved by {item.approved_by}: {item.reason}" if item.approved_by != "-" else item.reason)
         )
         yield f"{item.id:>4}  {item.scanner.text}  first seen {seen}  {state}"
