@@ -50,7 +50,7 @@ def first_release(url: str) -> Ledger:
     shared = received(1).instance
     values = {
         **{name: name.encode() * 32 for name in "abcd"},
-        "body": bodies.pack({"key": "k", "mapping": "m", "mapping_version": "1", "patient": {}, "study": {}, "series": {}, "device": {}}),
+        "body": bodies.pack({"key": "k", "mapping": "m", "mapping_version": "1", "patient": {}, "study": {}, "series": {}, "device": {"manufacturer": "GE", "serial": "1"}}),
         "fields": bodies.pack_small({"uid": shared.sop_instance_uid}),
     }  # fmt: skip
     with opened.database.write() as connection:
@@ -114,3 +114,10 @@ def test_a_ledger_with_dangling_rows_is_refused_and_left_as_it_was(tmp_path: Pat
         ledger.migrate()
     assert ask(ledger, "SELECT version_num FROM alembic_version") == [("0001",)]
     ledger.close()
+
+
+def test_scanners_that_sent_before_need_no_approval(ledger: Ledger) -> None:
+    ledger.migrate()
+    (scanner,) = ledger.shadows.scanners()
+    assert (scanner.scanner.manufacturer, scanner.scanner.serial) == ("GE", "1")
+    assert scanner.approved_at is not None
