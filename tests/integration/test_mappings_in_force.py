@@ -62,11 +62,11 @@ def deploy(site: Site, folder: Path) -> list[str]:
 
 def study(number: int = 1, **changes: object) -> list[Dataset]:
     uid = builders.uid(f"deploy-{number}")
-    series = builders.pet_series(2, StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1", StudyDescription="old", SeriesDescription="new")
-    for one in series:
-        for name, value in changes.items():
-            setattr(one, name, value)
-    return series
+    words = {"StudyDescription": "old", "SeriesDescription": "new", **changes}
+    made = list(builders.pet_series(2, StudyInstanceUID=uid, SeriesInstanceUID=builders.uid(f"series-{number}"), **words))
+    for index, one in enumerate(made):
+        one.SOPInstanceUID = builders.uid(f"deploy-{number}-{index}")
+    return made
 
 
 def descriptions(site: Site) -> dict[str, str]:
@@ -132,11 +132,14 @@ def test_a_deployment_counts_from_the_next_object_on_and_is_rolled_back(site: Si
 
 def test_all_complaints_of_lint_or_tests_and_nothing_is_changed(site: Site, folder: Path) -> None:
     before = site.ledger.mappings.in_force()
-    edit(folder, "image", "study.description: {from: StudyDescription, as: text}", "study.description: {from: StudyDescripton, as: txt}")
+    edit(folder, "image", "study.description: {from: StudyDescription, as: text}", "study.description: {from: StudyDescripton, as: text}")
+    edit(folder, "image", "series.description: {from: SeriesDescription, as: text}", "series.description: {from: SeriesDescription, as: txt}")
     with pytest.raises(Misconfigured) as wrong:
         plan_deployment(site.settings, site.ledger, folder)
-    assert any("StudyDescripton" in complaint for complaint in wrong.value.complaints)
-    edit(folder, "image", "study.description: {from: StudyDescripton, as: txt}", "study.description: {from: SeriesDescription, as: text}")
+    for word in ("StudyDescripton", "txt"):
+        assert any(word in complaint and complaint.startswith("image.yaml:") for complaint in wrong.value.complaints)
+    edit(folder, "image", "series.description: {from: SeriesDescription, as: txt}", "series.description: {from: SeriesDescription, as: text}")
+    edit(folder, "image", "study.description: {from: StudyDescripton, as: text}", "study.description: {from: SeriesDescription, as: text}")
     with pytest.raises(Misconfigured, match="tests failed; nothing was changed"):
         plan_deployment(site.settings, site.ledger, folder)
     assert site.ledger.mappings.in_force() == before
