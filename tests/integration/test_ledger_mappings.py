@@ -21,7 +21,10 @@ from tests.integration.test_ledger_contract import NOW, due, ledger, normalised,
 __all__ = ["ledger"]
 
 BY = By(name="A. Physicist", reason="looked at it", at=NOW)
-SCANNER_A, SCANNER_B = {"manufacturer": "GE", "model": "D690", "serial": "1"}, {"manufacturer": "GE", "model": "D690", "serial": "2"}
+SCANNER_A, SCANNER_B = (
+    {"manufacturer": "GE", "model": "D690", "serial": "1"},
+    {"manufacturer": "GE", "model": "D690", "serial": "2"},
+)
 
 
 def read_as(

@@ -132,14 +132,34 @@ def test_a_deployment_counts_from_the_next_object_on_and_is_rolled_back(site: Si
 
 def test_all_complaints_of_lint_or_tests_and_nothing_is_changed(site: Site, folder: Path) -> None:
     before = site.ledger.mappings.in_force()
-    edit(folder, "image", "study.description: {from: StudyDescription, as: text}", "study.description: {from: StudyDescripton, as: text}")
-    edit(folder, "image", "series.description: {from: SeriesDescription, as: text}", "series.description: {from: SeriesDescription, as: txt}")
+    edit(
+        folder,
+        "image",
+        "study.description: {from: StudyDescription, as: text}",
+        "study.description: {from: StudyDescripton, as: text}",
+    )
+    edit(
+        folder,
+        "image",
+        "series.description: {from: SeriesDescription, as: text}",
+        "series.description: {from: SeriesDescription, as: txt}",
+    )
     with pytest.raises(Misconfigured) as wrong:
         plan_deployment(site.settings, site.ledger, folder)
     for word in ("StudyDescripton", "txt"):
         assert any(word in complaint and complaint.startswith("image.yaml:") for complaint in wrong.value.complaints)
-    edit(folder, "image", "series.description: {from: SeriesDescription, as: txt}", "series.description: {from: SeriesDescription, as: text}")
-    edit(folder, "image", "study.description: {from: StudyDescripton, as: text}", "study.description: {from: SeriesDescription, as: text}")
+    edit(
+        folder,
+        "image",
+        "series.description: {from: SeriesDescription, as: txt}",
+        "series.description: {from: SeriesDescription, as: text}",
+    )
+    edit(
+        folder,
+        "image",
+        "study.description: {from: StudyDescripton, as: text}",
+        "study.description: {from: SeriesDescription, as: text}",
+    )
     with pytest.raises(Misconfigured, match="tests failed; nothing was changed"):
         plan_deployment(site.settings, site.ledger, folder)
     assert site.ledger.mappings.in_force() == before
@@ -179,7 +199,9 @@ def test_an_object_whose_file_is_gone_keeps_its_record_and_that_is_told(site: Si
     site.files.locate(one.instance.day, one.instance.digest).unlink()
     describe_by_series(folder)
     deploy(site, folder)
-    told = list(replay.rehearse(site.ledger, line(site), replay.Scope(study=one.instance.study_instance_uid), lambda _d, _t: None))
+    told = list(
+        replay.rehearse(site.ledger, line(site), replay.Scope(study=one.instance.study_instance_uid), lambda _d, _t: None)
+    )
     assert any("1 objects have left the spool" in text for text in told)
     lines = replay_all(site, replay.Scope(study=one.instance.study_instance_uid))
     assert any("retention" in text for text in lines)
@@ -324,7 +346,9 @@ def test_settings_without_a_folder_are_refused_at_the_first_start_only(tmp_path:
     assert changed_on_disk(site.settings, site.site.current.version) == [f"there is no folder {folder}"]
     fresh = dataclasses.replace(Settings(), mappings=dataclasses.replace(Settings().mappings, directory=tmp_path / "nowhere"))
     with pytest.raises(Misconfigured, match="nowhere"):
-        SiteInForce(dataclasses.replace(fresh, data=dataclasses.replace(fresh.data, directory=tmp_path / "x")), _empty_ledger(tmp_path))
+        SiteInForce(
+            dataclasses.replace(fresh, data=dataclasses.replace(fresh.data, directory=tmp_path / "x")), _empty_ledger(tmp_path)
+        )
 
 
 def _empty_ledger(tmp_path: Path):  # type: ignore[no-untyped-def]
