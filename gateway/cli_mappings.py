@@ -21,7 +21,7 @@ def mappings_commands(with_settings: Callable[[Command], Command]) -> click.Grou
     def mappings() -> None:
         """Check and test the mapping files: the YAML that says how DICOM becomes FHIR."""
 
-    for command in (_lint, _test):
+    for command in (_lint, _test, _show):
         mappings.add_command(click.command(command.__name__.strip("_"))(with_settings(command)))
     add_deployment(mappings, with_settings)
     return mappings
@@ -51,3 +51,14 @@ def _test(loaded: Loaded, arguments: list[str]) -> None:
     failed = sum(not result.ok for result in results)
     click.echo(f"{len(results) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
+
+
+@click.argument("name")
+def _show(name: str, loaded: Loaded, arguments: list[str]) -> None:
+    """Print one mapping as it is in force: all that it inherits, with the file and line of each key.
+
+    NAME is a mapping's name or its file.
+    """
+    from gateway.workbench.effective import effective_mapping
+
+    click.echo(effective_mapping(loaded.settings.mappings.directory, name), nl=False)

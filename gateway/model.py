@@ -43,6 +43,19 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Came:
+    """How an object came, as far as a mapping may read it. Empty: not known, as for a file that a person converts."""
+
+    calling_ae: str = ""  #: who sent it
+    called_ae: str = ""  #: the title that was called
+    received_at: str = ""  #: its first arrival, as a DICOM DT in UTC
+    door: str = ""  #: a value of :class:`Door`
+
+
+UNKNOWN = Came()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """One SOP instance with one content, durable in the spool.
 

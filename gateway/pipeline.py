@@ -45,7 +45,7 @@ class Line:
 
 def process(ticket: Ticket, line: Line) -> Normalised:
     """One instance: the file as the scanner sent it -> the record. Raises :class:`~gateway.errors.Quarantined`."""
-    record = line.understanding.read(line.files.locate(ticket.day, ticket.digest))
+    record = line.understanding.read(line.files.locate(ticket.day, ticket.digest), ticket.came)
     return _normalised(ticket, record, line.understanding)
 
 
@@ -66,7 +66,7 @@ def compare(ticket: Ticket, line: Line) -> Compared | None:
     differing = differences(read_header(line.files.locate(in_force.day, in_force.digest)), header)
     reason = f"Another content of this SOP Instance UID is in force. These differ: {', '.join(differing)}. A person decides."
     try:
-        record = line.understanding.understand(header)
+        record = line.understanding.understand(header, ticket.came)
     except Quarantined as error:
         return Compared(ticket=ticket, same=not differing, reason=f"{reason} {error.reason}", normalised=None)
     understood = _normalised(ticket, record, line.understanding)

@@ -19,7 +19,7 @@ from gateway.gather.dossier import gather_dossier
 from gateway.gather.patient import PatientKeys, demographics
 from gateway.mapping.language import Mapping as MappingRules
 from gateway.mapping.language import Mappings, load
-from gateway.model import Bundle, Dossier, JsonObject, Record, SharedFields, Study
+from gateway.model import Bundle, Came, Dossier, JsonObject, Record, SharedFields, Study
 from gateway.normalise.record import SiteContext, normalise
 from gateway.r4.bundles import resources_of
 from gateway.spool.standing import Decision
@@ -46,11 +46,13 @@ class Understanding:
     patients: PatientKeys
     renderer: Renderer
 
-    def read(self, path: Path) -> Record:
+    def read(self, path: Path, came: Came | None = None) -> Record:
         """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""
-        return self.understand(read_header(path))
+        return self.understand(read_header(path), came)
 
-    def understand(self, header: Header) -> Record:
+    def understand(self, header: Header, came: Came | None = None) -> Record:
+        """The same for an opened file. ``came`` is how the ledger says that it came; else only its file header tells."""
+        header.came = came or header.came
         return normalise(header, self.mappings.for_header(header), self.site)
 
     def study_bundle(

@@ -1,8 +1,10 @@
 """Paths to DICOM elements, and reading what stands there as text. After the walker, before any meaning.
 
-A path is keywords with item indexes, as ``RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose``; a value index
-picks one of several values, as ``ImageType[2]``; a private element is named through its creator, wherever its block lies
-(PS3.5 section 7.8): ``(7053,xx00)[Philips PET Private Group]``.
+A path is keywords with item indexes, as ``RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose``; ``[*]`` stands for
+all items; a value index picks one of several values, as ``ImageType[2]``; a private element is named through its creator,
+wherever its block lies (PS3.5 section 7.8), at the top or inside sequences: ``(7053,xx00)[Philips PET Private Group]``.
+
+Whatever is read costs steps of a :class:`Budget`, so that no object, however hostile, can keep a worker busy.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol
@@ -23,16 +25,38 @@ from pydicom.sequence import Sequence
 from gateway.dicom.charset import CHARSET_TAG, CHARSET_VRS, decode, encodings_of
 from gateway.dicom.values import Invalid
 from gateway.errors import Quarantined
+from gateway.model import UNKNOWN, Came
 
 _STEP = re.compile(
     r"(?:(?P<keyword>[A-Za-z]\w*)|\((?P<group>[0-9A-Fa-f]{4}),(?P<element>xx[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4})\)"
-    r"(?:\[(?P<creator>[^\]]*[^\]\d][^\]]*)\])?)(?:\[(?P<index>\d{1,3})\])?(?:\.|$)"
+    r"(?:\[(?P<creator>(?!\*\])[^\]]*[^\]\d][^\]]*)\])?)(?:\[(?P<index>\d{1,3}|\*)\])?(?:\.|$)"
 )
-_TEXT_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
+_LONGEST = 512
+#: The index of ``[*]``.
+ALL = -1
+#: What one object may cost: elements, values and items looked at, over all fields of a mapping. Honest objects need a few
+#: thousand, a multi-frame image with 2,000 frames some 100,000.
+MOST_STEPS = 500_000
+TEXT_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
 _UNSPLIT_VRS = frozenset(["ST", "LT", "UT", "UR"])
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 #: What pydicom raises on sequences that lie about themselves.
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError, NotImplementedError, struct.error)
+
+
+class Budget:
+    """The steps that reading one object may still take. Deterministic: it counts, it does not look at the clock."""
+
+    __slots__ = ("left", "most")
+
+    def __init__(self, most: int = MOST_STEPS) -> None:
+        self.left = self.most = most
+
+    def spend(self, steps: int) -> None:
+        """Raises :class:`Quarantined` when nothing is left."""
+        self.left -= steps
+        if self.left < 0:
+            raise Quarantined(f"Reading this object by its mapping takes more than {self.most:,} steps; it is not read further.")
 
 
 class PathError(ValueError):
@@ -49,7 +73,7 @@ class Step:
 
     tag: int
     creator: str | None = None
-    index: int | None = None
+    index: int | None = None  #: of an item or a value; ``ALL`` for ``[*]``
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,7 @@ class Path:
 
     text: str
     steps: tuple[Step, ...]
+    several: bool = False  #: it may lead to several places, by ``[*]``
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +101,25 @@ class Element:
 
 
 class HeaderLike(Protocol):
-    """What is read: :class:`gateway.dicom.reading.Header` or anything that offers the same two."""
+    """What is read: :class:`gateway.dicom.reading.Header` or anything that offers the same."""
+
+    file_meta: Mapping[int, bytes]
+    came: Came
 
     @property
     def dataset(self) -> Dataset: ...
 
     def raw(self, tag: int) -> bytes: ...
 
+    def tags(self) -> Iterable[int]: ...
+
 
 class Item:
     """A data set inside a sequence: finds elements; inherits the character set (PS3.3 C.12.1.1.2)."""
 
-    def __init__(self, dataset: Dataset, encodings: tuple[str, ...]) -> None:
+    def __init__(self, dataset: Dataset, encodings: tuple[str, ...], budget: Budget | None = None) -> None:
         self._dataset = dataset
+        self.budget = budget or Budget()
         own = _raw_bytes(dataset, CHARSET_TAG)
         self._encodings = encodings_of(own) if own else encodings
 
@@ -97,25 +128,65 @@ class Item:
         return _find(self, path)
 
     def element(self, step: Step, text: str) -> Element | None:
-        return _element_of(self._dataset, step, text, self._encodings)
+        self.budget.spend(1)
+        return _element_of(self._dataset, step, text, self._encodings, self.budget)
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """Equal for items of equal content."""
+        return tuple(_fingerprint(self._dataset, self.budget))
 
 
 class Root:
     """A whole object. Top-level text is read from its raw bytes, so that a data set is built only when it must be."""
 
-    def __init__(self, header: HeaderLike) -> None:
+    def __init__(self, header: HeaderLike, budget: Budget | None = None) -> None:
         self._header = header
+        self.budget = budget or Budget()
 
     def find(self, path: Path) -> Element | None:
         """The element at a path, or ``None`` when it is absent or empty. Raises :class:`Invalid` when it is unreadable."""
         return _find(self, path)
 
     def element(self, step: Step, text: str) -> Element | None:
+        self.budget.spend(1)
         if step.creator is None:
             vr = vr_of(step.tag)
-            if vr in _TEXT_VRS:
-                return _text_element(text, vr, self._header.raw(step.tag), self._encodings)
-        return _element_of(self._dataset, step, text, self._encodings)
+            if vr in TEXT_VRS:
+                found = _text_element(text, vr, self._header.raw(step.tag), self._encodings)
+                if found is not None and len(found.texts) > 1:
+                    self.budget.spend(len(found.texts))
+                return found
+        return _element_of(self._dataset, step, text, self._encodings, self.budget)
+
+    def meta(self, path: Path) -> Element | None:
+        """The element of the file header (group 0002, PS3.10 7.1), or ``None``. Raises :class:`Invalid` when it is not text."""
+        self.budget.spend(1)
+        step = path.steps[0]
+        found = _text_element(f"meta {path.text}", vr_of(step.tag), self._header.file_meta.get(step.tag, b""), ())
+        return found if found is None or step.index is None else _pick(found, step.index)
+
+    def came(self, fact: str) -> Element | None:
+        """How the object came: a word of :class:`gateway.model.Came`; ``None`` when it is not known."""
+        told: str = getattr(self._header.came, fact)
+        return Element(f"arrival {fact}", (told,)) if told else None
+
+    def frames(self, path: Path) -> Element | None:
+        """What the functional groups say (PS3.3 C.7.6.16): the shared ones, else those of each frame; different values, each once."""
+        shared = self._groups(_SHARED_GROUPS)
+        found = next((found for item in shared if (found := item.find(path))), None)
+        found = found or _distinct([found for item in self._groups(_FRAME_GROUPS) if (found := item.find(path))])
+        return Element(f"frame {path.text}", found.texts, found.items) if found else None
+
+    def _groups(self, path: Path) -> tuple[Item, ...]:
+        """The items of a sequence of functional groups, opened once for all fields."""
+        if path.text not in self._opened:
+            found = self.find(path)
+            self._opened[path.text] = found.items if found else ()
+        return self._opened[path.text]
+
+    @cached_property
+    def _opened(self) -> dict[str, tuple[Item, ...]]:
+        return {}
 
     def bytes_of(self, path: Path) -> Iterator[bytes]:
         """The raw bytes that decide what stands at a path: of its top-level element, and of private creators."""
@@ -124,8 +195,8 @@ class Root:
             yield self._header.raw(step.tag)
             return
         group = step.tag >> 16
-        keys = self._dataset.keys()
-        for creator in sorted(int(key) for key in keys if key.group == group and 0x10 <= key.element <= 0xFF):
+        tags = self._header.tags()
+        for creator in sorted(tag for tag in tags if tag >> 16 == group and 0x10 <= tag & 0xFFFF <= 0xFF):
             yield self._header.raw(creator)
             yield self._header.raw(group << 16 | (creator & 0xFF) << 8 | step.tag & 0xFF)
 
@@ -145,6 +216,8 @@ def parse_path(text: str) -> Path:
     """Parse and check every segment. Raises :class:`PathError`."""
     steps: list[Step] = []
     position = 0
+    if len(text) > _LONGEST:
+        raise PathError(f"a path has at most {_LONGEST} letters")
     while position < len(text):
         found = _STEP.match(text, position)
         if not found:
@@ -157,14 +230,24 @@ def parse_path(text: str) -> Path:
         if step.creator is None and vr_of(step.tag) != "SQ":
             raise PathError(f"'{text}': {keyword_for_tag(step.tag)} is not a sequence, nothing can stand inside it")
         if step.index is None:
-            raise PathError(f"'{text}': say which item, as in {keyword_for_tag(step.tag) or 'Sequence'}[0]")
-    return Path(text, tuple(steps))
+            name = keyword_for_tag(step.tag) or "Sequence"
+            raise PathError(f"'{text}': say which item, as in {name}[0], or [*] for all")
+    return Path(text, tuple(steps), any(step.index == ALL for step in steps))
+
+
+def _groups_path(keyword: str) -> Path:
+    return Path(keyword, (Step(int(tag_for_keyword(keyword) or 0)),))
+
+
+#: Multi-frame functional groups (PS3.3 C.7.6.16.1).
+_SHARED_GROUPS, _FRAME_GROUPS = _groups_path("SharedFunctionalGroupsSequence"), _groups_path("PerFrameFunctionalGroupsSequence")
+FRAME_PATHS = (_SHARED_GROUPS, _FRAME_GROUPS)
 
 
 def is_sequence(path: Path) -> bool:
-    """True when the path leads to a standard sequence as a whole."""
+    """True when the path leads to a standard sequence as a whole (or to all its items)."""
     last = path.steps[-1]
-    return last.creator is None and last.index is None and vr_of(last.tag) == "SQ"
+    return last.creator is None and last.index in (None, ALL) and vr_of(last.tag) == "SQ"
 
 
 @lru_cache(maxsize=4096)
@@ -177,7 +260,7 @@ def vr_of(tag: int) -> str:
 
 
 def _step(found: re.Match[str], text: str) -> Step:
-    index = int(found["index"]) if found["index"] else None
+    index = None if not found["index"] else ALL if found["index"] == "*" else int(found["index"])
     if found["keyword"]:
         tag = tag_for_keyword(found["keyword"])
         if tag is None:
@@ -194,6 +277,8 @@ def _step(found: re.Match[str], text: str) -> Step:
 
 
 def _find(start: Root | Item, path: Path) -> Element | None:
+    if path.several:
+        return _find_all(start, path)
     place: Root | Item = start
     found: Element | None = None
     for step in path.steps:
@@ -207,7 +292,43 @@ def _find(start: Root | Item, path: Path) -> Element | None:
     return found
 
 
+def _find_all(start: Root | Item, path: Path) -> Element | None:
+    """All values, or all items, at a path with ``[*]``, in their order."""
+    places: list[Root | Item] = [start]
+    found: list[Element] = []
+    for step in path.steps:
+        found = [element for place in places if (element := place.element(step, path.text)) is not None]
+        if step.index is not None and step.index != ALL:
+            found = [picked for element in found if (picked := _pick(element, step.index)) is not None]
+        places = [item for element in found for item in element.items]
+    texts = tuple(text for element in found for text in element.texts)
+    return Element(path.text, texts, tuple(item for element in found for item in element.items)) if found else None
+
+
+def _distinct(found: list[Element]) -> Element | None:
+    """Several elements as one with each different value, or each different item, once."""
+    if len(found) <= 1:
+        return found[0] if found else None
+    texts = dict.fromkeys(element.texts for element in found if element.texts)
+    items = {item.fingerprint(): item for element in reversed(found) for item in reversed(element.items)}
+    several = tuple(text for values in texts for text in values)
+    return Element(found[0].path, several, tuple(reversed(items.values())))
+
+
+def _fingerprint(dataset: Dataset, budget: Budget) -> Iterator[object]:
+    for tag in sorted(dataset.keys()):
+        budget.spend(1)
+        raw = dataset.get_item(tag, keep_deferred=True)
+        value = raw.value if raw is not None else None
+        if isinstance(value, Sequence):
+            yield int(tag), tuple(tuple(_fingerprint(item, budget)) for item in value)
+        else:
+            yield int(tag), value if isinstance(value, bytes) else str(value)
+
+
 def _pick(found: Element, index: int) -> Element | None:
+    if index == ALL:
+        return found
     if found.items:
         return Element(found.path, (), (found.items[index],)) if index < len(found.items) else None
     if index < len(found.texts) and found.texts[index]:
@@ -215,24 +336,35 @@ def _pick(found: Element, index: int) -> Element | None:
     return None
 
 
-def _element_of(dataset: Dataset, step: Step, text: str, encodings: tuple[str, ...]) -> Element | None:
+def _element_of(dataset: Dataset, step: Step, text: str, encodings: tuple[str, ...], budget: Budget) -> Element | None:
     tag = step.tag if step.creator is None else _private_tag(dataset, step.tag, step.creator)
     if tag is None or tag not in dataset:
         return None
     raw = dataset.get_item(tag, keep_deferred=True)
-    known = vr_of(tag) if step.creator is None else _private_vr(tag, step.creator)
+    known = vr_of(tag) if step.creator is None else private_vr(tag, step.creator)
     vr = str(raw.VR) if raw is not None and raw.VR and raw.VR != "UN" else known
     if vr == "SQ":
-        return _sequence(dataset, tag, text, encodings)
-    if isinstance(raw, RawDataElement):
-        value = raw.value or b""
-        if vr in _NUMBERS:
-            return _numbers(text, vr, value, "<" if raw.is_little_endian else ">")
-        return _text_element(text, vr, value, encodings)
-    return _text_element(text, vr, _raw_bytes(dataset, tag), encodings)
+        return _sequence(dataset, tag, text, encodings, budget)
+    value = (raw.value or b"") if isinstance(raw, RawDataElement) else _raw_bytes(dataset, tag)
+    if vr in _NUMBERS and isinstance(raw, RawDataElement):
+        found = _numbers(text, vr, value, "<" if raw.is_little_endian else ">")
+    elif vr == "UN" and step.creator is not None:
+        found = _text_element(text, "LO", _printable(value), ())
+    else:
+        found = _text_element(text, vr, value, encodings)
+    if found is not None and len(found.texts) > 1:
+        budget.spend(len(found.texts))
+    return found
 
 
-def _sequence(dataset: Dataset, tag: int, text: str, encodings: tuple[str, ...]) -> Element | None:
+def _printable(value: bytes) -> bytes:
+    """A private value of which nobody knows the type: text when it is nothing but printable ASCII. Raises :class:`Invalid`."""
+    if any(byte < 0x20 or byte > 0x7E for byte in value.rstrip(b"\0")):
+        raise Invalid("is private, and its type is not known")
+    return value
+
+
+def _sequence(dataset: Dataset, tag: int, text: str, encodings: tuple[str, ...], budget: Budget) -> Element | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -240,13 +372,14 @@ def _sequence(dataset: Dataset, tag: int, text: str, encodings: tuple[str, ...])
             items = list(value) if isinstance(value, Sequence) else []
     except _DAMAGE as error:
         raise Invalid("is a damaged sequence") from error
-    return Element(text, (), tuple(Item(item, encodings) for item in items)) if items else None
+    budget.spend(len(items))
+    return Element(text, (), tuple(Item(item, encodings, budget) for item in items)) if items else None
 
 
 def _text_element(text: str, vr: str, raw: bytes, encodings: tuple[str, ...]) -> Element | None:
     if not raw.strip(b" \0"):
         return None
-    if vr not in _TEXT_VRS:
+    if vr not in TEXT_VRS:
         raise Invalid("is not text")
     whole = decode(raw, vr, encodings)
     if vr in _UNSPLIT_VRS:
@@ -278,12 +411,14 @@ def _private_tag(dataset: Dataset, tag: int, creator: str) -> int | None:
     group = tag >> 16
     blocks = [key for key in sorted(dataset.keys()) if key.group == group and 0x10 <= key.element <= 0xFF]
     for key in blocks:
-        if _raw_bytes(dataset, int(key)).strip(b" \0") == creator.encode():
-            return group << 16 | key.element << 8 | tag & 0xFF
+        found = group << 16 | key.element << 8 | tag & 0xFF
+        if found in dataset and _raw_bytes(dataset, int(key)).strip(b" \0") == creator.encode():
+            return found
     return None
 
 
-def _private_vr(tag: int, creator: str) -> str:
+def private_vr(tag: int, creator: str) -> str:
+    """What pydicom's private dictionary knows of an element; ``UN`` when it knows nothing."""
     try:
         return private_dictionary_VR(tag, creator)[:2]
     except KeyError:
@@ -305,9 +440,16 @@ def _raw_bytes(dataset: Dataset, tag: int) -> bytes:
 class DatasetHeader:
     """A pydicom data set in the place of a header, for tools and tests. The gateway itself reads files through ``reading``."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, came: Came = UNKNOWN) -> None:
         self.dataset = dataset
+        self.came = came
+        meta = getattr(dataset, "file_meta", None) or Dataset()
+        self.file_meta: Mapping[int, bytes] = {int(tag): _raw_bytes(meta, int(tag)) for tag in list(meta.keys())}
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a top-level value; of an already decoded element, text that changes whenever its content does."""
         return _raw_bytes(self.dataset, tag)
+
+    def tags(self) -> Iterable[int]:
+        """The tags of the top level."""
+        return map(int, self.dataset.keys())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from struct import Struct
@@ -23,6 +23,7 @@ from pydicom.tag import BaseTag
 
 from gateway.dicom.walker import DEFAULT_LIMITS, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Buffer, Limits, Walk, walk
 from gateway.errors import Quarantined, Rejected
+from gateway.model import Came
 
 #: Larger files are mapped instead of read: their pixel data is then never copied.
 _MAP_FROM_BYTES = 128 << 10
@@ -50,6 +51,8 @@ class Header:
         self.file_meta = file_meta  #: group 0002, tag -> bytes as they stand in the file; may be empty
         self.walk = walked
         self.transfer_syntax_uid = walked.transfer_syntax_uid
+        #: What the file alone tells; the ledger knows the door and the time as well.
+        self.came = Came(calling_ae=self.sending_ae, called_ae=self.receiving_ae)
 
     @property
     def sending_ae(self) -> str:
@@ -84,6 +87,10 @@ class Header:
     def raw(self, tag: int) -> bytes:
         """The bytes of a top-level value as received; empty when the element is absent."""
         return self.walk.value(tag)
+
+    def tags(self) -> Iterable[int]:
+        """The tags of the top level."""
+        return self.walk.elements
 
     def _meta_text(self, tag: int) -> str:
         return self.file_meta.get(tag, b"").decode("ascii", "replace").strip(" \0")

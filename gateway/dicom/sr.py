@@ -8,7 +8,6 @@ its unit along.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -43,8 +42,23 @@ _PLAIN = {
     }.items()
 }
 
-#: The named children of containers in hand: a mapping asks the same container once for every field.
-_READ: WeakKeyDictionary[Root | Item, tuple[tuple[Names, Item], ...]] = WeakKeyDictionary()
+_RELATIONSHIP = parse_path("RelationshipType")
+_TEMPLATE = parse_path("ContentTemplateSequence[0].TemplateIdentifier")
+#: How a content item belongs to the one above it (PS3.3 table C.17.3-8).
+RELATIONSHIPS = (
+    "CONTAINS",
+    "HAS OBS CONTEXT",
+    "HAS CONCEPT MOD",
+    "HAS PROPERTIES",
+    "HAS ACQ CONTEXT",
+    "INFERRED FROM",
+    "SELECTED FROM",
+)
+
+#: The children of containers in hand, by the code of their concept name, with their place: a mapping asks the same container once
+#: for every field.
+_Children = dict[tuple[str, str], list[tuple[int, Item]]]
+_READ: WeakKeyDictionary[Root | Item, _Children] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,8 @@ class SrPath:
     text: str
     steps: tuple[Names, ...]
     attribute: Path | None = None  #: an attribute of the item instead of its value, e.g. ObservationDateTime
+    relationship: frozenset[str] = frozenset()  #: of the last item to the one above it; empty: whichever
+    template: str = ""  #: identifier of the template that the report, or an item on the way, declares; empty: whichever
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.steps) <= DEEPEST:
@@ -66,8 +82,13 @@ def find(start: Root | Item, path: SrPath) -> Element | None:
     Gives ``None`` when no item has these names, or none has a value. Raises :class:`Invalid` when one is unreadable.
     """
     places: list[Root | Item] = [start]
-    for names in path.steps:
-        places = [item for place in places for item in _children(place, names)]
+    if path.template:
+        places = _of_template(start, path)
+    else:
+        for names in path.steps:
+            places = [item for place in places for item in _children(place, names)]
+    if path.relationship:
+        places = [place for place in places if _text_at(place, _RELATIONSHIP) in path.relationship]
     found = [element for item in places if isinstance(item, Item) and (element := _value(item, path))]
     if len(found) <= 1:
         return found[0] if found else None
@@ -78,13 +99,42 @@ def find(start: Root | Item, path: SrPath) -> Element | None:
     return Element(path.text, texts, items, found[0].unit)
 
 
-def _children(place: Root | Item, names: Names) -> Iterator[Item]:
+def _of_template(start: Root | Item, path: SrPath) -> list[Root | Item]:
+    """What stands at a path, as far as the start or an item on the way follows the template."""
+    places = [(start, _declares(start, path.template))]
+    for names in path.steps:
+        places = [
+            (item, declared or _declares(item, path.template)) for place, declared in places for item in _children(place, names)
+        ]
+    return [place for place, declared in places if declared]
+
+
+def _declares(place: Root | Item, template: str) -> bool:
+    return _text_at(place, _TEMPLATE) == template
+
+
+def _text_at(place: Root | Item, path: Path) -> str:
+    found = place.find(path)
+    return found.text if found else ""
+
+
+def _children(place: Root | Item, names: Names) -> list[Item]:
     """The direct children with one of these names, in the order of the report."""
     content = _READ.get(place)
     if content is None:
-        found = place.find(CONTENT)
-        content = _READ[place] = tuple((_name(item), item) for item in (found.items if found else ()))
-    return (item for own, item in content if own & names)
+        content = _READ[place] = _read_children(place)
+    found = [numbered for name in names for numbered in content.get(name, ())]
+    place.budget.spend(1 + len(found))
+    return [item for _, item in sorted(found, key=lambda numbered: numbered[0])]
+
+
+def _read_children(place: Root | Item) -> _Children:
+    found = place.find(CONTENT)
+    children: _Children = {}
+    for number, item in enumerate(found.items if found else ()):
+        for name in _name(item):
+            children.setdefault(name, []).append((number, item))
+    return children
 
 
 def _name(item: Item) -> Names:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
 from gateway.gather.choose import by_majority, canonical
+from gateway.gather.corroborate import CANDIDATES, corroborated
 from gateway.gather.patient import demographics
 from gateway.gather.readings import Account, Reading, Source, accounts, injection
 from gateway.gather.reconcile import Fact, reconcile
@@ -102,7 +103,7 @@ def _last(key: str, chain: Mapping[str, str], active: set[str]) -> str:
 
 
 def _one(key: str, fact: Fact) -> Administration:
-    told = fact.account
+    told, settled = corroborated(fact.account)
     fields = _fields(told)
     event_uids = (name.removeprefix("event|") for name in told.names if name.startswith("event|"))
     return Administration(
@@ -112,7 +113,7 @@ def _one(key: str, fact: Fact) -> Administration:
         study_uids=tuple(sorted({str(reading.shared.study.get("uid")) for reading in told.readings})),
         series_uids=tuple(sorted({str(reading.shared.series.get("uid")) for reading in told.readings})),
         mapping=_mapping(told),
-        issues=(*fact.issues, *_disagreements(told, reconciled=fact.reconciled)),
+        issues=(*fact.issues, *settled, *_disagreements(told, reconciled=fact.reconciled)),
         event_uids=tuple(event_uids),
         reconciled=fact.reconciled,
         sources=_sources(fields, told),
@@ -127,6 +128,8 @@ def _fields(told: Account) -> JsonObject:
         blocked = {name for first, rest in _TOGETHER.items() if first in merged for name in rest}
         blocked |= {f"{name}_repaired" for name in merged}
         merged = {**{name: value for name, value in found.items() if name not in blocked}, **merged}
+    if "activity" in merged:
+        merged.pop(CANDIDATES, None)
     return dict(sorted(merged.items()))
 
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.gather.corroborate import assumed
 from gateway.gather.readings import Account, Source, account, injection
 from gateway.model import Issue, Severity
 from gateway.nuclear.sameness import Gap, gap, may_be_one, on_the_day_of, same_nuclide
@@ -81,7 +82,7 @@ def _knows_only_the_clock(item: Account) -> bool:
 
 def _fits(item: Account, host: Account) -> bool:
     reference = injection(host.of(Source.REPORT))
-    placed_on_day = on_the_day_of(item.injection, reference, item.scan)
+    placed_on_day = on_the_day_of(assumed(item, reference), reference, item.scan)
     two_events = _has_event(item) and any(reading.event for reading in host.of(Source.IMAGE))
     return placed_on_day is not None and not two_events and may_be_one(placed_on_day, reference)
 
@@ -112,7 +113,7 @@ def _candidates(images: Sequence[Account], reports: Sequence[Account]) -> dict[t
     found: dict[tuple[str, ...], list[Account]] = defaultdict(list)
     for image in images:
         for report in reports:
-            if may_be_one(image.injection, report.injection):
+            if may_be_one(assumed(image, report.injection), assumed(report, image.injection)):
                 found[image.names].append(report)
                 found[report.names].append(image)
     return found
@@ -121,7 +122,7 @@ def _candidates(images: Sequence[Account], reports: Sequence[Account]) -> dict[t
 def _joined(images: Sequence[Account], report: Account, told: str = "Image headers") -> Fact:
     """One fact of a report, with whatever it holds already, and of the accounts of image headers that belong to it."""
     reference = injection(report.of(Source.REPORT))
-    first = images[0].injection
+    first = assumed(images[0], reference)
     words = gap(on_the_day_of(first, reference, images[0].scan) or first, reference).words()
     reason = f"{told} and a dose report were taken as one administration; the headers tell of it {words}."
     note = Issue(field=FIELD, reason=f"{reason} The dose report is published.", severity=Severity.WARNING)
@@ -145,7 +146,7 @@ def _apart(item: Account, partners: Sequence[Account], alone: Sequence[Account])
 
 
 def _near(other: Account, item: Account) -> Gap | None:
-    one, two = other.injection, item.injection
+    one, two = assumed(other, item.injection), assumed(item, other.injection)
     apart = gap(one, two)
     close = apart.seconds is None or abs(apart.seconds) <= NEAR_S
     return apart if same_nuclide(one, two) and close else None

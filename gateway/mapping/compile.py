@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
-
-from pydicom._uid_dict import UID_dictionary
-from pydicom.datadict import tag_for_keyword
 
 from gateway.mapping.codes import Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
-from gateway.mapping.fields import FieldCompiler, keywords
+from gateway.mapping.fields import FieldCompiler
 from gateway.mapping.files import Effective, Piece
+from gateway.mapping.match_words import match_rules
 from gateway.mapping.rules import (
-    Condition,
+    LEVELS,
     FieldRef,
     FieldRule,
     Mapping,
@@ -25,7 +22,6 @@ from gateway.mapping.template import ResourceTemplate, TemplateError, compile_te
 
 _RESOURCE_KEYS = ("per", "identity", "resourceType")
 PER = ("patient", "study", "device", "administration")
-_SOP_CLASSES = {entry[4]: uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and entry[4]}
 
 
 def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complaint]) -> Mapping:
@@ -37,21 +33,23 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
         name=effective.name,
         version=_version(effective, fields),
         lineage=effective.lineage,
-        conditions=tuple(_conditions(effective, complaints)),
+        conditions=match_rules(effective, complaints),
         fields=_ordered(fields, effective, complaints),
-        own_fields=tuple(effective.own.get("fields") or ()),
+        own_fields=tuple(name for name, node in (effective.own.get("fields") or {}).items() if node is not None),
         repeated=compiler.repeated,
         resources=resources,
         codes=codes,
         example=effective.example,
         tests=tuple(_tests(effective)),
-        shadow=bool(effective.own.get("shadow")),
         abstract=effective.abstract,
+        priority=effective.priority,
+        depth=effective.depth,
+        shadow=effective.shadow,
     )
 
 
 def _ordered(fields: list[FieldRule], effective: Effective, complaints: list[Complaint]) -> tuple[FieldRule, ...]:
-    """Each field after those it refers to; a circle is a complaint."""
+    """Level by level, each field after those that it refers to; a circle is a complaint."""
     by_name = {rule.name: rule for rule in fields}
     ordered: dict[str, FieldRule] = {}
 
@@ -60,43 +58,14 @@ def _ordered(fields: list[FieldRule], effective: Effective, complaints: list[Com
             piece = effective.fields[rule.name]
             complaints.append(piece.origin.complain(f"'{rule.name}' refers to itself: {' -> '.join((*path, rule.name))}"))
             return
-        for alternatives in rule.sources.values():
-            for source in alternatives:
-                if isinstance(source, FieldRef) and source.name in by_name and source.name not in ordered:
-                    visit(by_name[source.name], (*path, rule.name))
+        for source in rule.looked_at():
+            if isinstance(source, FieldRef) and source.name in by_name and source.name not in ordered:
+                visit(by_name[source.name], (*path, rule.name))
         ordered.setdefault(rule.name, rule)
 
-    for rule in fields:
+    for rule in sorted(fields, key=lambda rule: LEVELS.index(rule.level)):
         visit(rule, ())
     return tuple(ordered.values())
-
-
-def _conditions(effective: Effective, complaints: list[Complaint]) -> Iterable[Condition]:
-    for keyword, piece in effective.match.items():
-        tag = tag_for_keyword(keyword)
-        if tag is None:
-            complaints.append(piece.origin.complain(f"'{keyword}' is not a DICOM keyword{did_you_mean(keyword, keywords())}"))
-            continue
-        wanted = piece.node if isinstance(piece.node, list) else [piece.node]
-        if not wanted or not all(isinstance(value, str) and value for value in wanted):
-            complaints.append(piece.origin.complain(f"'{keyword}' is matched by a text or a list of texts"))
-            continue
-        values = [_sop_class(value, piece, complaints) for value in wanted] if keyword == "SOPClassUID" else wanted
-        yield Condition(int(tag), tuple(_pattern(value) for value in values))
-
-
-def _sop_class(value: str, piece: Piece, complaints: list[Complaint]) -> str:
-    if value[0].isdigit():
-        return value
-    uid = _SOP_CLASSES.get(value)
-    if uid is None:
-        complaints.append(piece.origin.complain(f"'{value}' is not a SOP class{did_you_mean(value, _SOP_CLASSES)}"))
-    return str(uid)
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    """Whole value, any case; ``*`` stands for anything."""
-    return re.compile(".*".join(map(re.escape, text.split("*"))), re.IGNORECASE)
 
 
 def _resource(name: str, piece: Piece, complaints: list[Complaint]) -> ResourceTemplate | None:
@@ -141,7 +110,7 @@ def _tests(effective: Effective) -> Iterable[MappingTest]:
 
 
 def _version(effective: Effective, fields: list[FieldRule]) -> str:
-    tables = sorted({table for rule in fields for table in (rule.options.table, *rule.converter.reads_tables) if table})
+    tables = sorted({table for rule in fields for table in _tables(rule)})
     codes = fields[0].options.codes if fields else None
     content = {
         "let": {name: piece.node for name, piece in effective.let.items()},
@@ -151,3 +120,10 @@ def _version(effective: Effective, fields: list[FieldRule]) -> str:
         "codes": {name: codes.tables[name].digest for name in tables if codes and name in codes.tables},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _tables(rule: FieldRule) -> Iterable[str]:
+    """The code tables that a field consults."""
+    yield from (table for table in (rule.options.table, *rule.converter.reads_tables) if table)
+    for item in rule.items:
+        yield from _tables(item)

@@ -52,6 +52,7 @@ class Outcome:
     notes: tuple[Note, ...] = ()
     source: str = ""
     repaired: bool = False  #: also sets the field ``<name>_repaired``
+    candidates: tuple[Json, ...] = ()  #: of a withheld value: what it may be; sets the field ``<name>_candidates``
 
 
 ABSENT = Outcome()
@@ -65,6 +66,7 @@ class Options:
     table: str | None = None
     unit_in: str | None = None
     unit_out: str | None = None
+    pinned: bool = False  #: a site swears to ``unit_in``: nothing is repaired
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,13 @@ class Converter:
     takes_codes: bool | None = False  #: ``None``: may
     takes_unit: bool = False
     reads_tables: tuple[str, ...] = ()  #: code tables it consults besides ``codes``
-    result: str = "value"  #: ``quantity``, ``concept``, ``name`` or ``value``: what lint lets templates read inside
+    #: ``quantity``, ``concept``, ``name``, ``number``, ``list`` (of items) or ``value``: what templates can read inside
+    result: str = "value"
+
+    @property
+    def has_range(self) -> bool:
+        """Whether a ``range`` can be asked of what it makes."""
+        return self.result in ("quantity", "number")
 
     @property
     def describe(self) -> str:

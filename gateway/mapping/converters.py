@@ -1,4 +1,5 @@
-"""The general converters: text, numbers, dates, names, codes. Those of nuclear medicine stand in ``tracer.py`` and ``times.py``.
+"""The general converters: text, dates, names, codes. Numbers stand in ``numbers.py``,
+those of nuclear medicine in ``tracer.py`` and ``times.py``.
 
 To add one: write a function with a docstring, add it to ``GENERAL``, test it in ``tests/unit/test_mapping_converters.py``.
 """
@@ -28,25 +29,24 @@ from gateway.mapping.conversion import (
 )
 from gateway.model import Json, Severity
 from gateway.nuclear.units import convert as convert_unit
-from gateway.nuclear.units import dimension, plain
+from gateway.nuclear.units import dimension
 
 _CODE_VALUES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValue")))
 _SCHEME, _MEANING = parse_path("CodingSchemeDesignator"), parse_path("CodeMeaning")
 #: FHIR R4 ``code``: no spaces at the ends, single spaces within.
 _CODE = re.compile(r"\S+( \S+)*")
 _LONGEST_LIFE_YEARS = 130
-_LARGEST_COUNT = 2**31 - 1
 _GENDERS = {"M": "male", "F": "female", "O": "other"}
 
 
-def simple(name: str, convert: Callable[[Element], Json], doc: str) -> Converter:
+def simple(name: str, convert: Callable[[Element], Json], doc: str, *, result: str = "value") -> Converter:
     """A converter that needs nothing but one element."""
 
     def run(parts: Parts, options: Options) -> Outcome:
         return first_clean(parts, lambda element: Outcome(value=convert(element), source=element.path))
 
     run.__doc__ = doc
-    return Converter(name=name, convert=run, result="name" if name == "person_name" else "value")
+    return Converter(name=name, convert=run, result=result)
 
 
 def one_value(element: Element) -> str:
@@ -74,14 +74,6 @@ def gender(element: Element) -> str:
         return _GENDERS[one_value(element)]
     except KeyError as error:
         raise Invalid("is none of M, F, O") from error
-
-
-def count(element: Element) -> int:
-    """A whole number from zero on (FHIR ``unsignedInt``)."""
-    number = values.integer(one_value(element))
-    if not 0 <= number <= _LARGEST_COUNT:
-        raise Invalid("is not a number from zero on")
-    return number
 
 
 def texts(element: Element) -> list[str]:
@@ -151,29 +143,6 @@ def told(moment: Moment, source: str) -> Outcome:
     """A moment, with its warning if it has one."""
     notes = (Note(moment.warning, Severity.WARNING),) if moment.warning else ()
     return Outcome(value=moment.text, source=source, notes=notes)
-
-
-def quantity(parts: Parts, options: Options) -> Outcome:
-    """A number with a unit: read in ``unit.in``, published in ``unit.out`` (UCUM), exactly converted."""
-    return first_clean(parts, lambda element: _quantity(element, options))
-
-
-def quantity_unless_zero(parts: Parts, options: Options) -> Outcome:
-    """As ``quantity``, for numbers that cannot be zero: senders write 0 for "not filled in", which counts as absent."""
-
-    def convert(element: Element) -> Outcome:
-        number = values.decimal(one_value(element))
-        if number < 0:
-            raise Invalid("is below zero")
-        return _quantity(element, options) if number else ABSENT
-
-    return first_clean(parts, convert)
-
-
-def _quantity(element: Element, options: Options) -> Outcome:
-    return Outcome(
-        value=quantity_json(values.decimal(one_value(element)), unit_of(element, options), options), source=element.path
-    )
 
 
 def quantity_json(number: Decimal, unit: str, options: Options) -> Json:
@@ -266,16 +235,9 @@ def read_coded(item: Item) -> Coded:
     return Coded(scheme=text_at(_SCHEME), value=text_at(*_CODE_VALUES), meaning=text_at(_MEANING))
 
 
-def _number(element: Element) -> Decimal:
-    return plain(values.decimal(one_value(element)))
-
-
 GENERAL: tuple[Converter, ...] = (
     simple("text", lambda element: values.text(element.text), "Text as it stands, several values kept with their backslash."),
     simple("uid", lambda element: values.uid(one_value(element)), "A UID: digits and points, at most 64."),
-    simple("integer", lambda element: values.integer(one_value(element)), "A whole number."),
-    simple("count", count, count.__doc__ or ""),
-    simple("decimal", _number, "A number without unit, exact."),
     simple("code", code, code.__doc__ or ""),
     simple("list", texts, texts.__doc__ or ""),
     simple("joined", lambda element: "; ".join(texts(element)), "All filled values as one text, with semicolons."),
@@ -286,13 +248,12 @@ GENERAL: tuple[Converter, ...] = (
         "person_name",
         lambda element: values.person_name(one_value(element)),
         "A PN: family, given, prefix, suffix, text; ideographic and phonetic groups beside it.",
+        result="name",
     ),
     Converter(name="datetime", convert=datetime),
     Converter(name="datetime_of", convert=datetime_of, parts={"date": Part(), "time": Part(required=False)}),
     Converter(name="birth_date", convert=birth_date, parts={"date": Part(), "on": Part(required=False)}),
     Converter(name="serial_number", convert=serial_number),
-    Converter(name="quantity", convert=quantity, takes_unit=True, result="quantity"),
-    Converter(name="quantity_unless_zero", convert=quantity_unless_zero, takes_unit=True, result="quantity"),
     Converter(name="concept", convert=concept, takes_codes=None, result="concept"),
     Converter(name="concepts", convert=concepts, takes_codes=None),
     Converter(name="known_concept", convert=known_concept, takes_codes=True, result="concept"),

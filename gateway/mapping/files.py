@@ -10,21 +10,34 @@ from typing import Any
 from gateway import yamlfile
 from gateway.errors import Misconfigured
 from gateway.mapping.complaints import Complaint, complain, did_you_mean
+from gateway.mapping.matching import ALIASES
 from gateway.yamlfile import Document, Place
 
 #: Sections and the type each must have. ``resources`` and ``tests`` are looked into later.
 SECTIONS: dict[str, type | tuple[type, ...]] = {
-    "extends": str,
+    "extends": (str, list),
     "match": (dict, str),
+    "priority": int,
+    "shadow": bool,
     "let": dict,
     "for_each": dict,
     "fields": dict,
     "resources": dict,
+    "dicom": dict,
     "example": dict,
     "tests": list,
-    "shadow": bool,
 }
-_TYPE_NAMES: dict[type, str] = {dict: "a mapping of keys", list: "a list", str: "a word", bool: "true or false"}
+_TYPE_NAMES: dict[type, str] = {
+    dict: "a mapping of keys",
+    list: "a list",
+    str: "a word",
+    int: "a whole number",
+    bool: "true or false",
+}
+#: Sections that are inherited key by key.
+INHERITED = ("match", "let", "for_each", "fields", "resources", "dicom")
+#: Of more bases and deeper lines nobody can say what holds.
+MOST_BASES, DEEPEST_LINE = 8, 16
 #: Folders that hold mappings; ``codes`` and ``tables`` hold data.
 FOLDERS = (".", "vendors", "sites")
 
@@ -61,6 +74,10 @@ class Effective:
     fields: dict[str, Piece]
     resources: dict[str, Piece]
     example: dict[str, Any]
+    dicom: dict[str, Piece] = field(default_factory=dict)  #: ``charset``, ``identity``, ``elements.<path>``
+    priority: int = 0
+    shadow: bool = False
+    depth: int = 1  #: itself and the bases of its longest line
     own: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -90,50 +107,101 @@ def read_files(directory: Path, complaints: list[Complaint]) -> dict[str, Docume
 
 
 def resolve(documents: dict[str, Document], complaints: list[Complaint]) -> list[Effective]:
-    """Follow ``extends``; bases come before what extends them."""
-    done: dict[str, Effective] = {}
+    """Follow ``extends``; bases come before what extends them. Of several bases the later ones win."""
+    done: dict[str, Effective | None] = {}
 
     def visit(name: str, below: tuple[str, ...]) -> Effective | None:
         if name in done:
             return done[name]
         document = documents[name]
-        base_name = document.data.get("extends")
-        base: Effective | None = None
-        if base_name is not None:
-            if base_name not in documents:
-                hint = did_you_mean(base_name, documents)
-                complaints.append(complain(document, ("extends",), f"there is no mapping '{base_name}'{hint}"))
-                return None
-            if base_name in (*below, name):
-                complaints.append(complain(document, ("extends",), f"'{name}' extends itself"))
-                return None
-            base = visit(base_name, (*below, name))
-            if base is None:
-                return None
-        done[name] = _merge(name, document, base)
+        bases = []
+        for place, base_name in _base_names(document):
+            problem = _base_problem(base_name, name, below, documents)
+            if problem:
+                complaints.append(complain(document, place, problem))
+                return done.setdefault(name, None)
+            bases.append(visit(base_name, (*below, name)))
+        if any(base is None for base in bases):
+            return done.setdefault(name, None)
+        done[name] = _merge(name, document, [base for base in bases if base], complaints)
         return done[name]
 
     for name in documents:
         visit(name, ())
-    return list(done.values())
+    return [one for one in done.values() if one]
 
 
-def _merge(name: str, document: Document, base: Effective | None) -> Effective:
+def _base_names(document: Document) -> list[tuple[Place, Any]]:
+    """What a file extends: one name, or a list of them; each with its place."""
+    node = document.data.get("extends")
+    if isinstance(node, list):
+        return [(("extends", index), name) for index, name in enumerate(node)]
+    return [(("extends",), node)] if node is not None else []
+
+
+def _base_problem(base: Any, name: str, below: tuple[str, ...], documents: dict[str, Document]) -> str | None:
+    if not isinstance(base, str) or base not in documents:
+        return f"there is no mapping '{base}'{did_you_mean(str(base), documents)}"
+    if base in (*below, name):
+        return f"'{name}' extends itself"
+    return f"more than {DEEPEST_LINE} mappings extend each other" if len(below) >= DEEPEST_LINE else None
+
+
+def _merge(name: str, document: Document, bases: list[Effective], complaints: list[Complaint]) -> Effective:
     data = document.data
-    match = data.get("match")
-    own_match = match if isinstance(match, dict) else {}
+    sections = {section: _section(document, section, bases, complaints) for section in INHERITED}
+    lineage = tuple(dict.fromkeys((*(own for base in bases for own in base.lineage), name)))
     return Effective(
         name=name,
         document=document,
-        lineage=(*(base.lineage if base else ()), name),
-        match={**(base.match if base else {}), **_pieces(document, "match", own_match)},
-        let={**(base.let if base else {}), **_pieces(document, "let", data.get("let"))},
-        for_each={**(base.for_each if base else {}), **_pieces(document, "for_each", data.get("for_each"))},
-        fields={**(base.fields if base else {}), **_pieces(document, "fields", data.get("fields"))},
-        resources={**(base.resources if base else {}), **_pieces(document, "resources", data.get("resources"))},
-        example={**(base.example if base else {}), **(data.get("example") or {})},
+        lineage=lineage,
+        **sections,
+        priority=data.get("priority", bases[-1].priority if bases else 0),
+        shadow=data.get("shadow", any(base.shadow for base in bases)),
+        depth=1 + max((base.depth for base in bases), default=0),
+        example=_example(data.get("example") or {}, bases),
         own=data,
     )
+
+
+def _section(document: Document, section: str, bases: list[Effective], complaints: list[Complaint]) -> dict[str, Piece]:
+    """The keys of the bases, those of the file itself over them; ``key: null`` takes one away."""
+    merged: dict[str, Piece] = {}
+    for base in bases:
+        merged |= getattr(base, section)
+    node = document.data.get(section)
+    own: set[str] = set()
+    pieces = (
+        _dicom_pieces(document) if section == "dicom" else _pieces(document, section, node if isinstance(node, dict) else None)
+    )
+    for written, piece in pieces.items():
+        key = ALIASES.get(written, written) if section == "match" else written
+        if key in own:
+            complaints.append(piece.origin.complain(f"'{written}' is matched twice, by its short word and by its keyword"))
+        own.add(key)
+        if piece.node is not None:
+            merged[key] = piece
+        elif merged.pop(key, None) is None:
+            complaints.append(piece.origin.complain(f"'{key}' is not inherited: there is nothing to take away"))
+    return merged
+
+
+def _example(own: dict[str, Any], bases: list[Effective]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for example in (*(base.example for base in bases), own):
+        merged |= example
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def _dicom_pieces(document: Document) -> dict[str, Piece]:
+    """The keys of ``dicom`` that are inherited one by one, those of ``elements`` among them; ``null`` takes one away."""
+    section = document.data.get("dicom") or {}
+    flat = {key: Piece(node, Origin(document, ("dicom", key))) for key, node in section.items() if key != "elements"}
+    elements = section.get("elements")
+    if not isinstance(elements, dict):
+        return flat if elements is None else {**flat, "elements": Piece(elements, Origin(document, ("dicom", "elements")))}
+    places = {path: Origin(document, ("dicom", "elements", path)) for path in elements}
+    return {**flat, **{f"elements.{path}": Piece(elements[path], origin) for path, origin in places.items()}}
 
 
 def _pieces(document: Document, section: str, nodes: dict[str, Any] | None) -> dict[str, Piece]:
@@ -154,9 +222,12 @@ def _shape_complaints(document: Document) -> Iterable[Complaint]:
         wanted = SECTIONS.get(section)
         if wanted is None:
             yield complain(document, (section,), f"unknown section '{section}'{did_you_mean(section, SECTIONS)}")
-        elif not isinstance(node, wanted):
+        elif not isinstance(node, wanted) or (wanted is int and isinstance(node, bool)):
             first = wanted[0] if isinstance(wanted, tuple) else wanted
             yield complain(document, (section,), f"'{section}' must be {_TYPE_NAMES[first]}")
+    bases = document.data.get("extends")
+    if isinstance(bases, list) and not (1 <= len(bases) <= MOST_BASES and all(isinstance(name, str) for name in bases)):
+        yield complain(document, ("extends",), f"'extends' is the name of a mapping, or a list of 1 to {MOST_BASES} names")
     if "match" not in document.data:
         yield complain(document, (), "say what this mapping is for: 'match' is missing ('match: everything' for all objects)")
     elif isinstance(document.data["match"], str) and document.data["match"] not in ("everything", "nothing"):

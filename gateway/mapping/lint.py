@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.dicom.paths import PathError, parse_path
-from gateway.mapping import sr_example
+from gateway.mapping import example, sr_example
 from gateway.mapping.codes import Codes, load_codes
 from gateway.mapping.compile import compile_mapping
 from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.conflicts import conflicts
 from gateway.mapping.files import Effective, Origin, read_files, resolve
-from gateway.mapping.rules import LEVELS, Mapping, Mappings
+from gateway.mapping.rules import LEVELS, FieldRule, Mapping, Mappings
 from gateway.mapping.template import Template
 from gateway.model import JsonObject
 
@@ -76,7 +77,7 @@ def _check(
             for piece in one.resources.values():
                 for place, text in fhir_check(piece.node):
                     yield piece.origin.complain(text, *place)
-    yield from _same_match(effective)
+    yield from conflicts(effective, mappings)
     yield from _redefined(effective)
     if not codes.tables:
         yield Complaint("codes", 1, 1, "there is no code table here")
@@ -131,10 +132,21 @@ def readable_names(mapping: Mapping, level: str) -> set[str]:
         names |= {".".join(words[: index + 1]) for index in range(len(words))}
         whole = ".".join(words)
         inside = _INSIDE.get(rule.converter.result, set())
-        names |= {f"{whole}.{key}" for key in inside} | {f"{whole}_repaired"}
+        names |= {f"{whole}.{key}" for key in inside} | {f"{whole}_repaired", f"{whole}_candidates"}
+        names |= set(_listed(rule, whole))
         if rule.converter.result == "name":
             names |= {f"{whole}.{group}.{key}" for group in ("ideographic", "phonetic") for key in ("family", "given", "text")}
     return names
+
+
+def _listed(rule: FieldRule, whole: str) -> Iterable[str]:
+    """What stands in the entries of a list: as loops of templates read it, and as tests name it."""
+    for item in rule.items:
+        name = ".".join(item.keys)
+        inside = ("", *(f".{key}" for key in _INSIDE.get(item.converter.result, ())))
+        for path in (f"{whole}[].{name}", f"{whole}.{name}"):
+            yield from (f"{path}{key}" for key in inside)
+            yield from _listed(item, path)
 
 
 def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
@@ -154,10 +166,12 @@ def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
             yield origin.complain("a test that expects nothing proves nothing")
             continue
         yield from _unknown(expect, _EXPECT_KEYS, Origin(effective.document, ("tests", index, "expect")))
-        yield from _check_expect(expect, mapping, Origin(effective.document, ("tests", index, "expect")))
+        taken = {name for name, spec in (effective.own.get("fields") or {}).items() if spec is None}
+        yield from _check_expect(expect, mapping, Origin(effective.document, ("tests", index, "expect")), taken)
 
 
-def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin) -> Iterable[Complaint]:
+def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin, taken: Collection[str]) -> Iterable[Complaint]:
+    """``taken`` are the fields that the mapping takes away: a test may say that they are absent."""
     kinds: dict[str, type] = {"fields": dict, "resources": dict, "absent": list, "issues": list, "outcome": str}
     for key, kind in kinds.items():
         if key in expect and not isinstance(expect[key], kind):
@@ -171,7 +185,7 @@ def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin) -> I
     for key in ("fields", "absent"):
         for name in expect.get(key, ()):
             bare = "".join(part for part in _without_indexes(str(name)))
-            if bare not in known:
+            if bare not in known and not (key == "absent" and bare in taken):
                 yield origin.complain(f"no field '{bare}' is written{did_you_mean(bare, known)}", key, name)
     for name in expect.get("resources", {}):
         if name not in mapping.resources:
@@ -187,8 +201,7 @@ def _without_indexes(name: str) -> Iterable[str]:
 
 
 def _check_example(effective: Effective) -> Iterable[Complaint]:
-    example = effective.own.get("example") or {}
-    return _check_given(example, Origin(effective.document, ("example",)))
+    return _check_given(effective.own.get("example") or {}, Origin(effective.document, ("example",)))
 
 
 def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]:
@@ -196,6 +209,9 @@ def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]
         yield origin.complain("elements are given as a mapping of keywords", *below)
         return
     for path, value in given.items():
+        if path in example.WORDS and not below[1:]:
+            yield from (origin.complain(text, *below, path) for text in example.word_problems(path, value or {}))
+            continue
         if sr_example.is_sr(path):
             wrong = (
                 sr_example.problems(value)
@@ -211,17 +227,6 @@ def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]
         for index, item in enumerate(value if isinstance(value, list) else []):
             if isinstance(item, dict):
                 yield from _check_given(item, Origin(origin.document, (*origin.place, *below, path, index)))
-
-
-def _same_match(effective: list[Effective]) -> Iterable[Complaint]:
-    seen: dict[str, str] = {}
-    for one in effective:
-        if one.abstract:
-            continue
-        key = repr(sorted((name, piece.node) for name, piece in one.match.items()))
-        if key in seen:
-            yield Origin(one.document, ("match",)).complain(f"the same objects are matched by '{seen[key]}'")
-        seen[key] = one.name
 
 
 def _redefined(effective: list[Effective]) -> Iterable[Complaint]:

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-import re
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 
 from pydicom.dataset import Dataset
 
-from gateway.dicom import sr
 from gateway.dicom.paths import DatasetHeader, HeaderLike, Path
-from gateway.dicom.sr import SrPath
+from gateway.dicom.sr import CONTENT, SrPath
 from gateway.errors import Quarantined
 from gateway.mapping.codes import Codes
+from gateway.mapping.conditions import Condition, sources_of
 from gateway.mapping.conversion import Converter, Options
+from gateway.mapping.matching import Chooser, MatchRule
+from gateway.mapping.sources import (
+    REPEATED,
+    ArrivalFact,
+    FieldRef,
+    FramePath,
+    Guarded,
+    ItemPath,
+    MetaPath,
+    Plain,
+    RootPath,
+    Source,
+    plain,
+    top_paths,
+)
 from gateway.mapping.template import ResourceTemplate
 from gateway.model import JsonObject
 
+__all__ = [
+    "LEVELS",
+    "REPEATED",
+    "ArrivalFact",
+    "FieldRef",
+    "FieldRule",
+    "FramePath",
+    "Guarded",
+    "ItemPath",
+    "Mapping",
+    "MappingTest",
+    "Mappings",
+    "MetaPath",
+    "Need",
+    "Plain",
+    "RootPath",
+    "Source",
+]
+
 LEVELS = ("patient", "study", "series", "device", "instance", "administration")
-#: The level that ``for_each`` repeats, once per item of a sequence.
-REPEATED = "administration"
 
 
 class Need(StrEnum):
@@ -31,30 +62,6 @@ class Need(StrEnum):
     MUST = "must"  #: the object is quarantined
     SHOULD = "should"  #: an issue
     MAY = "may"  #: nothing
-
-
-@dataclass(frozen=True, slots=True)
-class RootPath:
-    """A path from the top of the object."""
-
-    path: Path | SrPath
-
-
-@dataclass(frozen=True, slots=True)
-class ItemPath:
-    """A path from the current item of ``for_each``."""
-
-    path: Path | SrPath
-
-
-@dataclass(frozen=True, slots=True)
-class FieldRef:
-    """The value of another field."""
-
-    name: str
-
-
-Source = RootPath | ItemPath | FieldRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,10 @@ class FieldRule:
     sources: dict[str, tuple[Source, ...]]  #: part -> alternatives, in order
     options: Options
     need: Need
+    range: tuple[Decimal, Decimal] | None = None  #: of the published number; what lies outside is withheld
+    when: Condition | None = None  #: the field is there only when this holds
+    items: tuple[FieldRule, ...] = ()  #: of a field with its own ``for_each``: what is read of each item, named ``x``
+    where: str = field(default="", compare=False)  #: file:line:column of the rule in force
 
     @property
     def level(self) -> str:
@@ -76,17 +87,14 @@ class FieldRule:
         """Where the value stands inside its level."""
         return tuple(self.name.split(".")[1:])
 
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One key of ``match``: a top-level element, and the patterns of which one must fit one of its values."""
-
-    tag: int
-    patterns: tuple[re.Pattern[str], ...]
-
-    def fits(self, raw: bytes) -> bool:
-        values = [value.strip() for value in raw.decode("latin-1").strip(" \0").split("\\")]
-        return any(pattern.fullmatch(value) for value in values for pattern in self.patterns)
+    def looked_at(self) -> Iterator[Plain]:
+        """Every source that may decide the value: those of its parts, of its conditions, and of its items."""
+        sources = [source for alternatives in self.sources.values() for source in alternatives]
+        conditions = [source.when for source in sources if isinstance(source, Guarded)]
+        sources += [seen for condition in (*conditions, *([self.when] if self.when else [])) for seen in sources_of(condition)]
+        yield from map(plain, sources)
+        for rule in self.items:
+            yield from rule.looked_at()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +114,7 @@ class Mapping:
     name: str
     version: str  #: hash of what decides the result: fields, resources, code tables; comments do not change it
     lineage: tuple[str, ...]  #: the base first, itself last
-    conditions: tuple[Condition, ...]
+    conditions: tuple[MatchRule, ...]  #: all must fit
     fields: tuple[FieldRule, ...]  #: each after those it refers to
     own_fields: tuple[str, ...]  #: names of those that are not inherited
     repeated: Path | SrPath | None  #: the sequence, or the container of a report, whose items are administrations
@@ -114,8 +122,15 @@ class Mapping:
     codes: Codes
     example: JsonObject = field(default_factory=dict)
     tests: tuple[MappingTest, ...] = ()
-    shadow: bool = False  #: what it reads is shown, and published only when a person has approved it
     abstract: bool = False  #: ``match: nothing``: only there to be extended
+    priority: int = 0
+    depth: int = 1  #: itself and the bases of its longest line
+    shadow: bool = False  #: ``shadow: true``: what it reads is shown, not published
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Of several mappings that fit, the one with the smallest rank is chosen."""
+        return -self.priority, -self.depth, -len(self.conditions)
 
     @cached_property
     def by_level(self) -> dict[str, tuple[FieldRule, ...]]:
@@ -123,35 +138,47 @@ class Mapping:
         return {level: tuple(rule for rule in self.fields if rule.level == level) for level in LEVELS}
 
     @cached_property
+    def shared_fields(self) -> tuple[FieldRule, ...]:
+        """The fields that are read once per series, in order: all but those of instances and administrations."""
+        return tuple(rule for rule in self.fields if rule.level not in ("instance", REPEATED))
+
+    @cached_property
+    def shared_sources(self) -> tuple[Plain, ...]:
+        """Whatever decides a field other than ``instance.*``."""
+        return tuple(dict.fromkeys(source for rule in self.fields if rule.level != "instance" for source in rule.looked_at()))
+
+    @cached_property
     def shared_paths(self) -> tuple[Path, ...]:
-        """Every path from the top that a field other than ``instance.*`` reads: what decides the shared fields.
+        """Every path from the top that decides the shared fields.
 
         One path for each top-level element is enough: its bytes decide all that stands inside.
         """
-        paths = [
-            source.path
-            for rule in self.fields
-            if rule.level != "instance"
-            for alternatives in rule.sources.values()
-            for source in alternatives
-            if isinstance(source, RootPath)
-        ]
+        paths = [path for source in self.shared_sources for path in top_paths(source)]
         if self.repeated:
-            paths.append(self.repeated)
-        plain = [path if isinstance(path, Path) else sr.CONTENT for path in paths]
-        tops = {(path.steps[0].tag, path.steps[0].creator): path for path in plain}
+            paths.append(self.repeated if isinstance(self.repeated, Path) else CONTENT)
+        tops = {(path.steps[0].tag, path.steps[0].creator): path for path in paths}
         return tuple(tops.values())
+
+    @cached_property
+    def shared_meta(self) -> tuple[int, ...]:
+        """Tags of the file header that decide the shared fields."""
+        return tuple(source.path.steps[0].tag for source in self.shared_sources if isinstance(source, MetaPath))
+
+    @cached_property
+    def shared_arrival(self) -> tuple[str, ...]:
+        """Words of the arrival that decide the shared fields."""
+        return tuple(source.name for source in self.shared_sources if isinstance(source, ArrivalFact))
 
 
 class Mappings:
-    """All mappings of an installation, most specific first."""
+    """All mappings of an installation, the most preferred first: by priority, then depth, then number of conditions."""
 
     def __init__(self, mappings: tuple[Mapping, ...], codes: Codes) -> None:
-        self._mappings = tuple(sorted(mappings, key=lambda m: (-len(m.lineage), -len(m.conditions), m.name)))
+        self._mappings = tuple(sorted(mappings, key=lambda m: (m.rank, m.name)))
         self.codes = codes
         self._by_name = {mapping.name: mapping for mapping in mappings}
-        self._tags = tuple(sorted({condition.tag for mapping in mappings for condition in mapping.conditions}))
-        self._chosen: OrderedDict[tuple[bytes, ...], Mapping] = OrderedDict()
+        self._choosable = tuple(mapping for mapping in self._mappings if not mapping.abstract)
+        self._chooser = Chooser([mapping.conditions for mapping in self._choosable])
 
     def __iter__(self) -> Iterator[Mapping]:
         return iter(self._mappings)
@@ -164,22 +191,12 @@ class Mappings:
         return self._by_name[name]
 
     def for_header(self, header: HeaderLike) -> Mapping:
-        """The most specific mapping whose conditions all fit. Raises :class:`Quarantined` when none does."""
-        key = tuple(header.raw(tag) for tag in self._tags)
-        chosen = self._chosen.get(key)
+        """The most preferred mapping whose conditions all fit. Raises :class:`Quarantined` when none does."""
+        chosen = self._chooser.choose(header)
         if chosen is None:
-            chosen = self._choose(dict(zip(self._tags, key, strict=True)))
-            self._chosen[key] = chosen
-            if len(self._chosen) > 1024:
-                self._chosen.popitem(last=False)
-        return chosen
+            raise Quarantined("No mapping fits this kind of object.")
+        return self._choosable[chosen]
 
     def for_dataset(self, dataset: Dataset) -> Mapping:
         """The same for a pydicom data set."""
         return self.for_header(DatasetHeader(dataset))
-
-    def _choose(self, raw: dict[int, bytes]) -> Mapping:
-        for mapping in self._mappings:
-            if not mapping.abstract and all(condition.fits(raw[condition.tag]) for condition in mapping.conditions):
-                return mapping
-        raise Quarantined("No mapping fits this kind of object.")

@@ -6,13 +6,13 @@ import re
 from typing import Any
 
 from gateway.dicom.paths import Path, PathError, parse_path
-from gateway.dicom.sr import DEEPEST, Names, SrPath
+from gateway.dicom.sr import DEEPEST, RELATIONSHIPS, Names, SrPath
 from gateway.mapping.codes import Coded, Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.files import Origin
 
 _CONCEPT = re.compile(r"(\S+) ([A-Za-z0-9_]+)")
-_KEYS = ("sr", "attribute")
+KEYS = ("sr", "attribute", "relationship", "template")
 #: Designators that begin like this are a vendor's or a site's own (PS3.16 section 8).
 _PRIVATE = "99"
 
@@ -22,10 +22,12 @@ def sr_path(
 ) -> SrPath | None:
     """Compile a path; after a complaint ``None``.
 
-    A path that begins with ``$administration`` starts at an item of ``for_each``; ``inside`` is how that one was written.
+    A path that begins with ``$administration`` or ``$item`` starts at an item of a ``for_each``; ``inside`` is how that one was
+    written. ``relationship`` (a word or a list) is that of the last item to the one above it, ``template`` the identifier that the
+    report or an item on the way declares (PS3.3 C.18.8), e.g. ``"10022"``.
     """
     before = len(complaints)
-    complaints += [origin.complain(f"unknown key '{key}'{did_you_mean(key, _KEYS)}", "from") for key in node if key not in _KEYS]
+    complaints += [origin.complain(f"unknown key '{key}'{did_you_mean(key, KEYS)}", "from") for key in node if key not in KEYS]
     words = node["sr"] if isinstance(node["sr"], list) else []
     words = words[1:] if inside else words
     if not 1 <= len(words) <= DEEPEST:
@@ -35,10 +37,23 @@ def sr_path(
         return None
     steps = [_concept(str(word), codes, origin, complaints) for word in words]
     attribute = _attribute(node.get("attribute"), origin, complaints)
+    relationship = _relationship(node.get("relationship"), origin, complaints)
+    template = node.get("template", "")
+    if not isinstance(template, str | int) or isinstance(template, bool):
+        complaints.append(origin.complain("'template' is the identifier of a template, as in 10022", "from"))
     if len(complaints) > before:
         return None
     text = (f"{inside}/" if inside else "sr ") + "/".join(str(word) for word in words)
-    return SrPath(text, tuple(step for step in steps if step), attribute)
+    return SrPath(text, tuple(step for step in steps if step), attribute, relationship, str(template))
+
+
+def _relationship(node: Any, origin: Origin, complaints: list[Complaint]) -> frozenset[str]:
+    wanted = node if isinstance(node, list) else [] if node is None else [node]
+    for word in wanted:
+        if word not in RELATIONSHIPS:
+            hint = did_you_mean(str(word), RELATIONSHIPS)
+            complaints.append(origin.complain(f"'{word}' is not a relationship of content items{hint}", "from"))
+    return frozenset(map(str, wanted))
 
 
 def _concept(word: str, codes: Codes, origin: Origin, complaints: list[Complaint]) -> Names | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from gateway.dicom import values
@@ -77,16 +78,25 @@ def half_life(parts: Parts, options: Options) -> Outcome:
 
 
 def activity(parts: Parts, options: Options) -> Outcome:
-    """The administered activity: as declared when plausible for the nuclide; repaired when exactly one other unit is; else withheld."""
+    """The administered activity: as declared when plausible for nuclide and agent; repaired when exactly one other unit is plausible.
+
+    Else it is withheld, and what it may be is kept as ``<name>_candidates``. With a pinned unit nothing is repaired.
+    """
     nuclide = nuclide_of(parts.fields("nuclide"), options.codes)
+    agent_mbq = _agent_range(parts.fields("agent"), nuclide, options.codes)
     unit_out = options.unit_out or "MBq"
+
+    def published(mbq: Decimal) -> JsonObject:
+        return {"value": convert(mbq, "MBq", unit_out), "unit": unit_out}
 
     def read(element: Element) -> Outcome:
         unit_in = unit_of(element, options)
-        reading = read_activity(values.decimal(one_value(element)), unit_in, nuclide)
+        number = values.decimal(one_value(element))
+        reading = read_activity(number, unit_in, nuclide, agent_mbq=agent_mbq, pinned=options.pinned)
         if isinstance(reading, Withheld):
-            return withheld(reading.reason, element.path)
-        value = {"value": convert(reading.mbq, "MBq", unit_out), "unit": unit_out}
+            candidates = tuple(published(candidate.mbq) for candidate in reading.candidates)
+            return replace(withheld(reading.reason, element.path), candidates=candidates)
+        value = published(reading.mbq)
         if not reading.repaired:
             return Outcome(value=value, source=element.path)
         name = nuclide.name if nuclide else "this nuclide"
@@ -100,6 +110,16 @@ def activity(parts: Parts, options: Options) -> Outcome:
 def nuclide_of(concept: Json, codes: Codes) -> Nuclide | None:
     """The nuclide behind a published concept."""
     return codes.nuclides.named(concept["text"]) if isinstance(concept, dict) and "text" in concept else None
+
+
+def _agent_range(agent: Json, nuclide: Nuclide | None, codes: Codes) -> tuple[Decimal, Decimal] | None:
+    """The range of an agent (MBq), where its table gives one and the nuclide is the agent's."""
+    if not isinstance(agent, dict) or AGENTS_TABLE not in codes.tables:
+        return None
+    entry = codes.entry_of(AGENTS_TABLE, agent)
+    if entry is None or (nuclide is not None and entry.nuclide not in (None, nuclide.name)):
+        return None
+    return entry.plausible_mbq
 
 
 def _stated_nuclide(parts: Parts, codes: Codes) -> str | None:
@@ -149,9 +169,9 @@ TRACER: tuple[Converter, ...] = (
     Converter(
         name="activity",
         convert=activity,
-        parts={"value": Part(), "nuclide": _NUCLIDE},
+        parts={"value": Part(), "nuclide": _NUCLIDE, "agent": Part(kind=Kind.FIELD, required=False)},
         takes_unit=True,
-        reads_tables=(NUCLIDES_TABLE,),
+        reads_tables=(AGENTS_TABLE, NUCLIDES_TABLE),
         result="quantity",
     ),
 )

@@ -64,11 +64,14 @@ class Nuclides:
         return text
 
     def _mentions(self, text: str) -> Iterable[tuple[str, str]]:
-        for found in self._pattern.finditer(text):
+        position = 0
+        while found := self._pattern.search(text, position):
             groups = [group for group in found.groups() if group is not None]
             first, second = groups[0].lower(), groups[1].lower()
             element, mass = (second, first) if first[0].isdigit() else (first, second)
             name = self._by_writing.get((element, mass))
+            # "DPA-713 C-11": what looked like "713 C" is no nuclide, and the real one begins inside it.
+            position = found.end() if name else found.start() + 1
             if name:
                 yield name, found.group(0)
 

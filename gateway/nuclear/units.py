@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 
-#: Unit -> (dimension, size in the dimension's base unit). Base units: Bq, s, mL, kg, m, Bq/mol, 1, keV.
+#: Unit -> (dimension, size in the dimension's base unit). Base units: Bq, s, mL, kg, m, Bq/mol, 1, keV, Gy.
 _UNITS: dict[str, tuple[str, Decimal]] = {
     "Bq": ("activity", Decimal(1)),
     "kBq": ("activity", Decimal("1E3")),
@@ -29,12 +29,15 @@ _UNITS: dict[str, tuple[str, Decimal]] = {
     "l": ("volume", Decimal("1E3")),
     "g": ("mass", Decimal("1E-3")),
     "kg": ("mass", Decimal(1)),
+    "mm": ("length", Decimal("1E-3")),
     "cm": ("length", Decimal("1E-2")),
     "m": ("length", Decimal(1)),
     "Bq/umol": ("specific activity", Decimal("1E6")),
     "Bq/mmol": ("specific activity", Decimal("1E3")),
     "%": ("share", Decimal("1E-2")),
     "keV": ("energy", Decimal(1)),
+    "Gy": ("absorbed dose", Decimal(1)),
+    "mGy": ("absorbed dose", Decimal("1E-3")),
     "MBq/umol": ("specific activity", Decimal("1E12")),
 }
 

@@ -50,17 +50,6 @@ class Progress:
     asked_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One object as a file of the spool."""
-
-    instance_id: int
-    digest: str
-    day: str
-    sop_instance_uid: str
-    study_uid: str
-
-
 class Replays:
     def __init__(self, database: Database, timers: Timers, stages: Stages, shadows: Shadows) -> None:
         self._database = database
@@ -68,7 +57,7 @@ class Replays:
         self._stages = stages
         self._shadows = shadows
         self._sql = database.statements(Path(__file__).parent / "sql" / "replays.sql")
-        for name in ("mark", "held", "files"):
+        for name in ("mark", "held"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
 
     def ask(self, scope: Scope, *, now: float) -> int:
@@ -191,30 +180,20 @@ class Replays:
         with self._database.read() as connection:
             return list(connection.execute(self._sql["studies_in_scope"], scope.as_row()).scalars())
 
-    def examples(self, *, studies: int) -> list[Example]:
-        """One object for each distinct header of the latest studies."""
+    def examples(self, *, studies: int) -> list[Ticket]:
+        """One object for each distinct header of the latest studies: where it stands and how it came; no right to work on it."""
         with self._database.read() as connection:
             ids = [row.id for row in connection.execute(self._sql["examples"], {"studies": studies})]
             return self._files(connection, ids)
 
-    def files(self, ids: Sequence[int]) -> list[Example]:
+    def files(self, ids: Sequence[int]) -> list[Ticket]:
+        """Where objects stand and how they came; no right to work on them."""
         with self._database.read() as connection:
             return self._files(connection, ids)
 
-    def _files(self, connection: Connection, ids: Sequence[int]) -> list[Example]:
-        found: list[Example] = []
-        for start in range(0, len(ids), _CHUNK):
-            for row in connection.execute(self._sql["files"], {"ids": list(ids[start : start + _CHUNK])}):
-                found.append(
-                    Example(
-                        instance_id=row.id,
-                        digest=bytes(row.digest).hex(),
-                        day=row.day,
-                        sop_instance_uid=row.sop_instance_uid,
-                        study_uid=row.study_uid,
-                    )
-                )
-        return found
+    def _files(self, connection: Connection, ids: Sequence[int]) -> list[Ticket]:
+        chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+        return [ticket for chunk in chunks for ticket in self._stages.tickets(connection, chunk)]
 
 
 def _differs(row: Any, item: Normalised) -> bool:

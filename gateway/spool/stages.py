@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gateway.database import Database
-from gateway.model import Record
+from gateway.model import UNKNOWN, Came, Record
 from gateway.spool import bodies
 from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries, Variant
@@ -34,6 +35,7 @@ class Ticket:
     study_uid: str
     series_uid: str
     crashes: int
+    came: Came = UNKNOWN  #: the arrival that brought the content first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ class Stages:
                 study_uid=row.study_uid,
                 series_uid=row.series_uid,
                 crashes=row.crashes,
+                came=_came(row),
             )
             for row in connection.execute(self._sql["leased_tickets"], {"ids": list(ids)})
         ]
@@ -246,6 +249,19 @@ class Stages:
         """
         with self._database.write() as connection:
             return sum(connection.execute(self._sql["requeue"], {"id": item}).rowcount for item in instance_ids)
+
+
+def _came(row: sa.Row[Any]) -> Came:
+    """How the content came first: a re-send later changes nothing of what is read."""
+    if row.door is None:
+        return UNKNOWN
+    received_at = dt.datetime.fromtimestamp(row.received_at, dt.UTC)
+    return Came(
+        calling_ae=row.calling_ae,
+        called_ae=row.called_ae,
+        received_at=received_at.strftime("%Y%m%d%H%M%S.%f+0000"),
+        door=row.door,
+    )
 
 
 def _record_row(item: Normalised, shared_ids: dict[str, int]) -> dict[str, object]:

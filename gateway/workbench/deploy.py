@@ -23,7 +23,7 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.history import InForce, PutKind
 from gateway.spool.ledger import Ledger
 from gateway.spool.mapping_versions import MappingVersions, snapshot
-from gateway.spool.replays import Example
+from gateway.spool.stages import Ticket
 from gateway.spool.study_view import NOT_FOUND
 from gateway.understanding import understanding
 from gateway.workbench.selftest import run_tests
@@ -163,7 +163,7 @@ def try_on_recent(settings: Settings, ledger: Ledger, former: InForce | None, ma
             studies=0, headers=0, gone=0, changed={}, since="", note=f"not compared with what is in force: {error.reason}"
         )
     files = SpoolFiles(settings.spool_directory)
-    by_study: dict[str, list[Example]] = {}
+    by_study: dict[str, list[Ticket]] = {}
     for example in ledger.replays.examples(studies=TRIED_STUDIES):
         by_study.setdefault(example.study_uid, []).append(example)
     changed: dict[str, list[Difference]] = {}
@@ -182,7 +182,7 @@ def try_on_recent(settings: Settings, ledger: Ledger, former: InForce | None, ma
     )
 
 
-def _headers(examples: Sequence[Example], files: SpoolFiles, missing: list[str]) -> Iterator[tuple[str, Header]]:
+def _headers(examples: Sequence[Ticket], files: SpoolFiles, missing: list[str]) -> Iterator[tuple[str, Header]]:
     for example in examples:
         try:
             yield example.sop_instance_uid, read_header(files.locate(example.day, example.digest))

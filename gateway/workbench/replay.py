@@ -21,6 +21,7 @@ from gateway.spool import bodies
 from gateway.spool.decisions import BAD_REQUEST
 from gateway.spool.ledger import Ledger
 from gateway.spool.replays import Progress, Scope
+from gateway.spool.stages import Ticket
 from gateway.spool.standing import standing
 from gateway.spool.study_view import NOT_FOUND
 from gateway.spool.subjects import Sealed, SubjectKind, SubjectTicket
@@ -103,20 +104,20 @@ class Rehearsal:
         for record, member in zip(records, members_of(records), strict=True):
             self._patients.add(member.patient_key)
             file = files[record.instance_id]
-            members.append(self._again(member, file.day, file.digest, decided.effective) or member)
+            members.append(self._again(member, file, decided.effective) or member)
             self._patients.add(members[-1].patient_key)
         ticket = SubjectTicket(kind=SubjectKind.STUDY, key=uid, token=0, seen=0)
         return self._compare(ticket, study_content(ticket, members, self.line, _RECORDED))
 
-    def _again(self, member: Member, day: str, digest: str, effective: Callable[[str], str]) -> Member | None:
+    def _again(self, member: Member, file: Ticket, effective: Callable[[str], str]) -> Member | None:
         """The object read anew; None when it keeps its record."""
         site = self.line.understanding
-        path = self.line.files.locate(day, digest)
+        path = self.line.files.locate(file.day, file.digest)
         if not path.exists():
             self.missing += 1
             return None
         try:
-            record = site.read(path)
+            record = site.read(path, file.came)
         except Quarantined as error:
             self.problems[error.reason] += 1
             return None

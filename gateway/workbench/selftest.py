@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gateway.dicom.reading import header_of
 from gateway.errors import Quarantined
-from gateway.mapping.example import encode, merged
+from gateway.mapping.example import merged, opened
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.rules import REPEATED, MappingTest
 from gateway.model import Json, JsonObject, Record
@@ -68,7 +67,7 @@ def _missed(mapping: Mapping, name: str) -> bool:
 
 def _reasons(mapping: Mapping, test: MappingTest) -> list[str]:
     try:
-        record = normalise(header_of(encode(merged(mapping.example, test.given))), mapping, SITE, SharedCache(1))
+        record = normalise(opened(merged(mapping.example, test.given)), mapping, SITE, SharedCache(1))
     except Quarantined as error:
         return list(_quarantine_differences(error, test.expect))
     if test.expect.get("outcome") == "quarantined":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import yamlfile
 from gateway.mapping.language import Mapping, lint, load
 from gateway.mapping.rules import MappingTest
 from gateway.workbench.selftest import run_test, unproven_fields
@@ -32,12 +33,13 @@ def test_every_field_is_proven_by_an_inline_test(mapping: Mapping) -> None:
     assert unproven_fields(mapping) == []
 
 
-def test_the_worked_example_of_the_guide_works(tmp_path: Path) -> None:
+def test_the_worked_example_of_the_guide_is_the_shipped_one_and_works(tmp_path: Path) -> None:
     guide = (DIRECTORY.parent / "docs" / "mapping-guide.md").read_text()
     example = guide.split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "example.yaml").write_text(example.replace("PETCT1", "EXAMPLE-PETCT1"))
+    assert yamlfile.read(tmp_path / "example.yaml").data == yamlfile.read(DIRECTORY / "sites" / "example.yaml").data
     shutil.copytree(DIRECTORY, tmp_path / "mappings")
-    (tmp_path / "mappings" / "sites").mkdir(exist_ok=True)
-    (tmp_path / "mappings" / "sites" / "our_pet.yaml").write_text(example)
-    mapping = load(tmp_path / "mappings").named("our_pet")
+    (tmp_path / "mappings" / "sites" / "petct1.yaml").write_text(example)
+    mapping = load(tmp_path / "mappings").named("petct1")
     assert [reason for test in mapping.tests for reason in run_test(mapping, test).reasons] == []
     assert len(mapping.tests) == 2

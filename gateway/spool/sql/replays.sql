@@ -80,7 +80,3 @@ WHERE sh.study_uid IN (
   GROUP BY st.uid ORDER BY MAX(i2.id) DESC LIMIT :studies
 )
 GROUP BY sh.id, sh.study_uid ORDER BY MIN(i.id)
-
--- name: files
-SELECT i.id, i.digest, i.day, i.sop_instance_uid, i.state, s.study_uid, s.series_uid
-FROM instance i JOIN series s ON s.id = i.series_id WHERE i.id IN :ids ORDER BY i.id

@@ -23,8 +23,11 @@ WHERE id IN (
 RETURNING id
 
 -- name: leased_tickets
-SELECT i.id, i.lease_token, i.digest, i.day, i.sop_instance_uid, i.crashes, s.study_uid, s.series_uid
+-- With the arrival that brought the content first: who sent it, through which door, when.
+SELECT i.id, i.lease_token, i.digest, i.day, i.sop_instance_uid, i.crashes, s.study_uid, s.series_uid,
+  a.calling_ae, a.called_ae, a.door, a.received_at
 FROM instance i JOIN series s ON s.id = i.series_id
+LEFT JOIN arrival a ON a.id = (SELECT MIN(first.id) FROM arrival first WHERE first.digest = i.digest)
 WHERE i.id IN :ids ORDER BY i.id
 
 -- name: content_in_force
