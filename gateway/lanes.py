@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -20,7 +21,7 @@ from gateway.errors import GatewayError, Retryable
 from gateway.pipeline import Line
 from gateway.publish.retry import Circuit, next_wait_secs
 from gateway.publish.target import ImageTarget, Target, Verdict, classify
-from gateway.spool.deliveries import InstanceTicket, Lease
+from gateway.spool.deliveries import Given, InstanceTicket, Lease
 from gateway.telemetry import describe_exception, token
 
 log = structlog.get_logger()
@@ -170,7 +171,8 @@ class ImageLane(_Lane):
         ends_at = time.monotonic() + self._settings.lease_secs / 2
         runs = list(self._pool.map(lambda queue: self._run(queue, ends_at), queues.values()))
         done = [ticket for run in runs for ticket in run.done]
-        deliveries.verified_instances(done, now=time.time())
+        given = {number: item for run in runs for number, item in run.given.items()}
+        deliveries.verified_instances(done, now=time.time(), given=given)
         verdicts = {self._failed(run.failed, run.error) for run in runs if run.failed is not None and run.error is not None}
         deliveries.release([ticket for run in runs for ticket in run.untried])
         if Verdict.DOWN not in verdicts:
@@ -182,14 +184,20 @@ class ImageLane(_Lane):
     def _run(self, queue: Sequence[InstanceTicket], ends_at: float) -> _Run:
         """One patient's instances in order, until one fails or the lease grows old: what follows it is given back untried."""
         done: list[InstanceTicket] = []
+        given: dict[int, Given] = {}
         for number, ticket in enumerate(queue):
             if time.monotonic() > ends_at:
-                return _Run(done, None, None, queue[number:])
-            error = self._attempt(lambda ticket=ticket: pipeline.archive(ticket, self._target, self._line))  # type: ignore[misc]
+                return _Run(done, given, None, None, queue[number:])
+            error = self._attempt(partial(self._send, ticket, given))
             if error is not None:
-                return _Run(done, ticket, error, queue[number + 1 :])
+                return _Run(done, given, ticket, error, queue[number + 1 :])
             done.append(ticket)
-        return _Run(done, None, None, ())
+        return _Run(done, given, None, None, ())
+
+    def _send(self, ticket: InstanceTicket, given: dict[int, Given]) -> None:
+        held = pipeline.archive(ticket, self._target, self._line)
+        if held is not None:
+            given[ticket.delivery_id] = held
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -200,6 +208,7 @@ class _Run:
     """What became of one patient's part of a batch."""
 
     done: Sequence[InstanceTicket]
+    given: Mapping[int, Given]  #: by delivery id: what is held instead of the original
     failed: InstanceTicket | None
     error: Exception | None
     untried: Sequence[InstanceTicket]

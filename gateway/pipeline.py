@@ -16,10 +16,11 @@ from gateway.errors import Quarantined
 from gateway.fhir.provenance import instant
 from gateway.gather.study import Member, gather_study
 from gateway.model import Bundle, Record, SharedFields
+from gateway.outgoing import produce
 from gateway.publish.delivery import Outcome, deliver
 from gateway.publish.target import ImageTarget, Target
 from gateway.r4.bundles import resources_of
-from gateway.spool.deliveries import DeliveryTicket, InstanceTicket
+from gateway.spool.deliveries import DeliveryTicket, Given, InstanceTicket
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared, Normalised, Ticket
@@ -27,7 +28,7 @@ from gateway.spool.standing import Decision, standing
 from gateway.spool.subjects import LastSealed, Sealed, StoredRecord, SubjectKind, SubjectTicket
 from gateway.understanding import Past, Understanding
 
-__all__ = ["Line", "Outcome", "archive", "compare", "process", "publish", "seal"]
+__all__ = ["Line", "Outcome", "archive", "compare", "process", "produce", "publish", "seal"]
 
 SAME_CONTENT = "The same content as the one in force, in another encoding."
 
@@ -173,6 +174,11 @@ def publish(ticket: DeliveryTicket, target: Target, line: Line, *, now: float) -
     return deliver(ticket, target, line.ledger.deliveries, now=now)
 
 
-def archive(ticket: InstanceTicket, target: ImageTarget, line: Line) -> None:
-    """One instance to one DICOM target: the file as the scanner sent it, or what a person decided about it."""
-    target.deliver(ticket, line.files.locate(ticket.day, ticket.digest))
+def archive(ticket: InstanceTicket, target: ImageTarget, line: Line) -> Given | None:
+    """One instance to one DICOM target: the file as the scanner sent it, or normalised, or what a person decided about it.
+
+    Returns what the target holds where that is not the original.
+    """
+    file = line.files.locate(ticket.day, ticket.digest)
+    produced = produce(ticket, file, line.understanding, line.ledger, line.files) if target.normalised else None
+    return target.deliver(ticket, file, produced)

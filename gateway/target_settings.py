@@ -149,12 +149,6 @@ def _complaints(target: TargetSettings, given: frozenset[str]) -> Iterator[tuple
     for option, value in (("url", target.url), ("dicomweb_url", target.dicomweb_url)):
         yield from _url(option, value)
     yield from _credentials(target)
-    if target.send == "normalised":
-        yield (
-            "send",
-            "normalised is not built yet: writing a corrected object needs a new SOP Instance UID and Original Attributes throughout; "
-            "use original (byte for byte)",
-        )
     for option in ("connect_timeout_secs", "timeout_secs", "uploads", "max_bundle_kilobytes", "retry_for_hours"):
         if getattr(target, option) == 0:
             yield option, "must be 1 or more"

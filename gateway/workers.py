@@ -124,6 +124,8 @@ class Worker:
         self._look = look
         self._idle = idle
         self._archive_names = [target.name for target in line.archives]
+        self._normalised_names = [target.name for target in line.archives if target.normalised]
+        self._original_names = [target.name for target in line.archives if not target.normalised]
 
     def run(self) -> None:
         """Work until ``stop`` is set; what is in hand is finished first."""
@@ -190,7 +192,11 @@ class Worker:
             self._refresh()
         done = [result for ticket in tickets if (result := self._normalise(ticket)) is not None]
         self._line.ledger.stages.advance(
-            done, archives=self._archive_names, new_scanners=settings.shadow_new_scanners, now=time.time()
+            done,
+            archives=self._original_names,
+            normalised=self._normalised_names,
+            new_scanners=settings.shadow_new_scanners,
+            now=time.time(),
         )
         return len(tickets) == settings.batch_instances
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from gateway.mapping.codes import Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.dicom_section import compile_dicom
 from gateway.mapping.fields import FieldCompiler
 from gateway.mapping.files import Effective, Piece
 from gateway.mapping.match_words import match_rules
@@ -39,6 +40,7 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
         repeated=compiler.repeated,
         resources=resources,
         codes=codes,
+        dicom=compile_dicom(effective, compiler.sources, complaints),
         example=effective.example,
         tests=tuple(_tests(effective)),
         abstract=effective.abstract,

@@ -16,6 +16,7 @@ from gateway.errors import Quarantined
 from gateway.mapping.codes import Codes
 from gateway.mapping.conditions import Condition, sources_of
 from gateway.mapping.conversion import Converter, Options
+from gateway.mapping.dicom_rules import NO_RULES, DicomRules
 from gateway.mapping.matching import Chooser, MatchRule
 from gateway.mapping.sources import (
     REPEATED,
@@ -120,6 +121,7 @@ class Mapping:
     repeated: Path | SrPath | None  #: the sequence, or the container of a report, whose items are administrations
     resources: dict[str, ResourceTemplate]
     codes: Codes
+    dicom: DicomRules = NO_RULES  #: what is changed in objects for targets that ask for it; no part of ``version``
     example: JsonObject = field(default_factory=dict)
     tests: tuple[MappingTest, ...] = ()
     abstract: bool = False  #: ``match: nothing``: only there to be extended

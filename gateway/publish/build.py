@@ -41,7 +41,13 @@ def fact_targets(targets: tuple[TargetSettings, ...], store: FhirStore, deliveri
 def image_targets(targets: tuple[TargetSettings, ...]) -> list[ImageTarget]:
     """The DICOM archives that are enabled. Raises :class:`Misconfigured`."""
     return [
-        OrthancTarget(settings.name, access(settings), on_withdrawal=settings.on_withdrawal, parallel=settings.uploads)
+        OrthancTarget(
+            settings.name,
+            access(settings),
+            on_withdrawal=settings.on_withdrawal,
+            parallel=settings.uploads,
+            normalised=settings.send == "normalised",
+        )
         for settings in targets
         if settings.enabled and settings.kind == "orthanc"
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -22,7 +23,8 @@ from urllib3.util import Retry
 from gateway.dicom.reading import TRANSFER_SYNTAX_UID, read_file_meta
 from gateway.errors import GatewayError, Quarantined, Retryable
 from gateway.publish.fhir_http import Access, refusal
-from gateway.spool.deliveries import InstanceTicket, Variant
+from gateway.publish.target import Produced
+from gateway.spool.deliveries import Given, InstanceTicket, Variant
 
 log = structlog.get_logger()
 
@@ -46,9 +48,16 @@ class OrthancTarget:
     """Delivers instances to one Orthanc. Safe for several threads: they share one pool of connections."""
 
     def __init__(
-        self, name: str, access: Access, *, on_withdrawal: Literal["mark", "delete"] = "mark", parallel: int = 4
+        self,
+        name: str,
+        access: Access,
+        *,
+        on_withdrawal: Literal["mark", "delete"] = "mark",
+        parallel: int = 4,
+        normalised: bool = False,
     ) -> None:
         self._name = name
+        self._normalised = normalised
         self._on_withdrawal = on_withdrawal
         self._parallel = parallel
         self._timeout = (access.connect_timeout_secs, access.timeout_secs)
@@ -63,17 +72,28 @@ class OrthancTarget:
     def parallel(self) -> int:
         return self._parallel
 
-    def deliver(self, ticket: InstanceTicket, file: Path) -> None:
+    @property
+    def normalised(self) -> bool:
+        return self._normalised
+
+    def deliver(self, ticket: InstanceTicket, file: Path, produced: Produced | None = None) -> Given | None:
         """Hold it (or mark it), and prove it. Raises a :class:`~gateway.errors.GatewayError` when that did not come about."""
         if not self._greeted:
             self.check()
-        held = self._lookup(ticket.sop_instance_uid)
-        if ticket.variant is Variant.ORIGINAL:
-            self._hold(ticket, file, held)
-        elif ticket.variant is Variant.NORMALISED:
-            raise Quarantined("Normalised objects cannot be written yet; this target takes originals.")
-        else:
-            self._withdraw(ticket, held)
+        former = [item for item in ticket.given if produced is None or item.digest != produced.digest]
+        places = {item.sop_instance_uid: self._lookup(item.sop_instance_uid) for item in former}
+        if ticket.variant is Variant.WITHDRAWN or (ticket.variant is Variant.REASSIGNED and produced is None):
+            places[ticket.sop_instance_uid] = self._lookup(ticket.sop_instance_uid)
+            self._withdraw(ticket, [identifier for found in places.values() for identifier in found])
+            return None
+        content = produced or _Original(file, ticket)
+        held = self._lookup(content.sop_instance_uid)
+        digests = {item.digest for item in former}
+        found = {identifier for identifiers in places.values() for identifier in identifiers}
+        self._hold(content, held, {identifier for identifier in found if self._digest_of(identifier) in digests})
+        if produced is None and ticket.variant is not Variant.NORMALISED:
+            return None
+        return Given(digest=content.digest, sop_instance_uid=content.sop_instance_uid)
 
     def check(self) -> None:
         """Ask who it is and log what matters of its settings. Raises :class:`Retryable`."""
@@ -87,21 +107,32 @@ class OrthancTarget:
             log.warning("target_overwrites", stage="publish", target=self._name, reason=reason)
         self._greeted = True
 
-    def _hold(self, ticket: InstanceTicket, file: Path, held: list[str]) -> None:
-        md5 = _md5(file)
-        for identifier in held:
-            if self._holds(identifier, md5, ticket.digest):
-                self._clear_mark(identifier)
-                return
-        if any(self._mark_of(identifier) is None for identifier in held):
-            raise Quarantined(_ANOTHER)
-        identifier = self._upload(file)
-        if not self._holds(identifier, md5, ticket.digest):
-            raise Quarantined(_WITHDRAWN_STANDS if identifier in held else _ANOTHER)
+    def _hold(self, content: Produced, held: list[str], ours: set[str]) -> None:
+        """``ours`` are former objects of the same instance, proven by digest: the new one takes their place, they go last.
+
+        Orthanc keeps one object in one place (patient, study, series, SOP Instance UID). Where a former one stands just there it goes
+        first; a kill in between leaves the delivery pending, and the object is made and sent again.
+        """
+        others = [identifier for identifier in held if identifier not in ours]
+        kept = next((identifier for identifier in others if self._holds(identifier, content)), None)
+        if kept is None:
+            if any(self._mark_of(identifier) is None for identifier in others):
+                raise Quarantined(_ANOTHER)
+            kept = self._upload(content)
+            if kept in ours and not self._holds(kept, content):
+                self._delete(kept)
+                kept = self._upload(content)
+            if not self._holds(kept, content):
+                raise Quarantined(_WITHDRAWN_STANDS if kept in held else _ANOTHER)
+        else:
+            self._clear_mark(kept)
+        for identifier in sorted(ours - {kept}):
+            self._delete(identifier)
 
     def _withdraw(self, ticket: InstanceTicket, held: list[str]) -> None:
         """Mark or delete what is ours there, by digest; what others brought under the same UID is not touched."""
-        ours = [identifier for identifier in held if self._digest_of(identifier) == ticket.digest]
+        known = {ticket.digest, *(item.digest for item in ticket.given)}
+        ours = [identifier for identifier in dict.fromkeys(held) if self._digest_of(identifier) in known]
         for identifier in ours:
             if ticket.variant is Variant.WITHDRAWN and self._on_withdrawal == "delete":
                 self._delete(identifier)
@@ -113,8 +144,8 @@ class OrthancTarget:
         answer = self._ask(lambda: self._client.post("tools/lookup", data=sop_instance_uid.encode(), timeout=self._timeout))
         return [item["ID"] for item in answer.json() if item.get("Type") == "Instance"]
 
-    def _upload(self, file: Path) -> str:
-        with file.open("rb") as body:
+    def _upload(self, content: Produced) -> str:
+        with content.open() as body:
             answer = self._ask(lambda: self._post_file(body), missing="object")
         told = answer.json()
         if isinstance(told, dict) and told.get("Status") in ("Success", "AlreadyStored"):
@@ -128,11 +159,11 @@ class OrthancTarget:
         )
         return answer
 
-    def _holds(self, identifier: str, md5: str, digest: str) -> bool:
+    def _holds(self, identifier: str, content: Produced) -> bool:
         answer = self._found(lambda: self._client.get(f"instances/{identifier}/attachments/dicom/md5", timeout=self._timeout))
         if answer is None:
             return False
-        return answer.text.strip().lower() == md5 or self._digest_of(identifier) == digest
+        return answer.text.strip().lower() == content.md5 or self._digest_of(identifier) == content.digest
 
     def _digest_of(self, identifier: str) -> str | None:
         answer = self._found(lambda: self._client.get(f"instances/{identifier}/file", timeout=self._timeout))
@@ -219,12 +250,25 @@ def _translated(error: Any) -> GatewayError:
     return Retryable("The target cannot be reached.", peer_down=True)
 
 
-def _md5(file: Path) -> str:
-    try:
-        with file.open("rb") as body:
-            return hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except FileNotFoundError as error:
-        raise Quarantined("The object is not in the spool any longer.") from error
+class _Original:
+    """The file of the spool as it stands."""
+
+    def __init__(self, file: Path, ticket: InstanceTicket) -> None:
+        self._file = file
+        self.sop_instance_uid = ticket.sop_instance_uid
+        self.digest = ticket.digest
+
+    @cached_property
+    def md5(self) -> str:
+        """Raises :class:`Quarantined` when the file is gone."""
+        try:
+            with self._file.open("rb") as body:
+                return hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        except FileNotFoundError as error:
+            raise Quarantined("The object is not in the spool any longer.") from error
+
+    def open(self) -> BinaryIO:
+        return self._file.open("rb")
 
 
 def digest_of(content: bytes) -> str:

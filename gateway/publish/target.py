@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from gateway.errors import Misconfigured, Quarantined, Rejected, Retryable
 from gateway.model import JsonObject, Receipt
-from gateway.spool.deliveries import InstanceTicket
+from gateway.spool.deliveries import Given, InstanceTicket
 
 
 class Verdict(Enum):
@@ -51,6 +51,23 @@ class Target(Protocol):
         ...
 
 
+class Produced(Protocol):
+    """A normalised object that is made while it is sent: :class:`gateway.normalise.coerce.Coerced`."""
+
+    @property
+    def sop_instance_uid(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of transfer syntax and data set."""
+        ...
+
+    @property
+    def md5(self) -> str: ...
+
+    def open(self) -> BinaryIO: ...
+
+
 class ImageTarget(Protocol):
     """One place that holds the images we pass on."""
 
@@ -68,9 +85,15 @@ class ImageTarget(Protocol):
         """As :meth:`Target.check`."""
         ...
 
-    def deliver(self, ticket: InstanceTicket, file: Path) -> None:
+    @property
+    def normalised(self) -> bool:
+        """It gets normalised objects instead of the originals."""
+        ...
+
+    def deliver(self, ticket: InstanceTicket, file: Path, produced: Produced | None = None) -> Given | None:
         """Make the target hold (or mark) this instance, and ask back. Doing it again changes nothing.
 
-        Raises a :class:`~gateway.errors.GatewayError` when the target does not hold it afterwards.
+        ``produced`` is sent instead of the file, and takes the place of what was given before; it is returned once it is held. Raises a
+        :class:`~gateway.errors.GatewayError` when the target does not hold it afterwards.
         """
         ...

@@ -62,6 +62,14 @@ class DeliveryTicket(Lease):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The object that a DICOM target holds for an instance: the original, or a normalised one made of it."""
+
+    digest: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceTicket(Lease):
     """The right to tell one DICOM target something about one instance."""
 
@@ -70,6 +78,11 @@ class InstanceTicket(Lease):
     digest: str
     day: str
     sop_instance_uid: str
+    study_uid: str = ""
+    received_at: float = 0.0  #: when its content came first
+    original_key: str = ""  #: the patient that its header names; empty: no mapping understood it
+    patient_key: str = ""  #: the patient that holds
+    given: tuple[Given, ...] = ()  #: what this target was given of the instance before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +109,7 @@ class Deliveries:
             "give_up",
             "tell_behind",
             "leased_instances",
+            "given_before",
             "enqueue_instance",
             "reopen_instance",
             "targets_of",
@@ -142,6 +156,10 @@ class Deliveries:
             ids = list(leased.scalars())
             if not ids:
                 return []
+            given: dict[int, list[Given]] = {}
+            for row in connection.execute(self._sql["given_before"], {"ids": ids, "target": target}):
+                item = Given(digest=bytes(row.digest).hex(), sop_instance_uid=row.sop_instance_uid)
+                given.setdefault(row.instance_id, []).append(item)
             return [
                 InstanceTicket(
                     delivery_id=row.id,
@@ -154,6 +172,11 @@ class Deliveries:
                     digest=bytes(row.digest).hex(),
                     day=row.day,
                     sop_instance_uid=row.sop_instance_uid,
+                    study_uid=row.study_uid,
+                    received_at=row.received_at or row.created_at,
+                    original_key=row.original_key or "",
+                    patient_key=row.patient_key or "",
+                    given=tuple(given.get(row.instance_id, ())),
                 )
                 for row in connection.execute(self._sql["leased_instances"], {"ids": ids})
             ]
@@ -210,12 +233,22 @@ class Deliveries:
                 connection.execute(self._sql["put_published"], row)
             return True
 
-    def verified_instances(self, tickets: Sequence[InstanceTicket], *, now: float) -> None:
-        """The target was asked back and holds each of these: one transaction for the whole batch."""
+    def verified_instances(
+        self, tickets: Sequence[InstanceTicket], *, now: float, given: Mapping[int, Given] | None = None
+    ) -> None:
+        """The target was asked back and holds each of these: one transaction for the whole batch.
+
+        ``given`` names, by delivery id, the normalised objects among them, which take the place of what was given before.
+        """
         if tickets:
             with self._database.write() as connection:
                 for ticket in tickets:
-                    self._end(connection, ticket, state="verified", reason=None, at=now)
+                    ended = self._end(connection, ticket, state="verified", reason=None, at=now)
+                    item = (given or {}).get(ticket.delivery_id)
+                    if ended and item is not None:
+                        row = {"id": ticket.delivery_id, "digest": bytes.fromhex(item.digest), "uid": item.sop_instance_uid}
+                        connection.execute(self._sql["note_given"], row)
+                        connection.execute(self._sql["forget_given"], {"id": ticket.delivery_id})
 
     def retry(self, ticket: Lease, reason: str, *, at: float) -> None:
         """Try again at ``at``; the reason is shown to people meanwhile."""

@@ -120,11 +120,19 @@ class Stages:
             for row in connection.execute(self._sql["leased_tickets"], {"ids": list(ids)})
         ]
 
-    def advance(self, done: Sequence[Normalised], *, archives: Sequence[str] = (), new_scanners: bool = False, now: float) -> int:
+    def advance(
+        self,
+        done: Sequence[Normalised],
+        *,
+        archives: Sequence[str] = (),
+        normalised: Sequence[str] = (),
+        new_scanners: bool = False,
+        now: float,
+    ) -> int:
         """Store the records, mark their studies and dossiers as changed, queue the originals for the DICOM targets: one transaction.
 
-        What is in shadow (``new_scanners``: so is a scanner that nobody saw before) is archived, and published by nobody. Returns how
-        many were still ours.
+        ``normalised`` are the DICOM targets that get normalised objects instead. What is in shadow (``new_scanners``: so is a scanner
+        that nobody saw before) is archived as it came and nothing else. Returns how many were still ours.
         """
         if not done:
             return 0
@@ -140,6 +148,7 @@ class Stages:
             told = {shared[item.record.shared.key].patient_key for item in published}
             self._timers.touch(connection, "dossier", told, now=now)
             self._archive(connection, [item.ticket for item in ours], archives, now)
+            self._archive(connection, [item.ticket for item in published], normalised, now, Variant.NORMALISED)
             moved = [item.ticket.instance_id for item in ours if shared[item.record.shared.key].patient_key != item.patient_key]
             self._tell_moved(connection, moved, now)
             return len(ours)
@@ -156,14 +165,21 @@ class Stages:
             connection.execute(self._sql["set_normalised"], [{"id": item.ticket.instance_id} for item in published])
         return published
 
-    def _archive(self, connection: Connection, tickets: Sequence[Ticket], archives: Sequence[str], now: float) -> None:
-        """Queue the originals for the DICOM targets; those of a study that a person withdrew wait until that is undone."""
+    def _archive(
+        self,
+        connection: Connection,
+        tickets: Sequence[Ticket],
+        archives: Sequence[str],
+        now: float,
+        variant: Variant = Variant.ORIGINAL,
+    ) -> None:
+        """Queue the objects for the DICOM targets; those of a study that a person withdrew wait until that is undone."""
         by_study: dict[str, list[int]] = {}
         for ticket in tickets:
             by_study.setdefault(ticket.study_uid, []).append(ticket.instance_id)
         for study_uid, ids in sorted(by_study.items()):
             withdrawn = bool(connection.execute(self._sql["study_withdrawn"], {"study_uid": study_uid}).scalar())
-            self._deliveries.enqueue_instances(connection, ids, archives, Variant.ORIGINAL, now, withdrawn=withdrawn)
+            self._deliveries.enqueue_instances(connection, ids, archives, variant, now, withdrawn=withdrawn)
 
     def _tell_moved(self, connection: Connection, instance_ids: Sequence[int], now: float) -> None:
         """What came late and belongs to another patient by a person's decision is marked behind its original, as the rest was.

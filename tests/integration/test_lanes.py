@@ -28,6 +28,7 @@ class Archive:
     def __init__(self, failures: dict[str, Exception] | None = None) -> None:
         self.name = "archive"
         self.parallel = 2
+        self.normalised = False
         self.failures = failures or {}
         self.down: Exception | None = None
         self.asked: list[str] = []
@@ -35,7 +36,7 @@ class Archive:
     def check(self) -> None:
         """Always there."""
 
-    def deliver(self, ticket: InstanceTicket, file: Path) -> None:
+    def deliver(self, ticket: InstanceTicket, file: Path, produced: object = None) -> None:
         self.asked.append(ticket.sop_instance_uid)
         error = self.down or self.failures.get(ticket.sop_instance_uid)
         if error is not None:

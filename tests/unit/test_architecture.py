@@ -18,7 +18,7 @@ LAYERS = [
     ["mapping", "spool", "store"],
     ["receive", "normalise", "gather", "fhir", "publish"],
     ["understanding"],
-    ["in_force"],
+    ["in_force", "outgoing"],
     ["pipeline"],
     ["workbench"],
     ["lanes"],

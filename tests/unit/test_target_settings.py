@@ -64,7 +64,6 @@ def test_the_embedded_store_goes_only_when_it_is_told_to() -> None:
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("targets.archive.send=normalised", "normalised is not built yet"),
         ("targets.archive.urll=x", "did you mean 'url'?"),
         ("targets.archive.ids=ours", "means nothing for a target of kind orthanc"),
         ("targets.archive.kind=pacs", "must be one of embedded, orthanc, fhir_server"),

@@ -52,8 +52,31 @@ RETURNING id
 
 -- name: leased_instances
 -- A file stands in quarantine only when it was refused at the door, and such instances are never delivered.
-SELECT d.id, d.lease_token, d.attempts, d.created_at, d.variant, d.partition_key, i.digest, i.day, i.sop_instance_uid
-FROM delivery d JOIN instance i ON i.id = d.instance_id WHERE d.id IN :ids ORDER BY d.id
+SELECT d.id, d.instance_id, d.lease_token, d.attempts, d.created_at, d.variant, d.partition_key, i.digest, i.day, i.sop_instance_uid,
+  s.study_uid, sh.original_key, sh.patient_key,
+  (SELECT MIN(a.received_at) FROM arrival a WHERE a.digest = i.digest) AS received_at
+FROM delivery d JOIN instance i ON i.id = d.instance_id JOIN series s ON s.id = i.series_id
+LEFT JOIN record r ON r.instance_id = i.id LEFT JOIN shared sh ON sh.id = r.shared_id
+WHERE d.id IN :ids ORDER BY d.id
+
+-- name: given_before
+-- What a target was given of the instances of some deliveries: normalised objects, and originals that it confirmed.
+SELECT d.instance_id, COALESCE(d.given_digest, i.digest) AS digest, COALESCE(d.given_uid, i.sop_instance_uid) AS sop_instance_uid
+FROM delivery d JOIN instance i ON i.id = d.instance_id
+WHERE d.target = :target AND d.instance_id IN (SELECT l.instance_id FROM delivery l WHERE l.id IN :ids)
+  AND (d.given_digest IS NOT NULL OR d.variant = 'original' AND d.state IN ('done', 'verified'))
+ORDER BY d.id
+
+-- name: note_given
+UPDATE delivery SET given_digest = :digest, given_uid = :uid WHERE id = :id
+
+-- name: forget_given
+-- The other objects that the target was given of this instance are gone: the newest took their place.
+UPDATE delivery SET given_digest = NULL, given_uid = NULL, state = CASE WHEN variant = 'original' THEN 'superseded' ELSE state END
+WHERE id <> :id AND variant IN ('original', 'normalised', 'reassigned')
+  AND (given_digest IS NOT NULL OR variant = 'original' AND state IN ('done', 'verified'))
+  AND target = (SELECT n.target FROM delivery n WHERE n.id = :id)
+  AND instance_id = (SELECT n.instance_id FROM delivery n WHERE n.id = :id)
 
 -- name: enqueue_instance
 -- All that is told of one instance stays in one queue, even when a person gives it another patient: else a mark could overtake its object.

@@ -77,7 +77,7 @@ UPDATE study SET withdrawn = withdrawn WHERE uid = :study_uid RETURNING withdraw
 -- Those that a DICOM target is or was to be given, of studies that nobody withdrew.
 SELECT DISTINCT d.instance_id FROM delivery d JOIN instance i ON i.id = d.instance_id JOIN series s ON s.id = i.series_id
 JOIN study st ON st.uid = s.study_uid
-WHERE d.instance_id IN :ids AND d.variant = 'original' AND st.withdrawn = 0
+WHERE d.instance_id IN :ids AND d.variant IN ('original', 'normalised') AND st.withdrawn = 0
 
 -- name: count_crash
 UPDATE instance SET crashes = crashes + 1, lease_until = NULL WHERE id = :id AND (state = 'received' OR held_for = 'comparison' OR replay IS NOT NULL)

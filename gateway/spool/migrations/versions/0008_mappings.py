@@ -15,7 +15,7 @@ from alembic import op
 from gateway.spool.scanner import Scanner
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TIME: sa.Double[float] = sa.Double()
