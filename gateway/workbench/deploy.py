@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 from gateway.config import Settings
 from gateway.dicom.reading import Header, read_header
-from gateway.errors import Misconfigured, Quarantined, Rejected
+from gateway.errors import Misconfigured, Quarantined, Rejected, Retryable
+from gateway.in_force import changed_on_disk
 from gateway.mapping.language import Mappings, load
 from gateway.spool.decisions import CONFLICT, By
 from gateway.spool.files import SpoolFiles
@@ -243,6 +244,23 @@ def done_lines(plan: Plan, put: InForce) -> Iterator[str]:
     )
     if plan.former:
         yield f"back again: isobridge mappings rollback --to {plan.former.version}"
+
+
+def standing_line(settings: Settings) -> str | None:
+    """For ``config check``: the version in force and what lies undeployed. Looks, and changes nothing: a ledger is not migrated for it."""
+    if settings.ledger.url is not None or not (settings.data.directory / "ledger.db").exists():
+        return None
+    ledger = Ledger(settings.ledger_url)
+    try:
+        current = ledger.mappings.in_force()
+    except Retryable:
+        return None  # busy, or of an earlier release
+    finally:
+        ledger.close()
+    changes = changed_on_disk(settings, current.version) if current else []
+    if current is None:
+        return None
+    return f"mappings in force: {current.version}" + (f"; not deployed: {', '.join(changes)}" if changes else "")
 
 
 def history_lines(history: Sequence[InForce], zone: ZoneInfo) -> Iterator[str]:

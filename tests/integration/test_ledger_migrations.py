@@ -48,9 +48,12 @@ def first_release(url: str) -> Ledger:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     shared = received(1).instance
+    device = {"manufacturer": "GE", "serial": "1"}
     values = {
         **{name: name.encode() * 32 for name in "abcd"},
-        "body": bodies.pack({"key": "k", "mapping": "m", "mapping_version": "1", "patient": {}, "study": {}, "series": {}, "device": {"manufacturer": "GE", "serial": "1"}}),
+        "body": bodies.pack(
+            {"key": "k", "mapping": "m", "mapping_version": "1", "patient": {}, "study": {}, "series": {}, "device": device}
+        ),
         "fields": bodies.pack_small({"uid": shared.sop_instance_uid}),
     }  # fmt: skip
     with opened.database.write() as connection:
