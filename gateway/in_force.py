@@ -12,7 +12,7 @@ import time
 import structlog
 
 from gateway.config import Settings, no_mappings
-from gateway.errors import Misconfigured
+from gateway.errors import Misconfigured, Rejected
 from gateway.mapping.language import Mapping, Mappings, load
 from gateway.spool.decisions import By
 from gateway.spool.history import InForce, MappingHistory, PutKind
@@ -37,7 +37,10 @@ def ensure_in_force(settings: Settings, history: MappingHistory) -> InForce:
         taken = snapshot(settings.mappings.directory)
         load(versions.keep(taken))
         by = By(name="isobridge", reason=FIRST_REASON, at=time.time())
-        current = history.put(taken.version, PutKind.FIRST, by, after=None)
+        try:
+            current = history.put(taken.version, PutKind.FIRST, by, after=None)
+        except Rejected:  # another machine of this installation started at the same moment
+            return ensure_in_force(settings, history)
     versions.read(current.version)
     return current
 
@@ -67,7 +70,7 @@ class SiteInForce:
         self._retired: dict[str, Mapping | None] = {}
         self._told: list[str] = []
         self._look_at = 0.0
-        self._refused = ""
+        self._try_again_at = 0.0
         self._changes: list[str] = []
         self.current = ensure_in_force(settings, history)
         self.understanding = self._understand(self.current)
@@ -76,7 +79,7 @@ class SiteInForce:
         """The site as it is to be understood now. A version that cannot be used is reported, and the former one kept."""
         with self._lock:
             found = self._history.in_force()
-            if found is not None and found.id != self.current.id and found.version != self._refused:
+            if found is not None and found.id != self.current.id and time.monotonic() >= self._try_again_at:
                 self._switch(found)
             return self.understanding
 
@@ -85,10 +88,10 @@ class SiteInForce:
             try:
                 self.understanding = self._understand(found)
             except Misconfigured as error:
-                self._refused = found.version
+                self._try_again_at = time.monotonic() + _LOOK_AT_DISK_SECS
                 log.warning("mappings_refused", action="mappings_refused", version=found.version, reason=error.reason)
                 return
-        self.current, self._refused, self._look_at = found, "", 0.0
+        self.current, self._try_again_at, self._look_at = found, 0.0, 0.0
         self._retired.clear()
         log.info("mappings_in_force", action="mappings_in_force", version=found.version, kind=str(found.kind))
 

@@ -99,7 +99,7 @@ def test_the_folder_is_the_first_version_and_a_later_edit_changes_nothing(site: 
     again = SiteInForce(site.settings, site.ledger.mappings)  # as after a restart
     assert again.current.version == first.version
     assert again.changes() == ["image.yaml (changed)"]
-    assert site.get("/readyz").json()["mappings"] == "ok; not deployed: image.yaml (changed)"
+    assert site.get("/readyz").json()["mappings"] == "ok; files that are not deployed: 1"
     assert site.get("/readyz").status_code == 200
     assert "Mapping files were changed and not deployed" in site.get("/").text
 
