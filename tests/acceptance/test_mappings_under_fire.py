@@ -25,7 +25,7 @@ from tests.harness.chaos import REPOSITORY, Installation, Killer, clean_environm
 from tests.harness.witness import Witness, address_in, read_log
 
 KILLS = int(os.environ.get("ISOBRIDGE_KILLS", "8"))
-SLICES = 300
+SLICES = 240
 #: A study is one of few objects, so that many are sealed under fire.
 STUDIES = 12
 
@@ -35,6 +35,8 @@ def _files(directory: Path) -> list[Path]:
     for study in range(STUDIES):
         uids = {"StudyInstanceUID": builders.uid(f"fire-{study}"), "SeriesInstanceUID": builders.uid(f"fire-series-{study}")}
         words = {"StudyDescription": "old words", "SeriesDescription": "new words", "PatientID": f"FIRE-{study % 4}"}
+        event = "RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalAdministrationEventUID"
+        words[event] = builders.uid(f"fire-event-{study % 4}")  # one injection of each patient, told by three studies
         for number, one in enumerate(builders.pet_series(SLICES // STUDIES, **uids, **words)):
             one.SOPInstanceUID = builders.uid(f"fire-{study}-{number}")
             files.append(builders.write(one, directory / "fire" / f"{study}-{number}.dcm"))
