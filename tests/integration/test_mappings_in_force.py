@@ -19,7 +19,10 @@ from gateway.in_force import SiteInForce, changed_on_disk, ensure_in_force
 from gateway.pipeline import Line
 from gateway.r4.bundles import MAPPINGS_EXTENSION
 from gateway.spool.decisions import By
+from gateway.spool.history import MappingHistory
+from gateway.spool.ledger import Ledger
 from gateway.spool.mapping_versions import snapshot
+from gateway.spool.replays import Scope
 from gateway.workbench import replay
 from gateway.workbench.deploy import done_lines, plan_deployment, plan_lines, plan_rollback, put_in_force
 from tests import builders
@@ -79,7 +82,7 @@ def line(site: Site) -> Line:
     return Line(understanding=site.site.refresh(), files=site.files, ledger=site.ledger, targets=())
 
 
-def replay_all(site: Site, scope: replay.Scope) -> list[str]:
+def replay_all(site: Site, scope: Scope) -> list[str]:
     number = replay.ask(site.ledger, scope, now=time.time())
     while site.worker.replay_batch():
         pass
@@ -170,7 +173,7 @@ def test_a_comment_is_a_version_that_changes_no_output(site: Site, folder: Path)
     site.work()
     edit(folder, "pet_image", "extends:", "# words\nextends:")
     assert "  nothing would come out otherwise" in deploy(site, folder)
-    lines = replay_all(site, replay.Scope(since_day="2000-01-01"))
+    lines = replay_all(site, Scope(since_day="2000-01-01"))
     assert lines == ["2 of 2 objects mapped again; 0 kept their former record", "nothing changed: no new version anywhere"]
     assert descriptions(site) == {"old": "1"}
     with pytest.raises(Rejected, match="in force already"):
@@ -182,7 +185,7 @@ def test_a_replay_publishes_what_changed_and_a_rehearsal_says_so_before(site: Si
     site.work()
     describe_by_series(folder)
     deploy(site, folder)
-    scope = replay.Scope(since_day="2000-01-01")
+    scope = Scope(since_day="2000-01-01")
     told = list(replay.rehearse(site.ledger, line(site), scope, lambda _done, _total: None))
     assert sum("ImagingStudy.description: old -> new" in text for text in told) == 1
     assert told[-1].startswith("1 of 2 studies would change")
@@ -199,11 +202,9 @@ def test_an_object_whose_file_is_gone_keeps_its_record_and_that_is_told(site: Si
     site.files.locate(one.instance.day, one.instance.digest).unlink()
     describe_by_series(folder)
     deploy(site, folder)
-    told = list(
-        replay.rehearse(site.ledger, line(site), replay.Scope(study=one.instance.study_instance_uid), lambda _d, _t: None)
-    )
+    told = list(replay.rehearse(site.ledger, line(site), Scope(study=one.instance.study_instance_uid), lambda _d, _t: None))
     assert any("1 objects have left the spool" in text for text in told)
-    lines = replay_all(site, replay.Scope(study=one.instance.study_instance_uid))
+    lines = replay_all(site, Scope(study=one.instance.study_instance_uid))
     assert any("retention" in text for text in lines)
     counts = site.ledger.overview.counts()["instances"]
     assert counts["normalised"] == 2
@@ -335,7 +336,7 @@ def test_a_mapping_in_shadow_takes_nothing_back(site: Site, folder: Path) -> Non
     edit(folder, "pet_image", "extends:", "shadow: true\nextends:")
     describe_by_series(folder)
     deploy(site, folder)
-    lines = replay_all(site, replay.Scope(since_day="2000-01-01"))
+    lines = replay_all(site, Scope(since_day="2000-01-01"))
     assert any("in shadow" in text for text in lines)
     assert descriptions(site) == {"old": "1"}
 
@@ -351,9 +352,7 @@ def test_settings_without_a_folder_are_refused_at_the_first_start_only(tmp_path:
         )
 
 
-def _empty_ledger(tmp_path: Path):  # type: ignore[no-untyped-def]
-    from gateway.spool.ledger import Ledger
-
+def _empty_ledger(tmp_path: Path) -> MappingHistory:
     opened = Ledger(f"sqlite:///{tmp_path / 'empty.db'}")
     opened.migrate()
     return opened.mappings
