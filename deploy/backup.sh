@@ -25,6 +25,8 @@ with sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True) as source, sqlite3
 END
   mv "$backup/$name.new" "$backup/$name"
 done
+# The versions of the mappings: the ledger says which one is in force, and the gateway does not start without it.
+[ ! -d "$data/mapping-versions" ] || cp -au "$data/mapping-versions" "$backup/"
 # Files are never changed once they have their name. What is half received (incoming) was never acknowledged.
 mkdir -p "$backup/spool"
 for part in "$data"/spool/*; do

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from gateway import __version__, config
+from gateway.cli_deploy import replay_command, scanner_commands
 from gateway.cli_mappings import mappings_commands
 from gateway.cli_study import study_commands
 from gateway.config import Loaded
@@ -333,6 +334,10 @@ def config_check(loaded: Loaded, arguments: list[str]) -> None:
     """Print every setting with its value and where it came from; complain about all mistakes at once."""
     for name, origin in loaded.origins.items():
         click.echo(f"{name} = {loaded.shown(name)}    ({origin})")
+    from gateway.workbench.deploy import standing_line
+
+    if line := standing_line(loaded.settings):
+        click.echo(line, err="not deployed" in line)
 
 
 @main.group()
@@ -343,7 +348,9 @@ def spool() -> None:
 @spool.command("list")
 @click.option(
     "--state",
-    type=click.Choice(["received", "normalised", "quarantined", "conflict", "variant", "pending", "parked", "problems"]),
+    type=click.Choice(
+        ["received", "normalised", "quarantined", "conflict", "variant", "shadowed", "pending", "parked", "problems"]
+    ),
     help="Show these items.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
@@ -407,6 +414,8 @@ def web_token() -> None:
 
 main.add_command(study_commands(with_settings))
 main.add_command(mappings_commands(with_settings))
+main.add_command(scanner_commands(with_settings))
+main.add_command(replay_command(with_settings))
 
 
 def _overview(loaded: Loaded) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from gateway.cli_deploy import add_deployment
 from gateway.config import Loaded
 
 Command = Callable[..., Any]
@@ -28,6 +29,7 @@ def mappings_commands(with_settings: Callable[[Command], Command]) -> click.Grou
 
     for command in (_lint, _test, _schema, _show, _explain, _preview, _diff, _new, _coverage):
         mappings.add_command(click.command(command.__name__.strip("_"))(with_settings(command)))
+    add_deployment(mappings, with_settings)
     return mappings
 
 

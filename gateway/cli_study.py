@@ -25,8 +25,8 @@ def study_commands(with_settings: Callable[[Command], Command]) -> click.Group:
         """Adds the study, ``--reason`` and ``--by``, and prints what was decided."""
 
         @_STUDY
-        @click.option("--reason", required=True, callback=_not_blank, help="Why. It is kept, and published in a Provenance.")
-        @click.option("--by", default=_user, show_default="your user name", callback=_not_blank, help="Who decides.")
+        @click.option("--reason", required=True, callback=not_blank, help="Why. It is kept, and published in a Provenance.")
+        @click.option("--by", default=asked_user, show_default="your user name", callback=not_blank, help="Who decides.")
         @with_settings
         @wraps(command)
         def wrapped(loaded: Loaded, arguments: list[str], study: str, reason: str, by: str, **rest: Any) -> None:
@@ -68,7 +68,7 @@ def study_commands(with_settings: Callable[[Command], Command]) -> click.Group:
         return decisions.accept(_ledger(loaded), study, digest=digest, **who)
 
     @study_group.command("reassign")
-    @click.option("--to", "to", required=True, metavar="PATIENT_ID", callback=_not_blank, help="The right patient's id.")
+    @click.option("--to", "to", required=True, metavar="PATIENT_ID", callback=not_blank, help="The right patient's id.")
     @click.option("--issuer", default="", help="Who issued that id (URI, OID or name). Default: the site.")
     @click.option("--held", "only_held", is_flag=True, help="Move only what is held for its patient id, not the whole study.")
     @deciding
@@ -99,13 +99,13 @@ def study_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     return study_group
 
 
-def _not_blank(_context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+def not_blank(_context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     if value is None or not value.strip():
         raise click.BadParameter("must not be empty")
     return value.strip()
 
 
-def _user() -> str | None:
+def asked_user() -> str | None:
     """The operating system's user; None, so that --by is asked for, where there is no name for it."""
     try:
         return getpass.getuser()

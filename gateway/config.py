@@ -89,6 +89,7 @@ class Ledger:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mappings:
     directory: Path = Path("mappings")
+    shadow_new_scanners: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +219,7 @@ def load(
     leaves = {key: (entry.value, entry.origin) for (section, key), entry in given.items() if section == "targets"}
     targets, target_origins = target_settings.build(leaves, convert=_convert, hint=_hint, complaints=complaints)
     settings, origins, wrong = _build({key: entry for key, entry in given.items() if key[0] != "targets"}, complaints)
-    mappings = Mappings(directory=_beside(path, settings.mappings.directory))
+    mappings = dataclasses.replace(settings.mappings, directory=_beside(path, settings.mappings.directory))
     settings, origins = dataclasses.replace(settings, targets=targets, mappings=mappings), origins | target_origins
     complaints.extend(_check(settings, origins, wrong))
     if needs_mappings and not mappings.directory.is_dir():

@@ -29,9 +29,9 @@ import structlog
 from gateway import __version__
 from gateway.config import Settings, address
 from gateway.errors import Misconfigured
-from gateway.roles.rooms import migrate
+from gateway.in_force import SiteInForce
+from gateway.roles.rooms import migrate, open_ledger
 from gateway.telemetry import configure
-from gateway.understanding import understanding
 
 log = structlog.get_logger()
 
@@ -151,8 +151,12 @@ def serve(settings: Settings, arguments: Sequence[str]) -> None:
 def _prepare(settings: Settings) -> None:
     """Everything that must be right before anybody is let in: schema, key, mappings. All of it once, before the roles start."""
     _check_key(settings)
-    understanding(settings)
     migrate(settings)
+    ledger = open_ledger(settings)
+    try:
+        SiteInForce(settings, ledger.mappings)
+    finally:
+        ledger.close()
 
 
 def _check_key(settings: Settings) -> None:

@@ -16,6 +16,7 @@ import structlog
 from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined
 from gateway.gather.patient import demographics, identifier_of
+from gateway.mapping.language import Mappings
 from gateway.model import Came
 from gateway.normalise.coerce import Coerced, EffectivePatient, References, coerce
 from gateway.spool.deliveries import InstanceTicket, Variant
@@ -95,7 +96,7 @@ def _patient(ticket: InstanceTicket, understanding: Understanding, ledger: Ledge
 
 
 #: SOP Instance UIDs under which referenced contents go out: (digest, mappings) -> UID. A report refers to the same images again and again.
-_SENT: OrderedDict[tuple[str, int], str] = OrderedDict()
+_SENT: OrderedDict[tuple[str, Mappings], str] = OrderedDict()
 _SENT_MOST = 20_000
 _SENT_LOCK = Lock()
 
@@ -117,7 +118,7 @@ class _References:
         content = self._ledger.stages.content_in_force(sop_instance_uid)
         if content is None:
             return None
-        key = (content.digest, id(self._understanding.mappings))
+        key = (content.digest, self._understanding.mappings)
         with _SENT_LOCK:
             known = _SENT.get(key)
         if known is None:

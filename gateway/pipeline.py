@@ -15,7 +15,7 @@ from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined
 from gateway.fhir.provenance import instant
 from gateway.gather.study import Member, gather_study
-from gateway.model import Bundle
+from gateway.model import Bundle, Record, SharedFields
 from gateway.outgoing import produce
 from gateway.publish.delivery import Outcome, deliver
 from gateway.publish.target import ImageTarget, Target
@@ -25,7 +25,7 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared, Normalised, Ticket
 from gateway.spool.standing import Decision, standing
-from gateway.spool.subjects import LastSealed, Sealed, SubjectKind, SubjectTicket
+from gateway.spool.subjects import LastSealed, Sealed, StoredRecord, SubjectKind, SubjectTicket
 from gateway.understanding import Past, Understanding
 
 __all__ = ["Line", "Outcome", "archive", "compare", "process", "produce", "publish", "seal"]
@@ -33,9 +33,9 @@ __all__ = ["Line", "Outcome", "archive", "compare", "process", "produce", "publi
 SAME_CONTENT = "The same content as the one in force, in another encoding."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Line:
-    """The parts of a running gateway that the stages need."""
+    """The parts of a running gateway that the stages need. ``understanding`` is another one after a deployment of mappings."""
 
     understanding: Understanding
     files: SpoolFiles
@@ -47,7 +47,12 @@ class Line:
 def process(ticket: Ticket, line: Line) -> Normalised:
     """One instance: the file as the scanner sent it -> the record. Raises :class:`~gateway.errors.Quarantined`."""
     record = line.understanding.read(line.files.locate(ticket.day, ticket.digest), ticket.came)
-    return Normalised(ticket=ticket, record=record, patient_key=line.understanding.patients.of(record.shared))
+    return _normalised(ticket, record, line.understanding)
+
+
+def _normalised(ticket: Ticket, record: Record, understanding: Understanding) -> Normalised:
+    shadow = understanding.mappings.named(record.shared.mapping).shadow
+    return Normalised(ticket=ticket, record=record, patient_key=understanding.patients.of(record.shared), shadow=shadow)
 
 
 def compare(ticket: Ticket, line: Line) -> Compared | None:
@@ -65,7 +70,7 @@ def compare(ticket: Ticket, line: Line) -> Compared | None:
         record = line.understanding.understand(header, ticket.came)
     except Quarantined as error:
         return Compared(ticket=ticket, same=not differing, reason=f"{reason} {error.reason}", normalised=None)
-    understood = Normalised(ticket=ticket, record=record, patient_key=line.understanding.patients.of(record.shared))
+    understood = _normalised(ticket, record, line.understanding)
     return Compared(ticket=ticket, same=not differing, reason=reason if differing else SAME_CONTENT, normalised=understood)
 
 
@@ -79,12 +84,12 @@ def seal(ticket: SubjectTicket, line: Line, *, now: float) -> int | None:
 
 
 def _seal_study(ticket: SubjectTicket, line: Line, recorded: str) -> Sealed:
-    subjects, uid = line.ledger.subjects, ticket.key
-    decisions = line.ledger.decisions.of_study(uid)
-    holds = standing(decisions)
-    last = subjects.last_sealed(ticket)
-    past = _past(last, decisions, withdrawn=holds.withdrawn)
-    members = [
+    return study_content(ticket, members_of(line.ledger.subjects.study_records(ticket.key)), line, recorded)
+
+
+def members_of(records: Sequence[StoredRecord]) -> list[Member]:
+    """Stored records as gathering sees them."""
+    return [
         Member(
             member_id=record.instance_id,
             patient_key=record.shared.patient_key,
@@ -92,8 +97,17 @@ def _seal_study(ticket: SubjectTicket, line: Line, recorded: str) -> Sealed:
             instance=record.instance,
             held=record.held,
         )
-        for record in subjects.study_records(uid)
+        for record in records
     ]
+
+
+def study_content(ticket: SubjectTicket, members: Sequence[Member], line: Line, recorded: str) -> Sealed:
+    """What a study comes to with these members, given what was sealed and decided before. Changes nothing."""
+    subjects, uid = line.ledger.subjects, ticket.key
+    decisions = line.ledger.decisions.of_study(uid)
+    holds = standing(decisions)
+    last = subjects.last_sealed(ticket)
+    past = _past(last, decisions, withdrawn=holds.withdrawn)
     if not members:
         return dataclasses.replace(
             _sealed(line.understanding.lost_study(uid, past)), patient_key=last.patient_key if last else None
@@ -114,9 +128,14 @@ def _seal_study(ticket: SubjectTicket, line: Line, recorded: str) -> Sealed:
 
 
 def _seal_dossier(ticket: SubjectTicket, line: Line, recorded: str) -> Sealed:
+    records = [stored.fields for stored in line.ledger.subjects.dossier_shared(ticket.key)]
+    return dossier_content(ticket, records, line, recorded)
+
+
+def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line: Line, recorded: str) -> Sealed:
+    """What a dossier comes to with these records, given what was sealed and decided before. Changes nothing."""
     subjects, patient_key = line.ledger.subjects, ticket.key
     past = _past(subjects.last_sealed(ticket), line.ledger.decisions.of_dossier(patient_key))
-    records = [stored.fields for stored in subjects.dossier_shared(patient_key)]
     known, replaced = subjects.facts.aliases(patient_key), subjects.facts.replaced(patient_key)
     dossier = line.understanding.dossier(patient_key, records, known, replaced)
     return dataclasses.replace(

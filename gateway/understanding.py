@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from gateway.fhir.render import Renderer
 from gateway.fhir.retract import about, cancelled, reference_of, retractions
 from gateway.gather.dossier import gather_dossier
 from gateway.gather.patient import PatientKeys, demographics
+from gateway.mapping.language import Mapping as MappingRules
 from gateway.mapping.language import Mappings, load
 from gateway.model import Bundle, Came, Dossier, JsonObject, Record, SharedFields, Study
 from gateway.normalise.record import SiteContext, normalise
@@ -92,6 +93,10 @@ class Understanding:
         """The same site for a feed with another identity policy."""
         return dataclasses.replace(self, renderer=self.renderer.with_policy(policy))
 
+    def deployed(self, version: str, retired: Callable[[str], MappingRules | None]) -> Understanding:
+        """The same, by a deployed version; ``retired`` gives mappings of former versions that records still name."""
+        return dataclasses.replace(self, renderer=self.renderer.deployed(version, retired))
+
     def with_mappings(self, mappings: Mappings) -> Understanding:
         """The same site with other mappings."""
         return dataclasses.replace(self, mappings=mappings, renderer=self.renderer.with_mappings(mappings))
@@ -119,14 +124,16 @@ class Understanding:
                 yield decision_provenance(self.renderer.resource_id("Provenance", name), decision, targets=targets)
 
 
-def understanding(settings: Settings, *, images_at: str | None = None) -> Understanding:
+def understanding(settings: Settings, *, images_at: str | None = None, directory: Path | None = None) -> Understanding:
     """Built from the settings. ``images_at`` is the DICOMweb address that studies lead to, if any.
 
-    Raises :class:`~gateway.errors.Misconfigured` with every complaint of every mapping file.
+    ``directory`` holds the mappings; without it the folder that people work in. Raises :class:`~gateway.errors.Misconfigured` with every
+    complaint of every mapping file.
     """
-    if not settings.mappings.directory.is_dir():
-        raise Misconfigured(no_mappings(settings.mappings.directory))
-    mappings = load(settings.mappings.directory)
+    directory = directory or settings.mappings.directory
+    if not directory.is_dir():
+        raise Misconfigured(no_mappings(directory))
+    mappings = load(directory)
     identity = Identity(load_or_create_key(settings.key_file))
     return Understanding(
         mappings=mappings,

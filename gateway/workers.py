@@ -26,6 +26,7 @@ from gateway.pipeline import Line
 from gateway.spool.stages import MOST_CRASHES, Compared, Normalised, Ticket
 from gateway.spool.subjects import SubjectTicket
 from gateway.telemetry import describe_exception, token
+from gateway.understanding import Understanding
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ class WorkSettings:
     batch_instances: int
     poll_secs: float
     retry_budget_secs: float
+    shadow_new_scanners: bool = False
     retry_budgets: Mapping[str, float] = field(default_factory=dict)  #: seconds, for targets that have a budget of their own
 
 
@@ -99,13 +101,28 @@ def caught(action: Callable[[], object]) -> Exception | None:
 
 
 class Worker:
-    """Normalises and seals in the calling thread; delivers in one thread per target, so that a slow one holds no other."""
+    """Normalises and seals in the calling thread; delivers in one thread per target, so that a slow one holds no other.
 
-    def __init__(self, line: Line, settings: WorkSettings, marker: Marker, stop: threading.Event) -> None:
+    ``look`` tells the understanding that is in force. It is asked after work was leased and before it is done, so that what is leased
+    after a deployment is read by the mappings deployed.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        settings: WorkSettings,
+        marker: Marker,
+        stop: threading.Event,
+        *,
+        look: Callable[[], Understanding] | None = None,
+        idle: Callable[[], None] | None = None,
+    ) -> None:
         self._line = line
         self._settings = settings
         self._marker = marker
         self._stop = stop
+        self._look = look
+        self._idle = idle
         self._archive_names = [target.name for target in line.archives]
         self._normalised_names = [target.name for target in line.archives if target.normalised]
         self._original_names = [target.name for target in line.archives if not target.normalised]
@@ -116,9 +133,19 @@ class Worker:
         threads = [threading.Thread(target=self._lane, args=(lane,), name=lane.name) for lane in lanes]
         for thread in threads:
             thread.start()
-        self._loop(lambda: self.normalise_batch() or self.compare_one() or self.seal_one())
+        self._loop(lambda: self.normalise_batch() or self.compare_one() or self.seal_one() or self.replay_batch() or self._rest())
         for thread in threads:
             thread.join()
+
+    def _rest(self) -> bool:
+        if self._idle:
+            self._idle()
+        return False
+
+    def _refresh(self) -> None:
+        """Swap the mappings between two items, never within one."""
+        if self._look:
+            self._line.understanding = self._look()
 
     def _fact_lanes(self) -> list[FactLane]:
         return [FactLane(target, self._line, self._lane_settings(target.name), caught) for target in self._line.targets]
@@ -161,14 +188,29 @@ class Worker:
         """
         settings = self._settings
         tickets = self._line.ledger.stages.lease(limit=settings.batch_instances, now=time.time(), lease_secs=settings.lease_secs)
+        if tickets:
+            self._refresh()
         done = [result for ticket in tickets if (result := self._normalise(ticket)) is not None]
-        self._line.ledger.stages.advance(done, archives=self._original_names, normalised=self._normalised_names, now=time.time())
+        self._line.ledger.stages.advance(
+            done,
+            archives=self._original_names,
+            normalised=self._normalised_names,
+            new_scanners=settings.shadow_new_scanners,
+            now=time.time(),
+        )
         return len(tickets) == settings.batch_instances
 
     def _normalise(self, ticket: Ticket) -> Normalised | None:
+        read = self._read(ticket)
+        if isinstance(read, Normalised):
+            return read
+        self._set_aside(ticket, read)
+        return None
+
+    def _read(self, ticket: Ticket) -> Normalised | str:
+        """The record, or why there is none."""
         if ticket.crashes >= MOST_CRASHES:
-            self._set_aside(ticket, f"Reading this object ended the reader {ticket.crashes} times; it was set aside.")
-            return None
+            return f"Reading this object ended the reader {ticket.crashes} times; it was set aside."
         self._marker.put(ticket.instance_id)
         try:
             with _deadline(INSTANCE_SECS):
@@ -184,8 +226,27 @@ class Worker:
             log.exception("object_failed", stage="normalise", item=token(ticket.digest), problem=describe_exception(error))
         finally:
             self._marker.put(0)
-        self._set_aside(ticket, reason)
-        return None
+        return reason
+
+    def replay_batch(self) -> bool:
+        """Map some instances again that were asked for. True when there may be more."""
+        settings, replays = self._settings, self._line.ledger.replays
+        tickets = replays.lease(limit=settings.batch_instances, now=time.time(), lease_secs=settings.lease_secs)
+        if not tickets:
+            return False
+        self._refresh()
+        done: list[Normalised] = []
+        for ticket in tickets:
+            if not self._line.files.locate(ticket.day, ticket.digest).exists():
+                replays.give_up(ticket, "Its file has left the spool (retention): its former record stays.")
+                continue
+            read = self._read(ticket)
+            if isinstance(read, Normalised):
+                done.append(read)
+            else:
+                replays.give_up(ticket, f"Its former record stays. {read}")
+        replays.advance(done, new_scanners=settings.shadow_new_scanners, now=time.time())
+        return len(tickets) == settings.batch_instances
 
     def _set_aside(self, ticket: Ticket, reason: str) -> None:
         # An image that no mapping understands is still archived; what was refused at the door stands elsewhere and is not.
@@ -198,6 +259,7 @@ class Worker:
         """Compare another content of a known SOP Instance UID with the one in force. False when none waits."""
         stages = self._line.ledger.stages
         tickets = stages.lease_comparisons(limit=1, now=time.time(), lease_secs=self._settings.lease_secs)
+        self._refresh()
         for ticket in tickets:
             result = self._compare(ticket)
             if result is None:
@@ -236,6 +298,7 @@ class Worker:
         ticket = self._line.ledger.subjects.lease_due(now=time.time(), lease_secs=self._settings.lease_secs)
         if ticket is None:
             return False
+        self._refresh()
         try:
             version = pipeline.seal(ticket, self._line, now=time.time())
         except Quarantined as error:

@@ -20,6 +20,7 @@ from gateway import model
 from gateway.config import Settings, Web
 from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import read_file_meta
+from gateway.in_force import SiteInForce
 from gateway.lanes import FactLane, LaneSettings
 from gateway.model import Arrival, Received
 from gateway.pipeline import Line
@@ -29,7 +30,6 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.timers import QuietPolicy
 from gateway.store.store import FhirStore
-from gateway.understanding import understanding
 from gateway.web.actions import Decisions
 from gateway.web.app import build
 from gateway.workers import Marker, Worker, WorkSettings, caught
@@ -42,12 +42,20 @@ TIMEOUT_SECS = 30
 class Site:
     """One installation in a directory."""
 
-    def __init__(self, directory: Path, *, web: Mapping[str, Any] | None = None, decisions: Decisions | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        web: Mapping[str, Any] | None = None,
+        decisions: Decisions | None = None,
+        mappings: Path = ROOT / "mappings",
+        shadow_new_scanners: bool = False,
+    ) -> None:
         settings = Settings()
         self.settings = dataclasses.replace(
             settings,
             data=dataclasses.replace(settings.data, directory=directory),
-            mappings=dataclasses.replace(settings.mappings, directory=ROOT / "mappings"),
+            mappings=dataclasses.replace(settings.mappings, directory=mappings, shadow_new_scanners=shadow_new_scanners),
             web=Web(**dict(web or {})),
         )
         self.files = SpoolFiles(self.settings.spool_directory)
@@ -55,12 +63,16 @@ class Site:
         self.ledger.migrate()
         self.store = FhirStore(self.settings.store_url)
         self.door = Door(self.files)
-        self.understanding = understanding(self.settings, images_at="http://images.example/dicom-web")
+        self.site = SiteInForce(self.settings, self.ledger.mappings, images_at="http://images.example/dicom-web")
+        self.understanding = self.site.understanding
         line = Line(understanding=self.understanding, files=self.files, ledger=self.ledger, targets=[EmbeddedTarget(self.store)])
-        settings_of_work = WorkSettings(lease_secs=60, batch_instances=500, poll_secs=0.1, retry_budget_secs=3600)
-        self.worker = Worker(line, settings_of_work, Marker(directory / "work.current"), threading.Event())
+        settings_of_work = WorkSettings(
+            lease_secs=60, batch_instances=500, poll_secs=0.1, retry_budget_secs=3600, shadow_new_scanners=shadow_new_scanners
+        )
+        marker = Marker(directory / "work.current")
+        self.worker = Worker(line, settings_of_work, marker, threading.Event(), look=self.site.refresh)
         self._lane = FactLane(line.targets[0], line, LaneSettings(lease_secs=60, retry_budget_secs=3600), caught)
-        app = build(self.settings, self.ledger, self.store, self.files, mappings=self.understanding.mappings, decisions=decisions)
+        app = build(self.settings, self.ledger, self.store, self.files, decisions=decisions, site=self.site)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))

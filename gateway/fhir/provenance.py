@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gateway import __version__
 from gateway.model import JsonObject
-from gateway.r4.bundles import MAPPING_EXTENSION
+from gateway.r4.bundles import MAPPING_EXTENSION, MAPPINGS_EXTENSION
 from gateway.spool.standing import Decision, DecisionKind
 
 _LIFECYCLE = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
@@ -15,9 +15,20 @@ _PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-typ
 
 
 def provenance(
-    identifier: str, *, targets: Sequence[str], entities: Sequence[JsonObject], mappings: Sequence[str], recorded: str
+    identifier: str,
+    *,
+    targets: Sequence[str],
+    entities: Sequence[JsonObject],
+    mappings: Sequence[str],
+    recorded: str,
+    deployed: str | None = None,
 ) -> JsonObject:
-    """One Provenance per subject. ``entities`` are FHIR identifiers of the sources; ``recorded`` is an instant."""
+    """One Provenance per subject. ``entities`` are FHIR identifiers of the sources; ``recorded`` is an instant.
+
+    ``mappings`` are those that read the sources, as ``name@version``; ``deployed`` is the version of the whole set that wrote
+    the resources. It stands with the agent, which is no content: a comment edit that is deployed re-publishes nothing.
+    """
+    in_force = [{"url": MAPPINGS_EXTENSION, "valueString": deployed}] if deployed else []
     resource: JsonObject = {
         "resourceType": "Provenance",
         "id": identifier,
@@ -27,6 +38,7 @@ def provenance(
         "activity": {"coding": [{"system": _LIFECYCLE, "code": "transform"}]},
         "agent": [
             {
+                **({"extension": in_force} if in_force else {}),
                 "type": {"coding": [{"system": _PARTICIPANT, "code": "assembler"}]},
                 "who": {"display": f"Isobridge {__version__}"},
             }

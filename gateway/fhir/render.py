@@ -14,12 +14,15 @@ from gateway.fhir import endpoint
 from gateway.fhir.identity import Identity
 from gateway.fhir.policy import CLINICAL, IdentityPolicy
 from gateway.fhir.provenance import provenance
-from gateway.mapping.language import Mappings
+from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.template import ResourceTemplate
 from gateway.model import Administration, Bundle, Dossier, JsonObject, Study
 from gateway.r4.bundles import bundle_hash, transaction
 from gateway.r4.identifiers import system_of
 from gateway.r4.validate import validate
+
+#: Finds a mapping of a former version by its name.
+Retired = Callable[[str], Mapping | None]
 
 #: Told of each resource that a template made: template, scope, resource. For explaining only.
 Witness = Callable[[ResourceTemplate, JsonObject, JsonObject], None]
@@ -37,6 +40,8 @@ class Renderer:
         policy: IdentityPolicy = CLINICAL,
         images_at: str | None = None,
         witness: Witness | None = None,
+        version: str | None = None,
+        retired: Retired | None = None,
     ) -> None:
         self._mappings = mappings
         self._minting = identity
@@ -45,6 +50,8 @@ class Renderer:
         self._accession_system = accession_system
         self._images_at = images_at  #: DICOMweb address that ImagingStudy.endpoint leads to
         self._witness = witness
+        self._version = version  #: of the deployed set of mappings
+        self._retired = retired
 
     def mint(self, alias: str) -> str:
         """A new administration's id, from the name its first source knows it by."""
@@ -66,8 +73,18 @@ class Renderer:
         """The same rendering, with somebody who is told which template made what from what."""
         return self._like(witness=witness)
 
+    def deployed(self, version: str, retired: Retired) -> Renderer:
+        """The same mappings as a deployed version, and who knows those that records of former versions name."""
+        return self._like(version=version, retired=retired)
+
     def _like(
-        self, *, mappings: Mappings | None = None, policy: IdentityPolicy | None = None, witness: Witness | None = None
+        self,
+        *,
+        mappings: Mappings | None = None,
+        policy: IdentityPolicy | None = None,
+        witness: Witness | None = None,
+        version: str | None = None,
+        retired: Retired | None = None,
     ) -> Renderer:
         return Renderer(
             mappings or self._mappings,
@@ -76,6 +93,8 @@ class Renderer:
             policy=policy or self._policy,
             images_at=self._images_at,
             witness=witness or self._witness,
+            version=version or self._version,
+            retired=retired or self._retired,
         )
 
     def study(self, study: Study, patient: JsonObject, *, recorded: str) -> Bundle:
@@ -161,9 +180,21 @@ class Renderer:
         """The resource templates of these mappings; one inherited by several counts once."""
         found: dict[str, ResourceTemplate] = {}
         for name in names:
-            for template in self._mappings.named(name).resources.values():
+            for template in self._mapping(name).resources.values():
                 found.setdefault(template.name, template)
         return list(found.values())
+
+    def _mapping(self, name: str) -> Mapping:
+        """In force, or a former one that read what stands in a record. Raises :class:`Quarantined` when nobody knows it any more."""
+        try:
+            return self._mappings.named(name)
+        except KeyError:
+            former = self._retired(name) if self._retired else None
+        if former is None:
+            raise Quarantined(
+                f"The mapping '{name}' that read this is not in force any more; deploy it again, or 'isobridge replay'."
+            )
+        return former
 
     def _finish(
         self,
@@ -178,7 +209,14 @@ class Renderer:
         if targets:
             identifier = self._identity.resource_id("Provenance", subject)
             resources.put(
-                provenance(identifier, targets=targets, entities=entities, mappings=mapping_versions, recorded=recorded)
+                provenance(
+                    identifier,
+                    targets=targets,
+                    entities=entities,
+                    mappings=mapping_versions,
+                    recorded=recorded,
+                    deployed=self._version,
+                )
             )
         if self._images_at is not None and "endpoint" in refs:  # after the Provenance: no DICOM object made it
             resources.put(endpoint.endpoint(refs["endpoint"].partition("/")[2], self._images_at))

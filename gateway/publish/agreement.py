@@ -35,7 +35,8 @@ def _substance(resource: JsonObject) -> JsonObject:
         return dict(resource)
     kept = {name: value for name, value in resource.items() if name not in ("recorded", "agent")}
     if "extension" in kept:
-        kept["extension"] = [_without_version(item) for item in kept["extension"]]
+        bare = [_without_version(item) for item in kept["extension"]]
+        kept["extension"] = [item for number, item in enumerate(bare) if item not in bare[:number]]
     return kept
 
 

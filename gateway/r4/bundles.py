@@ -13,6 +13,9 @@ from gateway.r4.canonical import content_hash
 #: Names the mapping that read the sources, as ``name@version``; one extension of a Provenance for each.
 MAPPING_EXTENSION = "urn:isobridge:fhir:StructureDefinition:mapping"
 
+#: On the agent of a Provenance: the deployed version of the whole set of mappings that wrote the resources.
+MAPPINGS_EXTENSION = "urn:isobridge:fhir:StructureDefinition:mappings-in-force"
+
 #: On a fact that was entered in error: the one that stands for the same event (valueReference).
 REPLACED_BY_EXTENSION = "urn:isobridge:fhir:StructureDefinition:replaced-by"
 
@@ -26,7 +29,8 @@ def resource_hash(resource: JsonObject) -> str:
     if resource["resourceType"] != "Provenance":
         return content_hash(resource)
     names = [mapping["valueString"].partition("@")[0] for mapping in resource.get("extension", ()) if "valueString" in mapping]
-    return content_hash({**resource, "extension": names}, without=("recorded", "agent"))
+    # Records that two versions of one mapping read name it twice: that is no news either.
+    return content_hash({**resource, "extension": list(dict.fromkeys(names))}, without=("recorded", "agent"))
 
 
 def bundle_hash(resources: Iterable[JsonObject]) -> str:

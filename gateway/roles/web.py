@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 
 from gateway.config import Settings
+from gateway.in_force import SiteInForce
 from gateway.roles.life import stop_event
 from gateway.roles.rooms import open_files, open_ledger, open_store
 from gateway.telemetry import configure
-from gateway.understanding import understanding
 from gateway.web.app import run_web
 from gateway.web.decisions import PageDecisions
 
@@ -17,14 +17,15 @@ def web(settings: Settings, listener: socket.socket, life_line: int) -> None:
     """Every HTTP route."""
     configure(level=settings.log.level, style=settings.log.format, role="web")
     stop = stop_event(life_line)
-    site = understanding(settings)
+    ledger = open_ledger(settings)
+    site = SiteInForce(settings, ledger.mappings)
     run_web(
         settings,
         listener,
-        open_ledger(settings),
+        ledger,
         open_store(settings),
         open_files(settings),
         stop,
-        mappings=site.mappings,
-        decisions=PageDecisions(site.patients),
+        decisions=PageDecisions(site.understanding.patients),
+        site=site,
     )

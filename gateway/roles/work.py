@@ -6,11 +6,11 @@ import structlog
 
 from gateway.config import Settings
 from gateway.fhir.endpoint import images_address
+from gateway.in_force import SiteInForce
 from gateway.pipeline import Line
 from gateway.roles.life import stop_event
 from gateway.roles.rooms import open_files, open_ledger, open_store
 from gateway.telemetry import configure
-from gateway.understanding import understanding
 from gateway.workers import Marker, Worker, WorkSettings, be_modest
 
 log = structlog.get_logger()
@@ -29,8 +29,9 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
     if after_crash and suspect is not None:
         ledger.stages.count_crash(suspect)
         log.warning("reader_ended", stage="normalise", reason="the last reader ended while it read an object")
+    site = SiteInForce(settings, ledger.mappings, images_at=images_address(settings))
     line = Line(
-        understanding=understanding(settings, images_at=images_address(settings)),
+        understanding=site.understanding,
         files=open_files(settings),
         ledger=ledger,
         targets=fact_targets(settings.targets, open_store(settings), ledger.deliveries),
@@ -43,9 +44,12 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
             lease_secs=section.lease_secs,
             batch_instances=section.batch_instances,
             poll_secs=section.poll_millisecs / 1000,
+            shadow_new_scanners=settings.mappings.shadow_new_scanners,
             retry_budget_secs=settings.publish.retry_for_hours * 3600,
             retry_budgets={item.name: item.retry_for_hours * 3600 for item in settings.targets if item.retry_for_hours},
         ),
         marker,
         stop,
+        look=site.refresh,
+        idle=site.tell_changes,
     ).run()

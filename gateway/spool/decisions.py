@@ -181,7 +181,7 @@ class Decisions:
         return self._decide(study_uid, by, think)
 
     def _decide(self, study_uid: str, by: By, think: _Think) -> Decision:
-        _check_words(by)
+        check_words(by)
         with self._database.write() as connection:
             if connection.execute(self._sql["study_known"], {"study_uid": study_uid}).first() is None:
                 raise Rejected(UNKNOWN_STUDY, status=NOT_FOUND)
@@ -271,7 +271,7 @@ class Decisions:
         return [_decision(row) for row in connection.execute(self._sql["of_studies"], {"uids": [study_uid]})]
 
 
-def _check_words(by: By) -> None:
+def check_words(by: By) -> None:
     """Name and reason go into FHIR: a text that no resource may hold would keep the study from being published."""
     for words in (by.name, by.reason):
         if not words.split():
@@ -301,6 +301,8 @@ def _only(found: Sequence[Any]) -> Any:
 def _check_content(chosen: Any, former: Any) -> None:
     if in_force(chosen):
         raise Rejected("This content is in force already; nothing was changed.", status=CONFLICT)
+    if former is not None and former.state == "shadowed":
+        raise Rejected("This object is in shadow: approve its scanner or mapping first; nothing was changed.", status=CONFLICT)
     if chosen.held_for == "comparison" or (former is not None and former.state == "received"):
         raise Rejected("The contents are still being read and compared; try again in a moment.", status=CONFLICT)
     if not chosen.understood:

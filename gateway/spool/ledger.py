@@ -3,6 +3,7 @@
 The receiver, the workers and the pages meet here and nowhere else. Some rooms share one database; each is small enough to read:
 :class:`~gateway.spool.intake.Intake`, :class:`~gateway.spool.stages.Stages`, :class:`~gateway.spool.subjects.Subjects`,
 :class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.callers.Callers`,
+:class:`~gateway.spool.shadows.Shadows`, :class:`~gateway.spool.replays.Replays`, :class:`~gateway.spool.history.MappingHistory`,
 :class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`, :class:`~gateway.spool.studies.Studies`.
 """
 
@@ -15,8 +16,11 @@ from gateway.spool.archive import Archive
 from gateway.spool.callers import Callers
 from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries
+from gateway.spool.history import MappingHistory
 from gateway.spool.intake import Intake
 from gateway.spool.overview import Overview
+from gateway.spool.replays import Replays
+from gateway.spool.shadows import Shadows
 from gateway.spool.stages import Stages
 from gateway.spool.studies import Studies
 from gateway.spool.subjects import Subjects
@@ -34,7 +38,10 @@ class Ledger:
         self.intake = Intake(self.database)
         self.deliveries = Deliveries(self.database, timers)
         self.decisions = Decisions(self.database, timers)
-        self.stages = Stages(self.database, timers, self.decisions, self.deliveries)
+        self.shadows = Shadows(self.database)
+        self.stages = Stages(self.database, timers, self.decisions, self.deliveries, self.shadows)
+        self.replays = Replays(self.database, timers, self.stages, self.shadows)
+        self.mappings = MappingHistory(self.database)
         self.subjects = Subjects(self.database, timers)
         self.callers = Callers(self.database)
         self.overview = Overview(self.database)

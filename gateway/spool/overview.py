@@ -11,7 +11,7 @@ from gateway.model import JsonObject
 from gateway.spool import bodies
 from gateway.spool.callers import Caller, Callers
 
-INSTANCE_STATES = ("received", "normalised", "quarantined", "conflict", "variant")
+INSTANCE_STATES = ("received", "normalised", "quarantined", "conflict", "variant", "shadowed")
 
 
 class Overview:

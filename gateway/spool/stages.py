@@ -16,6 +16,7 @@ from gateway.spool import bodies
 from gateway.spool.came import came_of
 from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries, Variant
+from gateway.spool.shadows import Judged, Shadows
 from gateway.spool.timers import Timers
 
 #: After this many crashes of the worker on one object, the object is set aside.
@@ -44,6 +45,7 @@ class Normalised:
     ticket: Ticket
     record: Record
     patient_key: str
+    shadow: bool = False  #: its mapping is one that a person must approve before anything is published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +68,14 @@ class Compared:
 
 
 class Stages:
-    def __init__(self, database: Database, timers: Timers, decisions: Decisions, deliveries: Deliveries) -> None:
+    def __init__(
+        self, database: Database, timers: Timers, decisions: Decisions, deliveries: Deliveries, shadows: Shadows
+    ) -> None:
         self._database = database
         self._timers = timers
         self._decisions = decisions
         self._deliveries = deliveries
+        self._shadows = shadows
         self._sql = database.statements(Path(__file__).parent / "sql" / "stages.sql")
         for name in ("leased_tickets", "tokens", "archived"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
@@ -95,29 +100,40 @@ class Stages:
         with self._database.write() as connection:
             wanted = {"now": now, "until": now + lease_secs, "limit": limit}
             ids = list(connection.execute(self._sql[statement], wanted).scalars())
-            if not ids:
-                return []
-            return [
-                Ticket(
-                    instance_id=row.id,
-                    token=row.lease_token,
-                    digest=bytes(row.digest).hex(),
-                    day=row.day,
-                    sop_instance_uid=row.sop_instance_uid,
-                    study_uid=row.study_uid,
-                    series_uid=row.series_uid,
-                    crashes=row.crashes,
-                    came=came_of(row),
-                )
-                for row in connection.execute(self._sql["leased_tickets"], {"ids": ids})
-            ]
+            return self.tickets(connection, ids)
+
+    def tickets(self, connection: Connection, ids: Sequence[int]) -> list[Ticket]:
+        """What a worker needs to know of instances that it has just leased."""
+        if not ids:
+            return []
+        return [
+            Ticket(
+                instance_id=row.id,
+                token=row.lease_token,
+                digest=bytes(row.digest).hex(),
+                day=row.day,
+                sop_instance_uid=row.sop_instance_uid,
+                study_uid=row.study_uid,
+                series_uid=row.series_uid,
+                crashes=row.crashes,
+                came=came_of(row),
+            )
+            for row in connection.execute(self._sql["leased_tickets"], {"ids": list(ids)})
+        ]
 
     def advance(
-        self, done: Sequence[Normalised], *, archives: Sequence[str] = (), normalised: Sequence[str] = (), now: float
+        self,
+        done: Sequence[Normalised],
+        *,
+        archives: Sequence[str] = (),
+        normalised: Sequence[str] = (),
+        new_scanners: bool = False,
+        now: float,
     ) -> int:
         """Store the records, mark their studies and dossiers as changed, queue the originals for the DICOM targets: one transaction.
 
-        ``normalised`` are the DICOM targets that get normalised objects instead. Returns how many were still ours.
+        ``normalised`` are the DICOM targets that get normalised objects instead. What is in shadow (``new_scanners``: so is a scanner
+        that nobody saw before) is archived as it came and nothing else. Returns how many were still ours.
         """
         if not done:
             return 0
@@ -128,15 +144,27 @@ class Stages:
                 return 0
             # The study first: a decision about it does the same, so that one waits for the other.
             self._timers.touch(connection, "study", {item.ticket.study_uid for item in ours}, now=now)
-            shared = self._put_records(connection, ours)
-            ids = [item.ticket.instance_id for item in ours]
-            connection.execute(self._sql["set_normalised"], [{"id": identifier} for identifier in ids])
-            self._timers.touch(connection, "dossier", {row.patient_key for row in shared.values()}, now=now)
+            shared = self.put_records(connection, ours)
+            published = self._settle(connection, ours, new_scanners=new_scanners, now=now)
+            told = {shared[item.record.shared.key].patient_key for item in published}
+            self._timers.touch(connection, "dossier", told, now=now)
             self._archive(connection, [item.ticket for item in ours], archives, now)
-            self._archive(connection, [item.ticket for item in ours], normalised, now, Variant.NORMALISED)
+            self._archive(connection, [item.ticket for item in published], normalised, now, Variant.NORMALISED)
             moved = [item.ticket.instance_id for item in ours if shared[item.record.shared.key].patient_key != item.patient_key]
             self._tell_moved(connection, moved, now)
             return len(ours)
+
+    def _settle(self, connection: Connection, items: Sequence[Normalised], *, new_scanners: bool, now: float) -> list[Normalised]:
+        """Give each instance its state. Returns those that may be published."""
+        judged = [Judged(instance_id=item.ticket.instance_id, shared=item.record.shared, shadow=item.shadow) for item in items]
+        shadowed = self._shadows.judge(connection, judged, new_scanners=new_scanners, now=now)
+        rows = [{"id": key, "held_for": found.held_for, "reason": found.reason} for key, found in shadowed.items()]
+        if rows:
+            connection.execute(self._sql["set_shadowed"], rows)
+        published = [item for item in items if item.ticket.instance_id not in shadowed]
+        if published:
+            connection.execute(self._sql["set_normalised"], [{"id": item.ticket.instance_id} for item in published])
+        return published
 
     def _archive(
         self,
@@ -163,7 +191,7 @@ class Stages:
             rows = connection.execute(self._sql["archived"], {"ids": list(instance_ids)})
             self._deliveries.enqueue_instances(connection, list(rows.scalars()), None, Variant.REASSIGNED, now)
 
-    def _put_records(self, connection: Connection, items: Sequence[Normalised]) -> dict[str, sa.Row[Any]]:
+    def put_records(self, connection: Connection, items: Sequence[Normalised]) -> dict[str, sa.Row[Any]]:
         """Store records under the patients that hold for them, decisions of people included. Returns their shared rows by key."""
         shared = self._put_shared(connection, items)
         shared_ids = {key: row.id for key, row in shared.items()}
@@ -187,7 +215,7 @@ class Stages:
         }
         with self._database.write() as connection:
             if connection.execute(self._sql["set_compared"], row).rowcount == 1 and result.normalised is not None:
-                self._put_records(connection, [result.normalised])
+                self.put_records(connection, [result.normalised])
 
     def take_vacant_place(self, ticket: Ticket) -> None:
         """No content of the UID is in force any more: this one is worked on."""

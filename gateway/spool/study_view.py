@@ -22,8 +22,8 @@ _MOST_LISTED = 200
 
 
 def in_force(row: Any) -> bool:
-    """Whether an ``instance`` row is the content of its UID that is worked on, published, or held for its patient id."""
-    return row.state in ("received", "normalised") or row.held_for == "patient"
+    """Whether an ``instance`` row is the content of its UID that is worked on, published, in shadow, or held for its patient id."""
+    return row.state in ("received", "normalised", "shadowed") or row.held_for == "patient"
 
 
 class StudyView:

@@ -105,9 +105,11 @@ class Subjects:
                     return SubjectTicket(kind=kind, key=row.key, token=row.lease_token + 1, seen=row.changes)
         return None
 
-    def study_records(self, study_uid: str) -> list[StoredRecord]:
+    def study_records(self, study_uid: str, *, with_shadow: bool = False) -> list[StoredRecord]:
+        """What is published of a study, and what is held for its patient id; ``with_shadow``: what waits for approval too."""
+        statement = "study_records_and_shadow" if with_shadow else "study_records"
         with self._database.read() as connection:
-            rows = connection.execute(self._sql["study_records"], {"key": study_uid}).all()
+            rows = connection.execute(self._sql[statement], {"key": study_uid}).all()
             shared = self._shared(connection, {row.shared_id for row in rows})
         return [
             StoredRecord(

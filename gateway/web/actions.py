@@ -12,10 +12,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from gateway.errors import GatewayError, Rejected
+from gateway.in_force import SiteInForce
+from gateway.spool.decisions import By
 from gateway.spool.ledger import Ledger
 from gateway.web.forms import read_form
 from gateway.web.login import user_of
 from gateway.web.notes import Notes
+from gateway.workbench.shadow import approve_mapping, approve_scanner
 
 _MOST_REASON = 500
 DECISIONS = ("accept", "reassign", "withdraw", "undo")
@@ -55,11 +58,20 @@ class Decisions(Protocol):
 
 
 class Actions:
-    def __init__(self, ledger: Ledger, notes: Notes, decisions: Decisions | None, *, external_url: str | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        notes: Notes,
+        decisions: Decisions | None,
+        *,
+        external_url: str | None = None,
+        site: SiteInForce | None = None,
+    ) -> None:
         self._ledger = ledger
         self._notes = notes
         self._decisions = decisions
         self._external_url = external_url
+        self._site = site
 
     async def retry(self, request: Request) -> Response:
         """Objects in quarantine (``object``) or parked deliveries (``delivery``), by id; or images of a ``study`` for one ``target``."""
@@ -67,6 +79,10 @@ class Actions:
 
     async def decide(self, request: Request) -> Response:
         return await self._answer(request, self._decide)
+
+    async def approve(self, request: Request) -> Response:
+        """What is in shadow for a ``kind`` (mapping, scanner) with this ``name`` is published."""
+        return await self._answer(request, self._approve)
 
     async def _answer(self, request: Request, act: Callable[[Request, dict[str, list[str]]], Awaitable[str]]) -> Response:
         """Do it and show the page it came from again, with a note on top (303, so that reloading repeats nothing)."""
@@ -96,17 +112,29 @@ class Actions:
             return f"{taken} of {wanted} will be tried again; the others are being worked on already or wait for a decision."
         return f"{taken} will be tried again." if taken > 1 else "It will be tried again."
 
+    async def _approve(self, request: Request, form: dict[str, list[str]]) -> str:
+        site, kind, name = self._site, _one(form, "kind"), _one(form, "name")
+        if site is None:
+            raise Rejected("Approvals are not offered here; use 'isobridge mappings approve'.", status=404)
+        by = By(name=user_of(request), reason=_reason(form), at=time.time())
+        if kind == "mapping":
+            said = await run_in_threadpool(lambda: approve_mapping(self._ledger, site.refresh(), name, by))
+        elif kind == "scanner" and name.isascii() and name.isdigit() and len(name) < 19:
+            said = await run_in_threadpool(approve_scanner, self._ledger, int(name), by)
+        else:
+            raise Rejected("There is nothing of that kind to approve.", status=400)
+        log.info("approved", stage="web", kind=kind)
+        return said
+
     async def _decide(self, request: Request, form: dict[str, list[str]]) -> str:
         decision, decisions = request.path_params["decision"], self._decisions
         if decisions is None:
             raise Rejected("Decisions are not offered here; use 'isobridge study'.", status=404)
         if decision not in DECISIONS:
             raise Rejected("There is no such decision.", status=404)
-        study, reason = _one(form, "study"), _one(form, "reason")
-        if not study or not reason:
-            raise Rejected("A decision needs a reason.", status=400)
-        if len(reason) > _MOST_REASON:
-            raise Rejected(f"The reason is longer than {_MOST_REASON} characters.", status=400)
+        study, reason = _one(form, "study"), _reason(form)
+        if not study:
+            raise Rejected("A decision needs a study.", status=400)
         ledger, by, now = self._ledger, user_of(request), time.time()
 
         def act() -> str:
@@ -134,6 +162,15 @@ class Actions:
         return said
 
 
+def _reason(form: dict[str, list[str]]) -> str:
+    reason = _one(form, "reason")
+    if not reason:
+        raise Rejected("A decision needs a reason.", status=400)
+    if len(reason) > _MOST_REASON:
+        raise Rejected(f"The reason is longer than {_MOST_REASON} characters.", status=400)
+    return reason
+
+
 def _one(form: dict[str, list[str]], name: str) -> str:
     return form.get(name, [""])[0]
 
@@ -146,4 +183,4 @@ def _back(form: dict[str, list[str]]) -> str:
     """A page of ours: never an address that somebody else wrote."""
     page = _one(form, "back")
     is_study = page.startswith("/studies/") and all(c.isdigit() or c == "." for c in page.removeprefix("/studies/"))
-    return page if page in ("/", "/held") or is_study else "/"
+    return page if page in ("/", "/held", "/mappings") or is_study else "/"

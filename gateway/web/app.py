@@ -14,6 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 
 from gateway.config import Settings
+from gateway.in_force import SiteInForce
 from gateway.mapping.language import Mappings
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
@@ -39,25 +40,29 @@ def build(
     *,
     mappings: Mappings | None = None,
     decisions: Decisions | None = None,
+    site: SiteInForce | None = None,
 ) -> Starlette:
-    """The application. ``mappings`` let the study page tell where each value goes; without ``decisions`` it offers none.
+    """The application. ``mappings`` let the study page tell where each value goes; ``site`` gives those in force, and the page about
+    them; without ``decisions`` it offers none.
 
     It answers only under names of its own: a page elsewhere cannot reach it by rebinding a name (DNS rebinding).
     """
-    health = Health(ledger, store, settings.spool_directory, settings.spool.reserve_megabytes)
+    health = Health(ledger, store, settings.spool_directory, settings.spool.reserve_megabytes, site)
     notes = Notes()
     thumbnails = Thumbnails(ledger.archive, files, settings.data.directory / "cache" / "thumbnails")
-    pages = Pages(settings, ledger, files, thumbnails, notes, mappings=mappings, can_decide=decisions is not None)
-    actions = Actions(ledger, notes, decisions, external_url=settings.web.external_url)
+    pages = Pages(settings, ledger, files, thumbnails, notes, mappings=mappings, site=site, can_decide=decisions is not None)
+    actions = Actions(ledger, notes, decisions, external_url=settings.web.external_url, site=site)
     return Starlette(
         routes=[
             Route("/", pages.overview),
             Route("/held", pages.held),
+            Route("/mappings", pages.mappings),
             Route("/studies", pages.studies),
             Route("/studies/{study}", pages.study),
             Route("/studies/{study}/thumbnail.png", pages.study_thumbnail),
             Route("/studies/{study}/series/{series}/thumbnail.png", pages.series_thumbnail),
             Route("/actions/retry", actions.retry, methods=["POST"]),
+            Route("/actions/approve", actions.approve, methods=["POST"]),
             Route("/actions/{decision:str}", actions.decide, methods=["POST"]),
             Route("/assets/{name}", asset),
             Route("/healthz", health.alive),
@@ -88,12 +93,12 @@ def run_web(
     files: SpoolFiles,
     stop: threading.Event,
     *,
-    mappings: Mappings | None = None,
     decisions: Decisions | None = None,
+    site: SiteInForce | None = None,
 ) -> None:
     """Serve until ``stop`` is set; requests in hand are finished."""
     config = uvicorn.Config(
-        build(settings, ledger, store, files, mappings=mappings, decisions=decisions),
+        build(settings, ledger, store, files, decisions=decisions, site=site),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -9,7 +9,7 @@ from typing import Literal
 from gateway.model import JsonObject
 from gateway.spool.overview import Overview
 
-Kind = Literal["conflict", "quarantined", "parked", "problem"]
+Kind = Literal["conflict", "shadowed", "quarantined", "parked", "problem"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +36,14 @@ def held_groups(overview: Overview, *, limit: int) -> list[Held]:
     """Conflicts first: a wrong patient is worse than a late fact."""
     groups: dict[tuple[Kind, str, str], list[JsonObject]] = defaultdict(list)
     conflicts, quarantined = overview.instances("conflict", limit=limit), overview.instances("quarantined", limit=limit)
+    shadowed = overview.instances("shadowed", limit=limit)
     parked = overview.deliveries("parked", limit=limit)
     cut = {"conflict": len(conflicts) == limit, "quarantined": len(quarantined) == limit, "parked": len(parked) == limit}
+    cut["shadowed"] = len(shadowed) == limit
     for item in conflicts:
         groups["conflict", str(item["reason"] or ""), str(item["study_uid"])].append(item)
+    for item in shadowed:
+        groups["shadowed", str(item["reason"] or ""), ""].append(item)
     for item in quarantined:
         groups["quarantined", str(item["reason"] or ""), ""].append(item)
     for item in parked:

@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 
 from gateway import __version__
 from gateway.config import Settings
+from gateway.in_force import SiteInForce
 from gateway.mapping.language import Mappings
 from gateway.model import JsonObject
 from gateway.r4.bundles import resources_of
@@ -27,6 +28,7 @@ from gateway.web.cards import card, doses, picture
 from gateway.web.explain import Group, explain
 from gateway.web.forms import put_token, token_of
 from gateway.web.held import held_groups
+from gateway.web.mapping_cards import mappings_view
 from gateway.web.notes import Notes
 from gateway.web.study_parts import folded, offers, references, series_lines, series_title, why_withheld
 from gateway.web.thumbnails import Thumbnails
@@ -58,6 +60,7 @@ class Pages:
         notes: Notes,
         *,
         mappings: Mappings | None,
+        site: SiteInForce | None = None,
         can_decide: bool,
     ) -> None:
         self._settings = settings
@@ -66,6 +69,7 @@ class Pages:
         self._thumbnails = thumbnails
         self._notes = notes
         self._mappings = mappings
+        self._site = site
         self._can_decide = can_decide
 
     async def overview(self, request: Request) -> Response:
@@ -81,6 +85,7 @@ class Pages:
         return {
             "counts": counts,
             "waiting": overview.waiting(),
+            "undeployed": self._site.changes() if self._site else [],
             "held": held_groups(overview, limit=PAGE_HELD),
             "shown_held": SHOWN_HELD,
             "cards": [card(item.uid, item.bundle, item.dossier) for item in studies.recent(limit=SHOWN_STUDIES)],
@@ -93,6 +98,12 @@ class Pages:
         """Everything that waits for a person."""
         groups = await run_in_threadpool(held_groups, self._ledger.overview, limit=PAGE_HELD)
         return self._page(request, "held.html", {"held": groups})
+
+    async def mappings(self, request: Request) -> Response:
+        """The version in force, what lies undeployed beside it, what is in shadow."""
+        site = self._site
+        context = await run_in_threadpool(mappings_view, self._ledger, site) if site else {"in_force": None}
+        return self._page(request, "mappings.html", context)
 
     async def studies(self, request: Request) -> Response:
         """All published studies, newest first; an empty field looks for nothing."""
@@ -151,7 +162,7 @@ class Pages:
                 explain(
                     header.fields,
                     self._files.locate(header.day, header.digest),
-                    self._mappings,
+                    self._site.refresh().mappings if self._site else self._mappings,
                     (facts.bundle, facts.dossier),
                 ),
             )

@@ -26,7 +26,7 @@ from tests.harness.snapshot import Snapshot
 from tests.harness.witness import read_log
 
 #: Instance states in which a human must look: kept, visible, and rightly not published.
-PARKED = ("quarantined", "conflict")
+PARKED = ("quarantined", "conflict", "shadowed")
 
 Identity = tuple[str, str]  #: SOP Instance UID, digest
 

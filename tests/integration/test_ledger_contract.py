@@ -117,6 +117,7 @@ def test_a_known_uid_with_other_content_is_kept_as_a_conflict(ledger: Ledger) ->
         "quarantined": 0,
         "conflict": 1,
         "variant": 0,
+        "shadowed": 0,
     }
     (held,) = ledger.overview.instances("conflict")
     assert "first stays published" in held["reason"]
@@ -137,6 +138,7 @@ def test_the_same_bytes_refused_first_and_accepted_later_are_worked_on(ledger: L
         "quarantined": 0,
         "conflict": 0,
         "variant": 0,
+        "shadowed": 0,
     }
     (ticket,) = ledger.stages.lease(limit=10, now=NOW, lease_secs=60)
     assert ticket.day == "2023-11-16"
@@ -210,6 +212,7 @@ def test_of_two_quarantined_contents_of_one_uid_only_one_is_tried_again(ledger: 
         "quarantined": 1,
         "conflict": 0,
         "variant": 0,
+        "shadowed": 0,
     }
 
 

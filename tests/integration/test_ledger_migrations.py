@@ -48,9 +48,12 @@ def first_release(url: str) -> Ledger:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     shared = received(1).instance
+    device = {"manufacturer": "GE", "serial": "1"}
     values = {
         **{name: name.encode() * 32 for name in "abcd"},
-        "body": bodies.pack({"key": "k", "mapping": "m", "mapping_version": "1", "patient": {}, "study": {}, "series": {}, "device": {}}),
+        "body": bodies.pack(
+            {"key": "k", "mapping": "m", "mapping_version": "1", "patient": {}, "study": {}, "series": {}, "device": device}
+        ),
         "fields": bodies.pack_small({"uid": shared.sop_instance_uid}),
     }  # fmt: skip
     with opened.database.write() as connection:
@@ -114,3 +117,10 @@ def test_a_ledger_with_dangling_rows_is_refused_and_left_as_it_was(tmp_path: Pat
         ledger.migrate()
     assert ask(ledger, "SELECT version_num FROM alembic_version") == [("0001",)]
     ledger.close()
+
+
+def test_scanners_that_sent_before_need_no_approval(ledger: Ledger) -> None:
+    ledger.migrate()
+    (scanner,) = ledger.shadows.scanners()
+    assert (scanner.scanner.manufacturer, scanner.scanner.serial) == ("GE", "1")
+    assert scanner.approved_at is not None

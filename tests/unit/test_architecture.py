@@ -18,14 +18,16 @@ LAYERS = [
     ["mapping", "spool", "store"],
     ["receive", "normalise", "gather", "fhir", "publish"],
     ["understanding"],
-    ["outgoing"],
+    ["in_force", "outgoing"],
     ["pipeline"],
     ["workbench"],
     ["lanes"],
     ["workers", "web"],
     ["roles"],
     ["daemon"],
-    ["cli_study", "cli_mappings"],
+    ["cli_study"],
+    ["cli_deploy"],
+    ["cli_mappings"],
     ["cli"],
 ]
 RANK = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -34,7 +34,7 @@ ON CONFLICT DO NOTHING
 UPDATE instance SET state = 'received', reason = NULL, crashes = 0, day = :day, series_id = :series_id
 WHERE sop_instance_uid = :sop_instance_uid AND digest = :digest AND state = 'quarantined' AND NOT EXISTS (
   SELECT 1 FROM instance other
-  WHERE other.sop_instance_uid = :sop_instance_uid AND (other.state IN ('received', 'normalised') OR other.held_for = 'patient')
+  WHERE other.sop_instance_uid = :sop_instance_uid AND (other.state IN ('received', 'normalised', 'shadowed') OR other.held_for = 'patient')
 )
 
 -- name: select_days

@@ -33,7 +33,7 @@ WHERE i.id IN :ids ORDER BY i.id
 -- name: content_in_force
 SELECT i.digest, i.day, a.calling_ae, a.called_ae, a.door, a.received_at FROM instance i
 LEFT JOIN arrival a ON a.id = (SELECT MIN(first.id) FROM arrival first WHERE first.digest = i.digest)
-WHERE i.sop_instance_uid = :sop_instance_uid AND (i.state IN ('received', 'normalised') OR i.held_for = 'patient')
+WHERE i.sop_instance_uid = :sop_instance_uid AND (i.state IN ('received', 'normalised', 'shadowed') OR i.held_for = 'patient')
 
 -- name: tokens
 SELECT id, lease_token FROM instance WHERE id IN :ids AND state = 'received'
@@ -47,7 +47,7 @@ WHERE id = :id AND lease_token = :token AND held_for = 'comparison'
 UPDATE instance SET state = 'received', held_for = NULL, reason = NULL, lease_until = NULL, crashes = 0
 WHERE id = :id AND lease_token = :token AND held_for = 'comparison' AND NOT EXISTS (
   SELECT 1 FROM instance other
-  WHERE other.sop_instance_uid = instance.sop_instance_uid AND (other.state IN ('received', 'normalised') OR other.held_for = 'patient')
+  WHERE other.sop_instance_uid = instance.sop_instance_uid AND (other.state IN ('received', 'normalised', 'shadowed') OR other.held_for = 'patient')
 )
 
 -- name: insert_shared
@@ -62,10 +62,13 @@ INSERT INTO record (instance_id, shared_id, fields, issues) VALUES (:instance_id
 ON CONFLICT (instance_id) DO UPDATE SET shared_id = excluded.shared_id, fields = excluded.fields, issues = excluded.issues
 
 -- name: set_normalised
-UPDATE instance SET state = 'normalised', reason = NULL, lease_until = NULL WHERE id = :id
+UPDATE instance SET state = 'normalised', reason = NULL, lease_until = NULL, replay = NULL WHERE id = :id
+
+-- name: set_shadowed
+UPDATE instance SET state = 'shadowed', held_for = :held_for, reason = :reason, lease_until = NULL, replay = NULL WHERE id = :id
 
 -- name: set_quarantined
-UPDATE instance SET state = 'quarantined', reason = :reason, lease_until = NULL WHERE id = :id AND lease_token = :token
+UPDATE instance SET state = 'quarantined', reason = :reason, lease_until = NULL, replay = NULL WHERE id = :id AND lease_token = :token
 
 -- name: study_withdrawn
 -- Written, not only read: who decides about the study at this moment waits for us, or we for them.
@@ -78,12 +81,12 @@ JOIN study st ON st.uid = s.study_uid
 WHERE d.instance_id IN :ids AND d.variant IN ('original', 'normalised') AND st.withdrawn = 0
 
 -- name: count_crash
-UPDATE instance SET crashes = crashes + 1, lease_until = NULL WHERE id = :id AND (state = 'received' OR held_for = 'comparison')
+UPDATE instance SET crashes = crashes + 1, lease_until = NULL WHERE id = :id AND (state = 'received' OR held_for = 'comparison' OR replay IS NOT NULL)
 
 -- name: requeue
 -- A human asked for another try of what stands in quarantine. One row at a time: of two contents of one UID only one can be tried.
 UPDATE instance SET state = 'received', reason = NULL, crashes = 0, lease_until = NULL
 WHERE state = 'quarantined' AND sop_instance_uid <> '' AND id = :id AND NOT EXISTS (
   SELECT 1 FROM instance other
-  WHERE other.sop_instance_uid = instance.sop_instance_uid AND (other.state IN ('received', 'normalised') OR other.held_for = 'patient')
+  WHERE other.sop_instance_uid = instance.sop_instance_uid AND (other.state IN ('received', 'normalised', 'shadowed') OR other.held_for = 'patient')
 )

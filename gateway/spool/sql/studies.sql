@@ -9,7 +9,9 @@ FROM subject_version v WHERE v.kind = 'study' AND v.state = 'sealed' ORDER BY v.
 SELECT st.uid AS study_uid, st.next_quiet_at, st.problem, (
   SELECT COUNT(*) FROM series s JOIN instance i ON i.series_id = s.id WHERE s.study_uid = st.uid
 ) AS instances
-FROM study st WHERE st.versions = 0 ORDER BY st.next_quiet_at DESC LIMIT :limit
+FROM study st WHERE st.versions = 0 AND EXISTS (
+  SELECT 1 FROM series s JOIN instance i ON i.series_id = s.id WHERE s.study_uid = st.uid AND i.state <> 'shadowed'
+) ORDER BY st.next_quiet_at DESC LIMIT :limit
 
 -- name: study_row
 SELECT uid, patient_key, next_quiet_at, problem, versions FROM study WHERE uid = :study

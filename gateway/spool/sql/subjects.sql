@@ -15,17 +15,21 @@ INSERT INTO dossier (patient_key, next_quiet_at, open_since, changes) VALUES (:k
 ON CONFLICT (patient_key) DO UPDATE SET next_quiet_at = excluded.next_quiet_at, open_since = excluded.open_since, changes = dossier.changes + 1
 
 -- name: study_due
--- A study is quiet when its timer has run out and nothing of it still waits for a worker.
+-- A study is quiet when its timer has run out and nothing of it still waits for a worker, nor to be mapped again.
 SELECT uid AS key, changes, lease_token FROM study
 WHERE next_quiet_at <= :now AND (lease_until IS NULL OR lease_until < :now)
   AND NOT EXISTS (
-    SELECT 1 FROM series s JOIN instance i ON i.series_id = s.id WHERE s.study_uid = study.uid AND i.state = 'received'
+    SELECT 1 FROM series s JOIN instance i ON i.series_id = s.id WHERE s.study_uid = study.uid AND (i.state = 'received' OR i.replay IS NOT NULL)
   )
 ORDER BY next_quiet_at LIMIT 1 /*skip_locked*/
 
 -- name: dossier_due
 SELECT patient_key AS key, changes, lease_token FROM dossier
 WHERE next_quiet_at <= :now AND (lease_until IS NULL OR lease_until < :now)
+  AND NOT EXISTS (
+    SELECT 1 FROM instance i JOIN record r ON r.instance_id = i.id JOIN shared sh ON sh.id = r.shared_id
+    WHERE i.replay IS NOT NULL AND sh.patient_key = dossier.patient_key
+  )
 ORDER BY next_quiet_at LIMIT 1 /*skip_locked*/
 
 -- name: study_lease
@@ -40,6 +44,12 @@ UPDATE dossier SET lease_token = lease_token + 1, lease_until = :until WHERE pat
 SELECT r.instance_id, r.shared_id, r.fields, r.issues, i.state
 FROM record r JOIN instance i ON i.id = r.instance_id JOIN series s ON s.id = i.series_id
 WHERE s.study_uid = :key AND (i.state = 'normalised' OR i.held_for = 'patient')
+
+-- name: study_records_and_shadow
+-- The same with what is in shadow: what the study would be if everything were approved.
+SELECT r.instance_id, r.shared_id, r.fields, r.issues, i.state
+FROM record r JOIN instance i ON i.id = r.instance_id JOIN series s ON s.id = i.series_id
+WHERE s.study_uid = :key AND (i.state IN ('normalised', 'shadowed') OR i.held_for = 'patient')
 
 -- name: shared_bodies
 SELECT id, patient_key, original_key, body FROM shared WHERE id IN :ids
