@@ -123,6 +123,8 @@ class Web:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     behind_tls_proxy: bool = False
+    stow_senders: tuple[str, ...] = ()
+    stow_max_request_megabytes: int = 4096
 
     @property
     def address(self) -> str | None:
@@ -445,6 +447,9 @@ def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
     for name, line in web.tokens.items():
         if not _TOKEN.fullmatch(line):
             yield f"{origins['web.tokens']}: web.tokens: '{name}' needs a line that 'isobridge web-token' printed"
+    for name in web.stow_senders:
+        if name not in web.users and name not in web.tokens:
+            yield f"{origins['web.stow_senders']}: web.stow_senders: '{name}' is neither in web.users nor in web.tokens"
 
 
 def _check_open_web(web: Web, where: str, unsound: Set[str]) -> Iterable[str]:

@@ -6,7 +6,7 @@ import socket
 
 from gateway.config import Settings
 from gateway.roles.life import stop_event
-from gateway.roles.rooms import open_files, open_ledger, open_store
+from gateway.roles.rooms import clear_left_over, open_files, open_ledger, open_store
 from gateway.telemetry import configure
 from gateway.understanding import understanding
 from gateway.web.app import run_web
@@ -18,12 +18,14 @@ def web(settings: Settings, listener: socket.socket, life_line: int) -> None:
     configure(level=settings.log.level, style=settings.log.format, role="web")
     stop = stop_event(life_line)
     site = understanding(settings)
+    files = open_files(settings, writer="web")
+    clear_left_over(settings, files)
     run_web(
         settings,
         listener,
         open_ledger(settings),
         open_store(settings),
-        open_files(settings),
+        files,
         stop,
         mappings=site.mappings,
         decisions=PageDecisions(site.patients),
