@@ -36,7 +36,7 @@ from gateway.understanding import understanding
 log = structlog.get_logger()
 
 #: Stopping follows the flow: nothing new comes in, what is in hand is finished, then the pages go.
-ROLES = ("receive", "work", "web")
+ROLES = ("receive", "folders", "work", "web")
 
 DRAIN_SECS = 35.0
 BIND_PATIENCE_SECS = 10.0
@@ -72,7 +72,8 @@ class Supervisor:
         directory.mkdir(parents=True, exist_ok=True)
         with _only_one(directory), _listeners(self._settings) as (dicom, http):
             _prepare(self._settings)
-            self._children = [_Role("receive", dicom), _Role("work", None), _Role("web", http)]
+            listeners = {"receive": dicom, "web": http}
+            self._children = [_Role(name, listeners.get(name)) for name in ROLES if name != "folders" or self._watches()]
             self._install_signals()
             run_file = _write_run_file(self._settings, dicom, http)
             try:
@@ -80,6 +81,9 @@ class Supervisor:
             finally:
                 self._stop_all()
                 run_file.unlink(missing_ok=True)
+
+    def _watches(self) -> bool:
+        return any(folder.enabled for folder in self._settings.folders)
 
     def _install_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
