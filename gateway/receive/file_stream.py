@@ -6,7 +6,7 @@ we do not take) is refused here, and nothing of it is kept; what it finds damage
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import TRANSFER_SYNTAX_UID, guess_transfer_syntax, read_file_meta
@@ -67,13 +67,17 @@ class FileStream:
             self._append(self._incoming, piece)
 
     def finish(self, arrival: Arrival, expected: Expected) -> Prepared | Refusal:
-        """The file is complete: judge it. What is prepared must still be made durable."""
+        """The file is complete: judge it. What is prepared must still be made durable.
+
+        The UIDs of the file header are an announcement (PS3.10 7.1): an object that says otherwise is refused as one from a scanner.
+        """
         if self._head is not None:
             self._open()
         incoming, self._incoming = self._incoming, None
         if incoming is None:
             return self._refusal or Refusal(status.CANNOT_UNDERSTAND, "There is nothing in it.")
-        prepared = prepare(self._door, Job(incoming, arrival, expected))
+        announced = replace(expected, sop_class_uid=self.sop_class_uid, sop_instance_uid=self.sop_instance_uid)
+        prepared = prepare(self._door, Job(incoming, arrival, announced))
         if isinstance(prepared, Refusal) or prepared.received.reason is not None:
             return prepared
         if not accepts(prepared.received.instance.sop_class_uid, raw_data=self._sender.accept_raw_data):
