@@ -1,8 +1,9 @@
-"""The composition root: builds the parts from the settings, starts the three roles, keeps them alive, stops them in order.
+"""The composition root: builds the parts from the settings, starts the roles, keeps them alive, stops them in order.
 
-``serve`` is a supervisor with three child processes: *receive* (the DICOM loop), *work* (pydicom, rendering, delivery) and *web*. They
-meet only in the ledger. The supervisor binds the listening sockets and hands them down, so that a role that dies and comes back keeps
-its port and its queue of callers. Each role also holds the reading end of a pipe, the life line: when the supervisor is gone, it ends.
+``serve`` is a supervisor with three child processes: *receive* (the DICOM loop), *work* (pydicom, rendering, delivery) and *web*; a
+fourth, *folders*, where folders are watched. They meet only in the ledger. The supervisor binds the listening sockets and hands them
+down, so that a role that dies and comes back keeps its port and its queue of callers. Each role also holds the reading end of a pipe,
+the life line: when the supervisor is gone, it ends.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class _Role:
 
 
 class Supervisor:
-    """Runs the three roles until it is told to stop."""
+    """Runs the roles until it is told to stop."""
 
     def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
         self._settings = settings

@@ -30,7 +30,7 @@ from tests.harness.webwitness import WebWitness
 from tests.harness.witness import Outgoing
 from tests.web_site import wait_until
 
-KILLS = 8
+KILLS = 6
 BULK = 300
 
 DICOMWEB_CLIENT = """

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import socket
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,28 @@ def test_too_much_is_413_and_one_object_too_large_is_refused_alone(tmp_path: Pat
         assert temporaries(running) == []
     finally:
         running.close()
+
+
+@pytest.mark.needs("root")
+def test_a_disk_that_fills_while_an_object_comes_takes_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_disk = tmp_path / "disk"
+    small_disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small_disk)], check=True)
+    try:
+        running = Site(small_disk)
+        monkeypatch.setattr(running.files, "_reserve_bytes", 0)
+        large = [
+            part10(nm(SOPInstanceUID=uid(f"large/{n}"), Rows=2048, Columns=1024, PixelData=bytes(8 << 20))) for n in range(4)
+        ]
+        answer = post(running, files(*large))
+        assert answer.status_code == 202
+        assert failures(answer) == [0xA700, 0xA700]
+        assert post(running, files(large[3])).status_code == 507
+        assert len(rows(running)) == 2
+        assert temporaries(running) == []
+        running.close()
+    finally:
+        subprocess.run(["umount", "-l", str(small_disk)], check=True)
 
 
 def connect(site: Site) -> socket.socket:
