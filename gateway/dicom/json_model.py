@@ -29,10 +29,7 @@ _ITEM = Struct("<HHI")
 _LONG_VRS = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
 _TEXTS = frozenset(["AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
 _ONE_TEXT = frozenset(["LT", "ST", "UR", "UT"])
-_NUMBERS = {
-    "FL": Struct("<f"), "FD": Struct("<d"), "SL": Struct("<i"), "SS": Struct("<h"), "SV": Struct("<q"),
-    "UL": Struct("<I"), "US": Struct("<H"), "UV": Struct("<Q"),
-}  # fmt: skip
+_NUMBERS = {"FL": "f", "FD": "d", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q"}
 _BYTES = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
 #: PS3.5 table 6.2-1.
 _DS_MOST = 16
@@ -152,8 +149,9 @@ def _plain(tag: int, vr: str, element: JsonObject) -> bytes:
             return value + b"\0" * (len(value) % 2)
         values = _list(tag, element)
         if vr in _NUMBERS:
-            number = (lambda given: float(given)) if vr in ("FL", "FD") else _whole
-            return b"".join(_NUMBERS[vr].pack(number(given)) for given in values if given is not None)
+            whole = vr not in ("FL", "FD")
+            numbers = [_whole(given) if whole else float(given) for given in values if given is not None]
+            return struct.pack(f"<{len(numbers)}{_NUMBERS[vr]}", *numbers)
         if vr == "AT":
             return b"".join(Struct("<HH").pack(int(text[:4], 16), int(text[4:], 16)) for text in values)
         texts = [_text(vr, given) for given in values]

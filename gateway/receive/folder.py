@@ -6,6 +6,7 @@ when its rows are committed. A kill in between leaves it where it was: it is fou
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import stat
@@ -38,6 +39,8 @@ _UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload", "~")
 _LITTER = frozenset({"thumbs.db", "desktop.ini"})
 #: Why a ZIP failed: so many members are told of.
 _TOLD_MOST = 100
+#: Files taken in one look; the next one goes on.
+_READY_MOST = 10_000
 
 _log = structlog.get_logger()
 
@@ -75,7 +78,8 @@ class WatchedFolder:
         self._direct = direct
         self._sender = sender
         self._memory = memory
-        self._last: dict[str, tuple[int, int]] = {}
+        self._last: set[bytes] = set()  #: marks of what the last look saw
+        self._concluded = 0
         self._stuck: set[bytes] = set()  #: taken, but could not be moved
         self._is_blocked = False  #: the disk or the ledger takes nothing now
         self._is_whole = True  #: all of the folder could be looked at
@@ -85,32 +89,34 @@ class WatchedFolder:
         """Take what is complete. What the disk or the ledger cannot take now waits; nothing is raised for it."""
         state = self._memory.state
         state.problem, self._is_blocked, self._is_whole = "", False, True
-        seen: dict[str, Found] = {}
+        marks: set[bytes] = set()
+        ready: list[Found] = []
+        unknown = self._concluded = 0
         try:
-            seen = {found.relative: found for found in self._files()}
-            self._take([found for found in seen.values() if self._is_ready(found)], stopped)
+            for found in self._files():
+                mark = found.mark
+                marks.add(mark)
+                if mark in self._stuck or self._memory.knows(mark):
+                    continue
+                unknown += 1
+                # An empty file is one that somebody has only begun.
+                if mark in self._last and found.size_bytes and len(ready) < _READY_MOST:
+                    ready.append(found)
+            self._take(ready, stopped)
         except OSError as error:
             self._drop_group()
             self._tell_unreadable("the folder", error)
-        self._last = {name: (found.size_bytes, found.modified_ns) for name, found in seen.items()}
-        state.waiting = sum(not self._is_known(found) and found.path.exists() for found in seen.values())
+        self._last = marks
+        state.waiting = unknown - self._concluded
         state.looked_at = time.time()
-        if seen and self._is_whole:
-            self._memory.forget_all_but(found.mark for found in seen.values())
+        if marks and self._is_whole:
+            self._memory.forget_all_but(marks)
         self._memory.write_state()
 
     def _tell_unreadable(self, what: str, error: OSError) -> None:
         self._is_whole = False
         self._memory.state.problem = f"{what} cannot be read ({error.strerror})"
         _log.warning("folder_unreadable", stage="folders", item=self._settings.name, reason=self._memory.state.problem)
-
-    def _is_known(self, found: Found) -> bool:
-        return self._memory.knows(found.mark) or found.mark in self._stuck
-
-    def _is_ready(self, found: Found) -> bool:
-        """An empty file is one that somebody has only begun."""
-        is_stable = self._last.get(found.relative) == (found.size_bytes, found.modified_ns)
-        return is_stable and found.size_bytes > 0 and not self._is_known(found)
 
     def _files(self) -> Iterator[Found]:
         return self._below(self._settings.directory, "", 0)
@@ -236,6 +242,7 @@ class WatchedFolder:
             state.problem = taking.must_wait
             _log.warning("folder_file_waits", stage="folders", item=self._settings.name, reason=taking.must_wait)
             return
+        self._concluded += 1
         if taking.reasons:
             state.failed += 1
             _log.warning("folder_file_refused", stage="folders", item=self._settings.name, count=len(taking.reasons))
@@ -249,7 +256,7 @@ class WatchedFolder:
         try:
             moved = _move(self._settings.directory, found, FAILED if taking.reasons else DONE)
             if taking.reasons:
-                moved.with_name(f"{moved.name}.reason.txt").write_text(_told(taking.reasons), encoding="utf-8", errors="replace")
+                _write_beside(moved, _told(taking.reasons))
         except OSError as error:
             self._stuck.add(found.mark)
             state.problem = f"files cannot be moved ({error.strerror})"
@@ -283,10 +290,27 @@ def _told(reasons: list[str]) -> str:
 def _move(directory: Path, found: Found, where: str) -> Path:
     """To the same place below done/ or failed/; a name that is taken there gets a number."""
     wanted = directory / where / found.relative
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(wanted.parent, directory)
     final, number = wanted, 1
     while final.exists():
         number += 1
         final = wanted.with_name(f"{wanted.stem}~{number}{wanted.suffix}")
     found.path.rename(final)
     return final
+
+
+def _make_folder(folder: Path, like: Path) -> None:
+    """A folder below ``like``, open to the same people: those who put files there must see what became of them."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent, like)
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError):  # some shares know no modes
+        folder.chmod(stat.S_IMODE(like.stat().st_mode))
+
+
+def _write_beside(moved: Path, text: str) -> None:
+    reason = moved.with_name(f"{moved.name}.reason.txt")
+    reason.write_text(text, encoding="utf-8", errors="replace")
+    with contextlib.suppress(OSError):
+        reason.chmod(stat.S_IMODE(moved.stat().st_mode))

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,11 +60,11 @@ class FolderMemory:
         with self._seen_file.open("ab") as file:
             file.write(mark)
 
-    def forget_all_but(self, marks: Iterable[bytes]) -> None:
+    def forget_all_but(self, marks: Set[bytes]) -> None:
         """What is no longer in the folder need not be known."""
-        kept = self._seen.intersection(marks)
+        kept = self._seen & marks
         if len(kept) < len(self._seen):
-            self._seen = kept
+            self._seen = set(kept)
             _replace(self._seen_file, b"".join(sorted(kept)))
 
     def set_aside(self, relative: str, reason: str) -> None:

@@ -21,8 +21,8 @@ from gateway.workers import be_modest
 
 log = structlog.get_logger()
 
-#: A share that hangs is not waited for: what it held is found again at the next start.
-_PATIENCE_SECS = 20.0
+#: Neither a share that hangs nor a large archive is waited for: what was not done is found again at the next start.
+_PATIENCE_SECS = 5.0
 
 
 def folders(settings: Settings, life_line: int) -> None:

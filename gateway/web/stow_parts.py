@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from gateway.dicom import json_model
 from gateway.dicom.file_meta import FileMetaInputs, encode_file_meta
 from gateway.dicom.json_model import PIXEL_DATA
 from gateway.dicom.walker import EXPLICIT_LITTLE
 from gateway.errors import Rejected, Retryable
-from gateway.model import Arrival, JsonObject, Received
+from gateway.model import Arrival, Json, JsonObject, Received
 from gateway.receive import status
 from gateway.receive.committer import Outcome
 from gateway.receive.containment import Refusal
@@ -29,18 +28,26 @@ from gateway.web.dicomweb_accept import DICOM, DICOM_JSON, OCTETS
 from gateway.web.frame_syntax import is_video, syntax_of
 from gateway.web.multipart_reader import media_type
 
-_METADATA_MOST_BYTES = 32 << 20
-_BULK_PARTS_MOST = 100_000
+_METADATA_MOST_BYTES = 16 << 20
+_PARTS_MOST = 100_000
 _PIECE_BYTES = 512 * 1024
-#: One request's metadata becomes objects at a time: parsed JSON takes ten times its size.
+#: One object's metadata is parsed at a time: that takes many times its size.
 _one_at_a_time = threading.Lock()
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = "00080016", "00080018"
 #: Not of the data set: some clients tell the encoding of what they compressed by one of these.
 _TRANSFER_SYNTAX_UID, _AVAILABLE_SYNTAX = "00020010", "00083002"
-#: Exact numbers: a decimal string keeps its digits.
-_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
+
+def _no_number(_: str) -> float:
+    raise ValueError("JSON has no such number")
+
+
+#: Exact numbers: a decimal string keeps its digits.
+_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_number)
+_BLANKS = re.compile(r"[ \t\r\n]*")
+
+_NOT_AN_OBJECT = Refusal(status.CANNOT_UNDERSTAND, "The metadata of the object is no DICOM JSON.")
 _NOT_A_FILE = Refusal(status.CANNOT_UNDERSTAND, f"The part is not of the type {DICOM}.")
 
 
@@ -128,8 +135,12 @@ class FileParts:
         self._results = results
         self._sender = sender
         self._stream: FileStream | None = None
+        self._count = 0
 
     def begin(self, headers: dict[str, str]) -> None:
+        self._count += 1
+        if self._count > _PARTS_MOST:
+            raise Rejected(f"the message has more than {_PARTS_MOST:,} parts", status=413)
         kind, _ = media_type(headers.get("content-type", DICOM))
         self._stream = FileStream(self._results.direct.door, self._sender) if kind == DICOM else None
         if self._stream is None:
@@ -218,8 +229,8 @@ class JsonParts:
         if "content-location" not in headers:
             raise Rejected("bulk data needs a Content-Location, the BulkDataURI of the metadata", status=400)
         self._count += 1
-        if self._count > _BULK_PARTS_MOST:
-            raise Rejected(f"the message has more than {_BULK_PARTS_MOST:,} parts", status=413)
+        if self._count > _PARTS_MOST:
+            raise Rejected(f"the message has more than {_PARTS_MOST:,} parts", status=413)
         self._headers, self._start = headers, self._end
         if self._descriptor < 0:
             self._open()
@@ -251,8 +262,7 @@ class JsonParts:
             if self._metadata is None:
                 raise Rejected("the message has no part of application/dicom+json", status=400)
             with _one_at_a_time:
-                for raw in _split(bytes(self._metadata)):
-                    self._store(raw)
+                self._store_all(bytes(self._metadata))
             return self._results.finish()
         finally:
             self._close()
@@ -274,12 +284,25 @@ class JsonParts:
             self._descriptor = -1
             Path(self._name).unlink(missing_ok=True)
 
-    def _store(self, raw: bytes) -> None:
+    def _store_all(self, metadata: bytes) -> None:
+        """One after the other. What follows a fault in the JSON cannot be read; what came before it is taken."""
+        count = 0
+        try:
+            for dataset in _objects(metadata):
+                self._store(dataset)
+                count += isinstance(dataset, dict)
+        except Rejected as error:
+            if not count:
+                raise
+            self._results.refuse(Refusal(status.CANNOT_UNDERSTAND, error.reason))
+
+    def _store(self, dataset: Json) -> None:
         """Put one object together and have it judged as the file that it would be."""
-        dataset: JsonObject = {}
+        if not isinstance(dataset, dict):
+            self._results.refuse(_NOT_AN_OBJECT)
+            return
         stream = FileStream(self._results.direct.door, self._sender)
         try:
-            dataset = _object(raw)
             source = _Source(self._descriptor, self._parts, dataset)
             meta = FileMetaInputs(
                 transfer_syntax_uid=source.transfer_syntax_uid,
@@ -347,17 +370,29 @@ def _frames(dataset: JsonObject) -> int:
         return 1
 
 
-def _split(metadata: bytes) -> list[bytes]:
-    """The objects of the array, undecoded. Raises :class:`Rejected` (400)."""
+def _objects(metadata: bytes) -> Iterator[Json]:
+    """The objects of the array, parsed one by one: only one is in memory. Raises :class:`Rejected` (400)."""
+    no_array = Rejected("the metadata is not a JSON array of DICOM JSON objects (PS3.18 annex F)", status=400)
     try:
-        found: Any = msgspec.json.decode(metadata, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
-        raise Rejected("the metadata is not a JSON array of DICOM JSON objects (PS3.18 annex F)", status=400) from error
-    return [bytes(raw) for raw in found]
+        text = metadata.decode()
+        position = _skip(text, 0)
+        if text[position : position + 1] != "[":
+            raise no_array
+        position = _skip(text, position + 1)
+        separator = "]" if text[position : position + 1] == "]" else ","
+        while separator == ",":
+            found, position = _decoder.raw_decode(text, position)
+            yield found
+            position = _skip(text, position)
+            separator = text[position : position + 1]
+            position = _skip(text, position + 1)
+    except (ValueError, RecursionError, ArithmeticError) as error:
+        raise no_array from error
+    if separator != "]":
+        raise no_array
 
 
-def _object(raw: bytes) -> JsonObject:
-    try:
-        return _decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Rejected("The metadata of the object is no DICOM JSON.", status=status.CANNOT_UNDERSTAND) from error
+def _skip(text: str, position: int) -> int:
+    """Behind the blanks that JSON allows."""
+    blanks = _BLANKS.match(text, position)
+    return blanks.end() if blanks else position

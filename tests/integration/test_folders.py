@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +119,19 @@ def test_what_is_no_dicom_or_damaged_goes_to_failed_with_its_reason(make: Callab
     assert "neither a DICOM file" in (place.directory / "failed/doses.csv.reason.txt").read_text()
     assert "quarantine" in (place.directory / "failed/cut.dcm.reason.txt").read_text()
     assert [item["state"] for item in place.rows()] == ["quarantined"]
+
+
+def test_those_who_put_files_there_can_see_what_became_of_them(make: Callable[..., Place]) -> None:
+    place = make()
+    place.directory.chmod(0o2775)
+    place.put("sub/note.txt", b"hello").chmod(0o664)
+    before = os.umask(0o077)
+    try:
+        place.look()
+    finally:
+        os.umask(before)
+    assert (place.directory / "failed/sub").stat().st_mode & 0o7777 == 0o2775
+    assert (place.directory / "failed/sub/note.txt.reason.txt").stat().st_mode & 0o777 == 0o664
 
 
 def test_headerless_files_are_known_by_their_first_element_and_an_index_is_no_object(make: Callable[..., Place]) -> None:
