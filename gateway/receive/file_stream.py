@@ -24,8 +24,10 @@ _MEDIA_STORAGE_SOP_CLASS_UID, _MEDIA_STORAGE_SOP_INSTANCE_UID = 0x00020002, 0x00
 #: The file header must end within the first bytes of a file. Real ones have some hundred bytes.
 HEAD_BYTES = 64 * 1024
 
-_CLASS_REFUSED = Refusal(status.SOP_CLASS_NOT_SUPPORTED, "Objects of this SOP class are not accepted.")
-_SYNTAX_REFUSED = Refusal(status.TRANSFER_SYNTAX_NOT_SUPPORTED, "Objects in this transfer syntax are not accepted.")
+#: What negotiation says by refusing a presentation context, as a failure reason (PS3.18 I.2.2).
+SOP_CLASS_NOT_SUPPORTED, TRANSFER_SYNTAX_NOT_SUPPORTED = 0x0122, 0xC122
+_CLASS_REFUSED = Refusal(SOP_CLASS_NOT_SUPPORTED, "Objects of this SOP class are not accepted.")
+_SYNTAX_REFUSED = Refusal(TRANSFER_SYNTAX_NOT_SUPPORTED, "Objects in this transfer syntax are not accepted.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,6 @@ from __future__ import annotations
 SUCCESS = 0x0000
 #: PS3.7 C.5.20: an error of ours.
 PROCESSING_FAILURE = 0x0110
-#: PS3.7 annex C, SOP class not supported: this SOP class is not accepted. Where nothing is negotiated, an object is refused with it.
-SOP_CLASS_NOT_SUPPORTED = 0x0122
-#: PS3.18 I.2.2: this encoding is not accepted.
-TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
 #: PS3.7 C.5.25: we do not know this operation.
 UNRECOGNIZED_OPERATION = 0x0211
 #: PS3.4 table B.2-1: Refused, out of resources. The sender may try again later.

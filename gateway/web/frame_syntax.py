@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from gateway.dicom.walker import CANNOT_UNDERSTAND, EXPLICIT_LITTLE
 from gateway.errors import Rejected
+from gateway.receive.file_stream import TRANSFER_SYNTAX_NOT_SUPPORTED
 from gateway.web.dicomweb_accept import OCTETS
 from gateway.web.dicomweb_files import FRAME_TYPES
 from gateway.web.multipart_reader import media_type
@@ -48,7 +49,7 @@ def syntax_of(content_type: str, begin: bytes, hints: Iterable[str]) -> str:
             return told
     raise Rejected(
         "The encoding of the compressed pixel data is not clear; name it as transfer-syntax in the part's Content-Type.",
-        status=0xC122 if carries else CANNOT_UNDERSTAND,
+        status=TRANSFER_SYNTAX_NOT_SUPPORTED if carries else CANNOT_UNDERSTAND,
     )
 
 
