@@ -107,7 +107,7 @@ def serve(loaded: Loaded, arguments: list[str]) -> None:
 
 
 @main.command(hidden=True)
-@click.argument("name", type=click.Choice(["receive", "work", "web"]))
+@click.argument("name", type=click.Choice(["receive", "folders", "work", "web"]))
 @click.option("--life-line", type=int, required=True)
 @click.option("--listener", type=int)
 @click.option("--after-crash", is_flag=True)
@@ -121,6 +121,10 @@ def role(name: str, life_line: int, listener: int | None, after_crash: bool, loa
         from gateway.roles.work import work
 
         work(loaded.settings, life_line, after_crash=after_crash)
+    elif name == "folders":
+        from gateway.roles.folders import folders
+
+        folders(loaded.settings, life_line)
     elif name == "receive" and listener is not None:
         from gateway.roles.receive import receive
 
@@ -357,9 +361,11 @@ def spool() -> None:
 @with_settings
 def spool_list(state: str | None, limit: int, loaded: Loaded, arguments: list[str]) -> None:
     """Count everything by state, or list the items in one state with their reasons."""
-    from gateway.workbench.inspect import list_lines
+    from gateway.workbench.inspect import folder_lines, list_lines
 
     for line in list_lines(_overview(loaded), state, limit):
+        click.echo(line)
+    for line in folder_lines(loaded.settings.data.directory) if state is None else ():
         click.echo(line)
 
 

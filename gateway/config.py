@@ -19,11 +19,15 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gateway import target_settings, yamlfile
+from gateway import folder_settings, target_settings, yamlfile
 from gateway.errors import Misconfigured
+from gateway.folder_settings import FolderSettings
 from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
 
 ENVIRONMENT_PREFIX = "ISOBRIDGE_"
+
+#: Sections that hold things with names of their own, each with its options.
+_NAMED = frozenset({"targets", "folders"})
 
 #: PS3.5 6.2, AE: printable, no backslash, no leading or trailing blank here.
 _AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
@@ -124,6 +128,8 @@ class Web:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     behind_tls_proxy: bool = False
+    stow_senders: tuple[str, ...] = ()
+    stow_max_request_megabytes: int = 4096
 
     @property
     def address(self) -> str | None:
@@ -156,6 +162,7 @@ class Settings:
     publish: Publish = field(default_factory=Publish)
     targets: tuple[TargetSettings, ...] = DEFAULT_TARGETS
     store: Store = field(default_factory=Store)
+    folders: tuple[FolderSettings, ...] = ()
     web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
 
@@ -186,10 +193,10 @@ class Loaded:
     def shown(self, name: str) -> str:
         """The value of ``section.key`` (or ``targets.name.key``) for people; a secret is never shown."""
         section, _, option = name.partition(".")
-        if section != "targets":
+        if section not in _NAMED:
             return shown(getattr(getattr(self.settings, section), option))
-        target, _, option = option.partition(".")
-        value = next(getattr(item, option) for item in self.settings.targets if item.name == target)
+        wanted, _, option = option.partition(".")
+        value = next(getattr(item, option) for item in getattr(self.settings, section) if item.name == wanted)
         return "***" if value and option in target_settings.SECRETS else shown(value)
 
 
@@ -216,17 +223,28 @@ def load(
         given.update(_from_file(yamlfile.read(path), complaints))
     given.update(_from_environment(environment or {}))
     given.update(_from_overrides(overrides, complaints))
-    leaves = {key: (entry.value, entry.origin) for (section, key), entry in given.items() if section == "targets"}
-    targets, target_origins = target_settings.build(leaves, convert=_convert, hint=_hint, complaints=complaints)
-    settings, origins, wrong = _build({key: entry for key, entry in given.items() if key[0] != "targets"}, complaints)
+    leaves = {name: _leaves(given, name) for name in _NAMED}
+    targets, target_origins = target_settings.build(leaves["targets"], convert=_convert, hint=_hint, complaints=complaints)
+    folders, folder_origins = folder_settings.build(leaves["folders"], convert=_convert, hint=_hint, complaints=complaints)
+    settings, origins, wrong = _build({key: entry for key, entry in given.items() if key[0] not in _NAMED}, complaints)
     mappings = dataclasses.replace(settings.mappings, directory=_beside(path, settings.mappings.directory))
-    settings, origins = dataclasses.replace(settings, targets=targets, mappings=mappings), origins | target_origins
+    settings = dataclasses.replace(settings, targets=targets, folders=folders, mappings=mappings)
+    origins |= target_origins | folder_origins
     complaints.extend(_check(settings, origins, wrong))
+    complaints.extend(
+        f"{origins[option]}: {text}" for option, text in folder_settings.conflicts(folders, settings.data.directory)
+    )
+    if needs_mappings:  # the question of `config check`: is everything there now?
+        complaints.extend(f"{origins[option]}: {text}" for option, text in folder_settings.absent(folders))
     if needs_mappings and not mappings.directory.is_dir():
         complaints.append(f"{origins['mappings.directory']}: {no_mappings(mappings.directory)}")
     if complaints:
         raise Misconfigured(complaints)
     return Loaded(settings, origins)
+
+
+def _leaves(given: Mapping[tuple[str, str], _Given], wanted: str) -> dict[str, tuple[Any, str]]:
+    return {key: (entry.value, entry.origin) for (section, key), entry in given.items() if section == wanted}
 
 
 def no_mappings(directory: Path) -> str:
@@ -277,7 +295,7 @@ def _from_file(document: yamlfile.Document, complaints: list[str]) -> dict[tuple
             complaints.append(f"{document.where((section,))}: '{section}' must hold 'key: value' lines")
             continue
         for key, value in keys.items():
-            if section == "targets" and isinstance(value, dict):
+            if section in _NAMED and isinstance(value, dict):
                 for option, leaf in value.items():
                     given[section, f"{key}.{option}"] = _Given(leaf, document.where((section, key, option)))
             else:
@@ -319,9 +337,9 @@ def _build(given: Mapping[tuple[str, str], _Given], complaints: list[str]) -> tu
     """The settings, where each came from, and the options whose value is wrong: their defaults stand in for them."""
     origins: dict[str, str] = {}
     wrong: set[str] = set()
-    sections = {name: kind for name, kind in get_type_hints(Settings).items() if name != "targets"}
+    sections = {name: kind for name, kind in get_type_hints(Settings).items() if name not in _NAMED}
     for (section, key), entry in given.items():
-        known = [f.name for f in dataclasses.fields(sections[section])] if section in sections else [*sections, "targets"]
+        known = [f.name for f in dataclasses.fields(sections[section])] if section in sections else [*sections, *_NAMED]
         word = key if section in sections else section
         if section not in sections or key not in known:
             complaints.append(
@@ -446,6 +464,9 @@ def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
     for name, line in web.tokens.items():
         if not _TOKEN.fullmatch(line):
             yield f"{origins['web.tokens']}: web.tokens: '{name}' needs a line that 'isobridge web-token' printed"
+    for name in web.stow_senders:
+        if name not in web.users and name not in web.tokens:
+            yield f"{origins['web.stow_senders']}: web.stow_senders: '{name}' is neither in web.users nor in web.tokens"
 
 
 def _check_open_web(web: Web, where: str, unsound: Set[str]) -> Iterable[str]:

@@ -1,8 +1,9 @@
-"""The composition root: builds the parts from the settings, starts the three roles, keeps them alive, stops them in order.
+"""The composition root: builds the parts from the settings, starts the roles, keeps them alive, stops them in order.
 
-``serve`` is a supervisor with three child processes: *receive* (the DICOM loop), *work* (pydicom, rendering, delivery) and *web*. They
-meet only in the ledger. The supervisor binds the listening sockets and hands them down, so that a role that dies and comes back keeps
-its port and its queue of callers. Each role also holds the reading end of a pipe, the life line: when the supervisor is gone, it ends.
+``serve`` is a supervisor with three child processes: *receive* (the DICOM loop), *work* (pydicom, rendering, delivery) and *web*; a
+fourth, *folders*, where folders are watched. They meet only in the ledger. The supervisor binds the listening sockets and hands them
+down, so that a role that dies and comes back keeps its port and its queue of callers. Each role also holds the reading end of a pipe,
+the life line: when the supervisor is gone, it ends.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from gateway.telemetry import configure
 log = structlog.get_logger()
 
 #: Stopping follows the flow: nothing new comes in, what is in hand is finished, then the pages go.
-ROLES = ("receive", "work", "web")
+ROLES = ("receive", "folders", "work", "web")
 
 DRAIN_SECS = 35.0
 BIND_PATIENCE_SECS = 10.0
@@ -56,7 +57,7 @@ class _Role:
 
 
 class Supervisor:
-    """Runs the three roles until it is told to stop."""
+    """Runs the roles until it is told to stop."""
 
     def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
         self._settings = settings
@@ -72,7 +73,8 @@ class Supervisor:
         directory.mkdir(parents=True, exist_ok=True)
         with _only_one(directory), _listeners(self._settings) as (dicom, http):
             _prepare(self._settings)
-            self._children = [_Role("receive", dicom), _Role("work", None), _Role("web", http)]
+            listeners = {"receive": dicom, "web": http}
+            self._children = [_Role(name, listeners.get(name)) for name in ROLES if name != "folders" or self._watches()]
             self._install_signals()
             run_file = _write_run_file(self._settings, dicom, http)
             try:
@@ -80,6 +82,9 @@ class Supervisor:
             finally:
                 self._stop_all()
                 run_file.unlink(missing_ok=True)
+
+    def _watches(self) -> bool:
+        return any(folder.enabled for folder in self._settings.folders)
 
     def _install_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

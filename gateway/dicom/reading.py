@@ -114,7 +114,7 @@ def header_of(buffer: Buffer, *, limits: Limits = DEFAULT_LIMITS) -> Header:
     file_meta, start = read_file_meta(buffer)
     transfer_syntax_uid = file_meta.get(TRANSFER_SYNTAX_UID, b"").decode("ascii", "replace").strip(" \0")
     try:
-        transfer_syntax_uid = transfer_syntax_uid or _guess_transfer_syntax(buffer, start)
+        transfer_syntax_uid = transfer_syntax_uid or guess_transfer_syntax(buffer, start)
         walked = walk(buffer, transfer_syntax_uid, limits=limits, start=start)
     except Rejected as error:
         if file_meta:
@@ -172,7 +172,7 @@ def _tag(tag: int) -> BaseTag:
     return made
 
 
-def _guess_transfer_syntax(buffer: Buffer, pos: int) -> str:
+def guess_transfer_syntax(buffer: Buffer, pos: int) -> str:
     """The encoding of a data set without a file header, from its first element; the walk then proves or refutes it."""
     if pos + 8 > len(buffer):
         raise Rejected("There is no data set.", status=0xC000)

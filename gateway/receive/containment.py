@@ -42,9 +42,9 @@ def contained(what: str, action: Callable[[], _T]) -> _T | None:
 
 
 def prepare(door: Door, job: Job) -> Prepared | Refusal:
-    """Judge one object. Never raises."""
-    prepared = contained("object_judged", lambda: door.prepare(job.incoming, job.arrival, job.expected))
-    if prepared is None:
+    """Judge one object. Never raises. What is refused is discarded."""
+    prepared = contained("object_judged", lambda: _prepare(door, job))
+    if not isinstance(prepared, Prepared):
         job.incoming.discard()
     return prepared or INTERNAL_FAULT
 
@@ -58,6 +58,13 @@ def finish(door: Door, job: Job) -> Received | Refusal:
     """Judge one object and make it durable. Never raises."""
     prepared = prepare(door, job)
     return commit(door, prepared) if isinstance(prepared, Prepared) else prepared
+
+
+def _prepare(door: Door, job: Job) -> Prepared | Refusal:
+    try:
+        return door.prepare(job.incoming, job.arrival, job.expected)
+    except Retryable as error:  # the last piece of a large object met a full disk
+        return Refusal(status.OUT_OF_RESOURCES, error.reason)
 
 
 def _commit(door: Door, prepared: Prepared) -> Received | Refusal:

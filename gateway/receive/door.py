@@ -42,6 +42,7 @@ class Expected:
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     abstract_syntax_uid: str = ""  #: of the presentation context
+    study_instance_uid: str = ""  #: of the address that a web client stores to
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +120,6 @@ def complaint(walked: Walk, expected: Expected) -> str | None:
         return "The SOP class of the object is not the one that was negotiated."
     if expected.sop_instance_uid and expected.sop_instance_uid != walked.text(SOP_INSTANCE_UID):
         return "The SOP instance UID of the object is not the one that was announced."
+    if expected.study_instance_uid and expected.study_instance_uid != walked.text(STUDY_INSTANCE_UID):
+        return "The study of the object is not the one that it was sent to."
     return None

@@ -88,6 +88,11 @@ def storage_classes(settings: ReceiveSettings) -> frozenset[str]:
     return _STORAGE if settings.accept_raw_data else _STORAGE - {RAW_DATA_STORAGE}
 
 
+def accepts(sop_class_uid: str, *, raw_data: bool) -> bool:
+    """The same question for an object that comes without negotiation."""
+    return sop_class_uid in _STORAGE and (raw_data or sop_class_uid != RAW_DATA_STORAGE)
+
+
 def transfer_syntaxes() -> frozenset[str]:
     """The transfer syntaxes that are accepted, for every SOP class alike."""
     return _TRANSFER_SYNTAXES

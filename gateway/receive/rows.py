@@ -42,6 +42,16 @@ class Rows(Protocol):
         """The bytes stand in this day-partition; those that the row tells of are gone."""
 
 
+def settle_spares(rows: Rows, files: SpoolFiles, spares: Sequence[Instance]) -> None:
+    """The rows tell of files in another partition: these may go, but only if those are really there."""
+    for spare in spares:
+        with contextlib.suppress(OSError, Retryable):  # a spare copy that stays does no harm
+            if files.stands_elsewhere(spare):
+                files.remove(spare.day, spare.digest)
+            else:
+                rows.relocate(spare)
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     received: Received
@@ -114,18 +124,9 @@ class RowWriter:
         for entry in batch:
             if entry.when_written is not None:
                 entry.when_written(True)
-        for spare in spares:
-            with contextlib.suppress(OSError, Retryable):  # a spare copy that stays does no harm
-                self._settle_spare(spare)
+        settle_spares(self._rows, self._files, spares)
         _log.debug("rows_written", action="rows_written", count=len(batch), seconds=round(time.monotonic() - started, 4))
         return True
-
-    def _settle_spare(self, spare: Instance) -> None:
-        """The row tells of a file in another partition: this one may go, but only if that one is really there."""
-        if self._files.stands_elsewhere(spare):
-            self._files.remove(spare.day, spare.digest)
-        else:
-            self._rows.relocate(spare)
 
     def _keep(self, batch: list[_Entry], error: Retryable) -> None:
         """Whoever waits is told now; the arrivals stay, for they are durable whatever was answered."""

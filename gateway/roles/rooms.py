@@ -6,6 +6,7 @@ from gateway.config import Settings
 from gateway.errors import Misconfigured
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
+from gateway.spool.sweep import clear_incoming
 from gateway.spool.timers import QuietPolicy
 from gateway.store.store import FhirStore
 
@@ -33,8 +34,20 @@ def open_store(settings: Settings) -> FhirStore:
     return FhirStore(settings.store_url, timezone=settings.site.timezone)
 
 
-def open_files(settings: Settings) -> SpoolFiles:
-    return SpoolFiles(settings.spool_directory, reserve_bytes=settings.spool.reserve_megabytes * MEGABYTE)
+def open_files(settings: Settings, *, writer: str = "") -> SpoolFiles:
+    """``writer`` names a process that takes objects in beside the receiver."""
+    return SpoolFiles(settings.spool_directory, reserve_bytes=settings.spool.reserve_megabytes * MEGABYTE, writer=writer)
+
+
+def clear_left_over(settings: Settings, files: SpoolFiles) -> None:
+    """At the start of a role that writes beside the receiver: what its predecessor left half-received goes. Nobody was told of it.
+
+    Where several machines share the spool, that may belong to another one, so only what is old goes.
+    """
+    if settings.spool.acknowledge_after == "file":
+        clear_incoming(files, older_than_secs=0)
+    else:
+        clear_incoming(files)
 
 
 def migrate(settings: Settings) -> None:

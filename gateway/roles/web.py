@@ -7,7 +7,7 @@ import socket
 from gateway.config import Settings
 from gateway.in_force import SiteInForce
 from gateway.roles.life import stop_event
-from gateway.roles.rooms import open_files, open_ledger, open_store
+from gateway.roles.rooms import clear_left_over, open_files, open_ledger, open_store
 from gateway.telemetry import configure
 from gateway.web.app import run_web
 from gateway.web.decisions import PageDecisions
@@ -19,12 +19,14 @@ def web(settings: Settings, listener: socket.socket, life_line: int) -> None:
     stop = stop_event(life_line)
     ledger = open_ledger(settings)
     site = SiteInForce(settings, ledger.mappings)
+    files = open_files(settings, writer="web")
+    clear_left_over(settings, files)
     run_web(
         settings,
         listener,
         ledger,
         open_store(settings),
-        open_files(settings),
+        files,
         stop,
         decisions=PageDecisions(site.understanding.patients),
         site=site,

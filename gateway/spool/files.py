@@ -3,6 +3,7 @@
 Layout under the spool directory::
 
     incoming/<random>.part              being received; worthless after a crash
+    incoming/<writer>/<random>.part     the same, by a process other than the receiver
     journal/<number>.seg                small objects on their way to a file of their own; see :mod:`gateway.spool.journal`
     2026-03-01/<digest>.dcm             durable instances, by the UTC day on which they were sealed
     quarantine/2026-03-01/<digest>.dcm  kept for a human, with <digest>.json telling the reason
@@ -51,19 +52,22 @@ class SpoolFiles:
         directory: Path,
         *,
         reserve_bytes: int = _DEFAULT_RESERVE_BYTES,
+        writer: str = "",
         now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         self.directory = directory
         self.now = now
         self._root = str(directory) + os.sep
-        self._incoming = f"{self._root}{INCOMING}{os.sep}"
+        #: Each process that writes has its own: the one that starts anew clears it without asking the others.
+        self.incoming_directory = directory / INCOMING / writer if writer else directory / INCOMING
+        self._incoming = f"{self.incoming_directory}{os.sep}"
         self._reserve_bytes = reserve_bytes
         self._space_known_until = 0.0
         self._lock = threading.Lock()
         self._syncs: dict[str, GroupSync] = {}
         self._ready: list[tuple[int, str]] = []
         self._lock_descriptor = -1
-        for part in (directory / INCOMING, directory / QUARANTINE):
+        for part in (self.incoming_directory, directory / QUARANTINE):
             make_directory(part)
 
     def incoming(self, meta: FileMetaInputs) -> Incoming:

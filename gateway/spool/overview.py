@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.database import Database
-from gateway.model import JsonObject
+from gateway.model import Door, JsonObject
 from gateway.spool import bodies
 from gateway.spool.callers import Caller, Callers
 
@@ -21,14 +21,16 @@ class Overview:
         self._sql = database.statements(Path(__file__).parent / "sql" / "overview.sql")
 
     def counts(self) -> JsonObject:
-        """Instances by state, deliveries by target and state, arrivals, subjects still open."""
+        """Instances by state, deliveries by target and state, arrivals by door, subjects still open."""
         with self._database.read() as connection:
+            doors = {row.door: row.n for row in connection.execute(self._sql["arrival_counts"])}
             instances = {row.state: row.n for row in connection.execute(self._sql["instance_counts"])}
             deliveries: dict[str, dict[str, int]] = {}
             for row in connection.execute(self._sql["delivery_counts"]):
                 deliveries.setdefault(row.target, {})[row.state] = row.n
             return {
-                "arrivals": connection.execute(self._sql["arrival_count"]).scalar_one(),
+                "arrivals": sum(doors.values()),
+                "doors": {str(door): doors[door] for door in Door if door in doors},
                 "instances": {state: instances.get(state, 0) for state in INSTANCE_STATES},
                 "deliveries": deliveries,
                 "open_subjects": connection.execute(self._sql["open_subjects"]).scalar_one(),

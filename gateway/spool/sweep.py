@@ -21,7 +21,7 @@ from gateway.dicom.walker import Buffer
 from gateway.errors import Quarantined
 from gateway.model import Arrival, Door, Instance, Received
 from gateway.spool.durable import sync_directory
-from gateway.spool.files import INCOMING, SpoolFiles
+from gateway.spool.files import SpoolFiles
 from gateway.spool.incoming import instance_of
 from gateway.spool.placing import QuarantineNote
 
@@ -88,7 +88,7 @@ def clear_incoming(files: SpoolFiles, *, older_than_secs: float = _STALE_AFTER_S
     """Remove what crashed receivers left half-received; returns how many files. Those of a running receiver are young."""
     oldest = files.now().timestamp() - older_than_secs
     removed = 0
-    for path in (files.directory / INCOMING).glob("*.part"):
+    for path in files.incoming_directory.glob("*.part"):
         try:
             if path.stat().st_mtime < oldest:
                 path.unlink()

@@ -16,6 +16,8 @@ from starlette.routing import Mount, Route
 from gateway.config import Settings
 from gateway.in_force import SiteInForce
 from gateway.mapping.language import Mappings
+from gateway.receive.direct import DirectDoor
+from gateway.receive.door import Door
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.store.store import FhirStore
@@ -27,6 +29,7 @@ from gateway.web.health import Health
 from gateway.web.login import LogIn
 from gateway.web.notes import Notes
 from gateway.web.pages import Pages, crashed
+from gateway.web.stow import StowSettings, stow_routes
 from gateway.web.thumbnails import Thumbnails
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "testserver")
@@ -69,13 +72,34 @@ def build(
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
             Mount("/fhir", routes=fhir_routes(store, settings)),
-            Mount("/dicom-web", routes=dicomweb_routes(ledger.archive, files, external_url=settings.web.external_url)),
+            Mount(
+                "/dicom-web",
+                routes=[
+                    *stow_routes(_direct_door(settings, ledger, files), _stow_settings(settings)),
+                    *dicomweb_routes(ledger.archive, files, external_url=settings.web.external_url),
+                ],
+            ),
         ],
         exception_handlers={404: pages.not_found, 500: crashed},
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
             Middleware(LogIn, users=settings.web.users, tokens=settings.web.tokens),
         ],
+    )
+
+
+def _direct_door(settings: Settings, ledger: Ledger, files: SpoolFiles) -> DirectDoor:
+    return DirectDoor(Door(files, max_object_bytes=settings.receive.max_object_megabytes << 20), ledger.intake)
+
+
+def _stow_settings(settings: Settings) -> StowSettings:
+    web = settings.web
+    return StowSettings(
+        senders=frozenset(web.stow_senders) if web.users or web.tokens else None,
+        ae_title=settings.receive.ae_title,
+        external_url=web.external_url,
+        accept_raw_data=settings.receive.accept_raw_data,
+        max_request_bytes=web.stow_max_request_megabytes << 20,
     )
 
 

@@ -99,7 +99,7 @@ class _Api:
         """Headers as DICOM JSON (PS3.18 10.4.1.1.5), written one by one."""
         json_accepted(request.headers.get("accept"))
         found, missing = await self._find(request)
-        base = _base(request, self._external_url)
+        base = base_address(request, self._external_url)
         first = await run_in_threadpool(self._header_json, found[0], base)
 
         async def body() -> AsyncIterator[bytes]:
@@ -151,14 +151,14 @@ class _Api:
 
     async def _search(self, request: Request, level: qido.Level) -> Response:
         json_accepted(request.headers.get("accept"))
-        query = qido.parse(request.query_params.multi_items(), _uids(request), level)
-        found = await run_in_threadpool(qido.search, self._archive, query, _base(request, self._external_url))
+        query = qido.parse(request.query_params.multi_items(), uids_of(request), level)
+        found = await run_in_threadpool(qido.search, self._archive, query, base_address(request, self._external_url))
         headers = {**HEADERS, **({"Warning": f'299 isobridge "{found.warning}"'} if found.warning else {})}
         return Response(_encoder.encode(found.items), 200, headers, DICOM_JSON)
 
     async def _find(self, request: Request) -> tuple[list[Served], int]:
         """What is asked for and has a file, and how many have none. Raises :class:`Rejected`: 404, or 410 when all files are gone."""
-        wanted = _uids(request)
+        wanted = uids_of(request)
         found = await run_in_threadpool(self._archive.served, **wanted)
         if not found:
             held = await run_in_threadpool(self._archive.not_served, **wanted)
@@ -194,7 +194,7 @@ async def _one(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-def _uids(request: Request) -> dict[str, str]:
+def uids_of(request: Request) -> dict[str, str]:
     """The UIDs in the address. Raises :class:`Rejected` (400) for what is no UID."""
     found: dict[str, str] = {
         name: str(request.path_params[name]) for name in ("study", "series", "instance") if name in request.path_params
@@ -212,7 +212,7 @@ def _frame_numbers(text: str) -> list[int]:
     return numbers
 
 
-def _base(request: Request, external_url: str | None) -> str:
+def base_address(request: Request, external_url: str | None) -> str:
     """Where this client finds us: ``web.external_url``, else as it wrote our name (some clients leave out the port)."""
     path = str(request.scope.get("root_path", ""))
     if external_url is not None:

@@ -31,7 +31,7 @@ async def read_form(request: Request, *, external_url: str | None = None) -> lis
 
     Raises :class:`Rejected`: 403 for anybody else's, 400, 413, 415.
     """
-    _check_sender(request, external_url)
+    check_sender(request, external_url)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise Rejected("a form is sent as application/x-www-form-urlencoded", status=415)
     body = bytearray()
@@ -50,11 +50,11 @@ async def read_form(request: Request, *, external_url: str | None = None) -> lis
     return fields
 
 
-def _check_sender(request: Request, external_url: str | None) -> None:
+def check_sender(request: Request, external_url: str | None) -> None:
     """Fetch metadata and Origin: a browser tells which site a form came from."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Rejected("this form came from another site", status=403)
+        raise Rejected("this came from another site", status=403)
     origin = request.headers.get("origin")
     ours = {request.headers.get("host"), urlsplit(external_url).netloc if external_url else None}
     if origin is not None and urlsplit(origin).netloc not in ours:
-        raise Rejected("this form came from another site", status=403)
+        raise Rejected("this came from another site", status=403)

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from gateway import __version__
 from gateway.errors import Retryable
 from gateway.in_force import SiteInForce
+from gateway.receive.folder_state import read_states
 from gateway.spool.ledger import Ledger
 from gateway.store.store import FhirStore
 
@@ -80,6 +81,9 @@ class _Numbers(Collector):
     def collect(self) -> Iterator[Metric]:
         counts = self._ledger.overview.counts()
         yield _gauge("isobridge_arrivals", "Objects received, re-sends included", [((), counts["arrivals"])])
+        doors = [((door,), n) for door, n in counts["doors"].items()]
+        yield _gauge("isobridge_arrivals_by_door", "Objects received, re-sends included, by the door", doors, ("door",))
+        yield from self._folders()
         yield _gauge(
             "isobridge_instances",
             "Instances by state",
@@ -97,8 +101,18 @@ class _Numbers(Collector):
             )
         yield _gauge("isobridge_build_info", "Release", [((__version__,), 1)], ("version",))
 
+    def _folders(self) -> Iterator[Metric]:
+        """Watched folders: how many files wait, were taken, were set aside; when each was last looked at."""
+        states = read_states(self._spool.parent)
+        if states:
+            kinds = ("waiting", "done", "failed")
+            files = [((state.name, kind), getattr(state, kind)) for state in states for kind in kinds]
+            yield _gauge("isobridge_folder_files", "Files of watched folders", files, ("folder", "state"))
+            looks = [((state.name,), state.looked_at) for state in states]
+            yield _gauge("isobridge_folder_looked_at_seconds", "When a watched folder was last looked at", looks, ("folder",))
 
-def _gauge(name: str, text: str, rows: Sequence[tuple[tuple[str, ...], int]], labels: tuple[str, ...] = ()) -> Metric:
+
+def _gauge(name: str, text: str, rows: Sequence[tuple[tuple[str, ...], float]], labels: tuple[str, ...] = ()) -> Metric:
     metric = GaugeMetricFamily(name, text, labels=labels)
     for values, number in rows:
         metric.add_metric(values, number)

@@ -18,6 +18,7 @@ from gateway.in_force import SiteInForce
 from gateway.mapping.language import Mappings
 from gateway.model import JsonObject
 from gateway.r4.bundles import resources_of
+from gateway.receive.folder_state import read_states
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.studies import StudyFacts
@@ -48,6 +49,8 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+#: The doors, as people call them.
+_DOORS = {"dimse": "C-STORE", "stow": "STOW-RS", "folder": "folder"}
 
 
 class Pages:
@@ -84,6 +87,8 @@ class Pages:
         moving = counts["open_subjects"] or counts["instances"]["received"] or _waiting(counts["deliveries"])
         return {
             "counts": counts,
+            "doors": {_DOORS.get(door, door): number for door, number in counts["doors"].items()},
+            "folders": read_states(self._settings.data.directory),
             "waiting": overview.waiting(),
             "undeployed": self._site.changes() if self._site else [],
             "held": held_groups(overview, limit=PAGE_HELD),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.model import JsonObject
+from gateway.receive.folder_state import read_states
 from gateway.spool.overview import Overview
 
 if TYPE_CHECKING:  # a list of counts needs no DICOM client
@@ -41,8 +43,17 @@ def list_lines(overview: Overview, state: str | None, limit: int) -> Iterator[st
         yield from map(_instance, overview.instances(state, limit=limit))
 
 
+def folder_lines(data: Path) -> Iterator[str]:
+    """How the watched folders go."""
+    for state in read_states(data):
+        problem = f"  {state.problem}" if state.problem else ""
+        yield f"folder {state.name}: {state.waiting} waiting, {state.done} done, {state.failed} failed{problem}"
+
+
 def _counts(counts: JsonObject, problems: int) -> Iterator[str]:
     yield f"arrivals      {counts['arrivals']:>8}"
+    for door, number in counts["doors"].items():
+        yield f"  by {door:<9} {number:>8}"
     for state, number in counts["instances"].items():
         yield f"{state:<13} {number:>8}"
     yield f"open subjects {counts['open_subjects']:>8}"

@@ -12,6 +12,7 @@ GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
 LAYERS = [
     ["model", "errors"],
     ["yamlfile", "target_settings"],
+    ["folder_settings"],
     ["config", "telemetry", "database"],
     ["dicom", "r4"],
     ["nuclear"],

@@ -11,8 +11,8 @@ SELECT target, state, COUNT(*) AS n FROM delivery GROUP BY target, state
 SELECT target, COALESCE(reason, '') AS reason, COUNT(*) AS n, MIN(created_at) AS since
 FROM delivery WHERE state IN ('pending', 'leased') GROUP BY target, COALESCE(reason, '') ORDER BY target, COUNT(*) DESC
 
--- name: arrival_count
-SELECT COUNT(*) AS n FROM arrival
+-- name: arrival_counts
+SELECT door, COUNT(*) AS n FROM arrival GROUP BY door
 
 -- name: instances_in_state
 SELECT i.id, i.digest, i.sop_instance_uid, s.study_uid, i.state, i.reason, i.size_bytes, i.day
