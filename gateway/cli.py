@@ -76,6 +76,26 @@ def _arguments(path: Path | None, overrides: tuple[str, ...]) -> list[str]:
     return named + [word for override in overrides for word in ("--set", override)]
 
 
+def with_tls(command: Command) -> Command:
+    """Adds ``--tls`` and its files and hands in what to speak: an SSL context, or None."""
+    readable = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+    @click.option("--tls", "use_tls", is_flag=True, help="Speak DICOM over TLS (1.2 or 1.3).")
+    @click.option("--tls-ca", type=readable, help="Who signed the peer's certificate (PEM). Default: the system's authorities.")
+    @click.option("--tls-cert", type=readable, help="Our own certificate (PEM), for peers that want one.")
+    @click.option("--tls-key", type=readable, help="Its key, when it stands in a file of its own.")
+    @wraps(command)
+    def wrapped(use_tls: bool, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None, **rest: Any) -> Any:
+        from gateway.dicom_settings import TlsSettings, client_context
+
+        if not use_tls and (tls_ca or tls_cert or tls_key):
+            raise click.UsageError("--tls-ca, --tls-cert and --tls-key go with --tls")
+        files = TlsSettings(certificate_file=tls_cert, key_file=tls_key, client_ca_file=tls_ca)
+        return command(tls=client_context(files) if use_tls else None, **rest)
+
+    return wrapped
+
+
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="isobridge")
 def main() -> None:
@@ -109,9 +129,18 @@ def serve(loaded: Loaded, arguments: list[str]) -> None:
 @click.argument("name", type=click.Choice(["receive", "work", "web"]))
 @click.option("--life-line", type=int, required=True)
 @click.option("--listener", type=int)
+@click.option("--tls-listener", type=int)
 @click.option("--after-crash", is_flag=True)
 @with_settings
-def role(name: str, life_line: int, listener: int | None, after_crash: bool, loaded: Loaded, arguments: list[str]) -> None:
+def role(
+    name: str,
+    life_line: int,
+    listener: int | None,
+    tls_listener: int | None,
+    after_crash: bool,
+    loaded: Loaded,
+    arguments: list[str],
+) -> None:
     """One role of the daemon; started by its supervisor."""
     os.umask(0o077)
     # numpy comes in with pydicom; its idle algebra threads would take turns on the processor for nothing.
@@ -123,7 +152,8 @@ def role(name: str, life_line: int, listener: int | None, after_crash: bool, loa
     elif name == "receive" and listener is not None:
         from gateway.roles.receive import receive
 
-        receive(loaded.settings, socket.socket(fileno=listener), life_line)
+        secure = socket.socket(fileno=tls_listener) if tls_listener is not None else None
+        receive(loaded.settings, socket.socket(fileno=listener), secure, life_line)
     elif name == "web" and listener is not None:
         from gateway.roles.web import web
 
@@ -135,7 +165,8 @@ def role(name: str, life_line: int, listener: int | None, after_crash: bool, loa
 @click.option("--to", "to", required=True, metavar="AET@HOST:PORT", help="Where to send, e.g. ISOBRIDGE@127.0.0.1:11112.")
 @click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title.")
 @click.option("--associations", default=1, show_default=True, type=click.IntRange(1, 16), help="Send over so many at once.")
-def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> None:
+@with_tls
+def send(paths: tuple[Path, ...], to: str, calling: str, associations: int, tls: Any) -> None:
     """Send DICOM files or folders by C-STORE, as a scanner would.
 
     Ends with 0 when the peer took every object, else with 1 and one line per failure.
@@ -153,7 +184,7 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> N
         def on_progress(done: int, total: int, _outcome: scu.FileOutcome) -> None:
             progress.update(bar, completed=done, total=total)
 
-        report = scu.send(paths, target, calling_ae=calling, associations=associations, on_progress=on_progress)
+        report = scu.send(paths, target, calling_ae=calling, associations=associations, tls=tls, on_progress=on_progress)
     for skipped in report.skipped:
         click.echo(f"{skipped.path}: skipped: {skipped.reason}", err=True)
     for line in failure_lines(report.failures):
@@ -170,8 +201,9 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> N
 @click.option("--from", "caller", metavar="AET", help="The other direction: what became of this scanner's calls to us.")
 @click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title, when we call.")
 @click.option("--wait", default=0, type=click.IntRange(0, 3600), help="Go on for so many seconds, until it works.")
+@with_tls
 @with_settings
-def echo(target: str | None, caller: str | None, calling: str, wait: int, loaded: Loaded, arguments: list[str]) -> None:
+def echo(target: str | None, caller: str | None, calling: str, wait: int, tls: Any, loaded: Loaded, arguments: list[str]) -> None:
     """Test a DICOM connection step by step, in both directions.
 
     \b
@@ -180,19 +212,19 @@ def echo(target: str | None, caller: str | None, calling: str, wait: int, loaded
     """
     if (target is None) == (caller is None):
         raise click.UsageError("give either AET@HOST:PORT (we call) or --from AET (the scanner calls)")
-    sys.exit(0 if (_echo_out(target, calling, wait) if target else _echo_in(caller or "", wait, loaded)) else 1)
+    sys.exit(0 if (_echo_out(target, calling, wait, tls) if target else _echo_in(caller or "", wait, loaded)) else 1)
 
 
-def _echo_out(target: str, calling: str, wait: int) -> bool:
+def _echo_out(target: str, calling: str, wait: int, tls: Any) -> bool:
     import time
 
     from gateway.workbench import scu
 
     peer, deadline = scu.parse_address(target), time.monotonic() + wait
-    report = scu.echo(peer, calling_ae=calling)
+    report = scu.echo(peer, calling_ae=calling, tls=tls)
     while not report.ok and time.monotonic() < deadline:
         time.sleep(0.5)
-        report = scu.echo(peer, calling_ae=calling)
+        report = scu.echo(peer, calling_ae=calling, tls=tls)
     for step in report.steps:
         click.echo(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.detail}", err=not step.ok)
     return report.ok

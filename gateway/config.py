@@ -370,7 +370,7 @@ def _filled(kind: type, prefix: str, value_of: Callable[[str, Any], Any]) -> Any
     for name, wanted in get_type_hints(kind).items():
         value = (
             _filled(wanted, f"{prefix}{name}.", value_of)
-            if dataclasses.is_dataclass(wanted)
+            if isinstance(wanted, type) and dataclasses.is_dataclass(wanted)
             else value_of(f"{prefix}{name}", wanted)
         )
         if value is not _DEFAULT:

@@ -139,12 +139,39 @@ def _words(error: Exception) -> str:
 
 def tls_complaints(tls: TlsSettings, *, is_loopback: bool | None, has_calling_aes: bool) -> Iterator[tuple[str, str]]:
     """What is wrong, as (option, end of the sentence '<option> ...'). ``is_loopback``: of ``bind``, None when it is no address."""
-    before = False
+    missing = [*_without_file(tls)]
+    yield from missing
+    yield from _wrong_bindings(tls)
+    if tls.bind is None:
+        if tls.certificate_file or tls.key_file:
+            yield "bind", "is missing: the address of the TLS port, such as 0.0.0.0:2762"
+        return
+    if not missing:
+        try:
+            server_context(tls)
+        except Misconfigured as error:
+            yield "certificate_file", f": {error.reason}"
+    if is_loopback is False and tls.client_certificate != "required" and not has_calling_aes:
+        yield (
+            "bind",
+            (
+                "is not loopback: without client_certificate: required anybody gets in; require one, or list receive.calling_aes at least"
+            ),
+        )
+
+
+def _without_file(tls: TlsSettings) -> Iterator[tuple[str, str]]:
     for option in ("certificate_file", "key_file", "client_ca_file"):
         path: Path | None = getattr(tls, option)
         if path is not None and not path.is_file():
-            before = True
             yield option, f"names {path}, which is no file"
+        elif path is None and tls.bind is not None and option != "client_ca_file":
+            yield option, "is missing"
+        elif path is None and tls.bind is not None and tls.client_certificate != "none":
+            yield option, "is missing: who signs the certificates of callers (or set client_certificate: none)"
+
+
+def _wrong_bindings(tls: TlsSettings) -> Iterator[tuple[str, str]]:
     for title, names in tls.aes.items():
         if not _AE_TITLE.fullmatch(title):
             yield "aes", f"'{title}' is no AE title (1 to 16 printable characters)"
@@ -154,32 +181,15 @@ def tls_complaints(tls: TlsSettings, *, is_loopback: bool | None, has_calling_ae
             yield "aes", f"'{title}' {error}"
     if tls.aes and tls.client_certificate == "none":
         yield "client_certificate", "none leaves nothing to compare aes with"
-    if tls.bind is None:
-        if tls.certificate_file or tls.key_file:
-            yield "bind", "is missing: the address of the TLS port, such as 0.0.0.0:2762"
-        return
-    needed = ["certificate_file", "key_file"] + (["client_ca_file"] if tls.client_certificate != "none" else [])
-    for option in needed:
-        if getattr(tls, option) is None:
-            before = True
-            yield option, "is missing" if option != "client_ca_file" else (
-                "is missing: who signs the certificates of callers (or set client_certificate: none)"
-            )
-    if not before:
-        try:
-            server_context(tls)
-        except Misconfigured as error:
-            yield "certificate_file", f": {error.reason}"
-    if is_loopback is False and tls.client_certificate != "required" and not has_calling_aes:
-        yield "bind", (
-            "is not loopback: without client_certificate: required anybody gets in; require one, or list receive.calling_aes at least"
-        )
 
 
 def commitment_complaints(settings: CommitmentSettings, *, has_archive: bool) -> Iterator[tuple[str, str]]:
     """What is wrong, as :func:`tls_complaints` tells it. ``has_archive``: some target takes the originals."""
     if settings.mode == "end_to_end" and not has_archive:
-        yield "mode", "end_to_end needs a target that holds the originals (kind: orthanc, send: original): nothing could ever be committed"
+        yield (
+            "mode",
+            "end_to_end needs a target that holds the originals (kind: orthanc, send: original): nothing could ever be committed",
+        )
     for title, where in settings.peers.items():
         match = _ADDRESS.fullmatch(where)
         if not _AE_TITLE.fullmatch(title) or match is None or not 1 <= int(match[1]) <= 65535:

@@ -44,6 +44,14 @@ class OnEvent(Protocol):
     def __call__(self, event: str, /, **fields: str | int | float) -> None: ...
 
 
+class Certificate(Protocol):
+    """What the other side showed over TLS."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those of its certificate; empty when it showed none."""
+
+
 class Host(Protocol):
     """What an association needs from the loop around it."""
 
@@ -78,9 +86,9 @@ class _Message:
 
 
 class Association:
-    """See the module. ``peer`` is the network address of the other side."""
+    """See the module. ``peer`` is the network address of the other side, ``certificate`` what it showed over TLS; None: plain."""
 
-    def __init__(self, host: Host, peer: str) -> None:
+    def __init__(self, host: Host, peer: str, *, certificate: Certificate | None = None) -> None:
         self.state = State.WAITING
         self.out = bytearray()
         self.job: Job | None = None
@@ -88,6 +96,7 @@ class Association:
         self.ended_by = "connection closed"
         self._host = host
         self.peer = peer
+        self._certificate = certificate
         self._contexts: dict[int, Context] = {}
         self._command = bytearray()
         self._message: _Message | None = None
@@ -124,6 +133,12 @@ class Association:
             self.out += guard.abort_pdu(abort_reason)
             self._end(explanation)
 
+    def fail(self, explanation: str) -> None:
+        """The line broke, and nothing more can be said."""
+        if self.state is State.WAITING:
+            self._tell("call_failed", reason=explanation)
+        self.ended_by = explanation
+
     def forget(self) -> None:
         """Drop the object that was being received, unless it is complete and being made durable."""
         if self._message is not None and self._message.incoming is not None and self.job is None:
@@ -135,7 +150,12 @@ class Association:
         self.forget()
 
     def _on_request(self, body: bytes) -> None:
-        result = negotiate(body, self._host.settings, open_associations=self._host.open_associations())
+        result = negotiate(
+            body,
+            self._host.settings,
+            open_associations=self._host.open_associations(),
+            certificate=self._certificate.names if self._certificate else None,
+        )
         self.calling_ae, self.called_ae = result.calling_ae, result.called_ae
         self.out += result.pdu
         if isinstance(result, Refused):

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import structlog
 
@@ -25,6 +26,7 @@ from gateway.receive.door import Door
 from gateway.receive.objects import Objects
 from gateway.receive.rows import Rows
 from gateway.receive.settings import ReceiveSettings
+from gateway.receive.tls import TlsPort
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 
@@ -49,14 +51,16 @@ def run(
     lifeline_fd: int | None,
     journal: Journal | None = None,
     on_event: OnEvent = ignore_event,
+    tls: tuple[socket.socket, TlsPort] | None = None,
 ) -> None:
     """Serve the bound, listening sockets until SIGTERM, or until ``lifeline_fd`` reads its end (the supervisor is gone).
 
     Then no new connection is taken, objects half received are finished and answered (``drain_timeout_secs``), rows are
-    written, and this returns. The sockets stay the caller's. Raises what ended the writing of rows, should it end.
+    written, and this returns. The sockets stay the caller's. Raises what ended the writing of rows, should it
+    end. ``tls``: a listening socket whose callers must speak TLS.
     """
     with contextlib.closing(Receiver(settings, files, rows, journal, on_event)) as receiver, _stopped_by_signal(receiver):
-        receiver.serve(listeners, lifeline_fd)
+        receiver.serve(listeners, lifeline_fd, tls)
 
 
 @contextlib.contextmanager
@@ -104,17 +108,21 @@ class Receiver:
             self._stop_at = time.monotonic() + self.settings.drain_timeout_secs
             self.wake()
 
-    def serve(self, listeners: Sequence[socket.socket], lifeline_fd: int | None) -> None:
+    def serve(
+        self, listeners: Sequence[socket.socket], lifeline_fd: int | None, tls: tuple[socket.socket, TlsPort] | None = None
+    ) -> None:
         """Run until drained."""
-        for listener in listeners:
+        doors: list[tuple[socket.socket, TlsPort | None]] = [(listener, None) for listener in listeners] + ([tls] if tls else [])
+        for listener, port in doors:
             listener.setblocking(False)
-            self._selector.register(listener, selectors.EVENT_READ, lambda _mask, listener=listener: self._accept(listener))
+            accept = partial(self._accept, listener, port)
+            self._selector.register(listener, selectors.EVENT_READ, lambda _mask, accept=accept: accept())
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._on_wake)
         if lifeline_fd is not None:
             self._selector.register(lifeline_fd, selectors.EVENT_READ, lambda _mask: self._on_lifeline(lifeline_fd))
-        _log.info("receiver_started", action="receiver_started", count=len(listeners))
+        _log.info("receiver_started", action="receiver_started", count=len(doors))
         self._serve_until_stopped()
-        for listener in listeners:
+        for listener, _port in doors:
             self._selector.unregister(listener)
         self._drain()
         _log.info("receiver_stopped", action="receiver_stopped")
@@ -169,7 +177,7 @@ class Receiver:
 
     # What happens on the sockets
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, port: TlsPort | None) -> None:
         try:
             sock, address = listener.accept()
         except OSError:
@@ -178,7 +186,11 @@ class Receiver:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._make_room()
-        connection = Connection(sock, str(address[0]) if address else "", self)
+        try:
+            connection = Connection(port.wrap(sock) if port else sock, str(address[0]) if address else "", self)
+        except OSError:
+            sock.close()  # gone again before the handshake
+            return
         self._connections.add(connection)
         self._watch(connection)
 
@@ -188,7 +200,7 @@ class Receiver:
             self._close(min(waiting, key=lambda each: each.opened_at), "gave way to a new connection")
 
     def _on_ready(self, connection: Connection, mask: int) -> None:
-        if mask & selectors.EVENT_READ and not connection.read(self._room):
+        if (mask & selectors.EVENT_READ or connection.is_shaking_hands) and not connection.read(self._room):
             self._close(connection, connection.association.ended_by)
             return
         self._advance(connection)
@@ -266,7 +278,7 @@ class Receiver:
     # The selector and the other threads
 
     def _watch(self, connection: Connection) -> None:
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.association.out else 0)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.wants_write else 0)
         if connection.watched == wanted:
             return
         if connection.watched:

@@ -80,6 +80,9 @@ _VERSION_UNKNOWN = ("the protocol version is not supported", 1, 2, 2)
 _CONTEXT_UNKNOWN = ("the application context is not supported", 1, 1, 2)
 _CALLING_UNKNOWN = ("the calling AE title is not on the list", 1, 1, 3)
 _CALLED_UNKNOWN = ("the called AE title is not ours", 1, 1, 7)
+_CERTIFICATE_WANTED = ("the calling AE title must come over TLS with its certificate", 1, 1, 3)
+_CERTIFICATE_WRONG = ("the certificate is not the one of the calling AE title", 1, 1, 3)
+_TITLE_UNBOUND = ("the calling AE title is bound to no certificate", 1, 1, 3)
 _NO_SLOT = ("too many associations are open", 2, 3, 2)
 
 
@@ -93,14 +96,17 @@ def transfer_syntaxes() -> frozenset[str]:
     return _TRANSFER_SYNTAXES
 
 
-def negotiate(body: bytes, settings: ReceiveSettings, *, open_associations: int) -> Agreed | Refused:
+def negotiate(
+    body: bytes, settings: ReceiveSettings, *, open_associations: int, certificate: frozenset[str] | None = None
+) -> Agreed | Refused:
     """Answer the A-ASSOCIATE-RQ with this body. Raises :class:`ProtocolViolation` when it is damaged.
 
     Two slots beyond the limit are kept for peers that only want to verify (C-ECHO), so that a busy receiver looks alive.
+    ``certificate``: the names that the caller's certificate bears; empty when it showed none, None when it came without TLS.
     """
     request = _decode(body)
     calling, called = _title(body[20:36]), _title(body[4:20])
-    refusal = _refusal(request, calling, called, settings)
+    refusal = _refusal(request, calling, called, settings) or _stranger(calling, certificate, settings)
     agreed: Agreed | None = None
     if refusal is None:
         agreed = _agree(request, body, calling, called, settings)
@@ -147,6 +153,16 @@ def _refusal(request: A_ASSOCIATE_RQ, calling: str, called: str, settings: Recei
     if settings.check_called_ae and called != settings.ae_title:
         return _CALLED_UNKNOWN
     return None
+
+
+def _stranger(calling: str, certificate: frozenset[str] | None, settings: ReceiveSettings) -> tuple[str, int, int, int] | None:
+    """A title that is bound to a certificate is believed with that certificate only; over TLS no other title is, once one is bound."""
+    wanted = settings.certificates.get(calling)
+    if wanted is None:
+        return _TITLE_UNBOUND if settings.certificates and certificate is not None else None
+    if not certificate:
+        return _CERTIFICATE_WANTED
+    return None if wanted & certificate else _CERTIFICATE_WRONG
 
 
 def _agree(request: A_ASSOCIATE_RQ, body: bytes, calling: str, called: str, settings: ReceiveSettings) -> Agreed:

@@ -12,6 +12,7 @@ from gateway.config import Settings
 from gateway.receive.callers import CallerTrace
 from gateway.receive.loop import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
+from gateway.receive.tls import TlsPort
 from gateway.roles.rooms import MEGABYTE, open_files, open_ledger
 from gateway.spool.journal import Journal
 from gateway.spool.recovery import recover
@@ -23,11 +24,12 @@ log = structlog.get_logger()
 _PATIENCE_SECS = 60.0
 
 
-def receive(settings: Settings, listener: socket.socket, life_line: int) -> None:
+def receive(settings: Settings, listener: socket.socket, tls_listener: socket.socket | None, life_line: int) -> None:
     """The DICOM loop. Before the first caller is answered, files without a row are adopted."""
     configure(level=settings.log.level, style=settings.log.format, role="receive")
     section = settings.receive
     files, ledger = open_files(settings), open_ledger(settings)
+    port = TlsPort(section.tls) if tls_listener is not None else None
     if settings.spool.acknowledge_after == "file":  # else several machines may share the spool, and no journal is used
         files.lock(patience_secs=_PATIENCE_SECS)
     journal = Journal(files, capacity_bytes=settings.spool.journal_megabytes * MEGABYTE)
@@ -50,6 +52,7 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
             accept_raw_data=section.accept_raw_data,
             max_object_bytes=section.max_object_megabytes * MEGABYTE,
             acknowledge_after=settings.spool.acknowledge_after,
+            certificates=port.bound if port else {},
             reserve_bytes=settings.spool.reserve_megabytes * MEGABYTE,
         ),
         files,
@@ -57,6 +60,7 @@ def receive(settings: Settings, listener: socket.socket, life_line: int) -> None
         lifeline_fd=life_line,
         journal=journal if settings.spool.acknowledge_after == "file" else None,
         on_event=callers,
+        tls=(tls_listener, port) if tls_listener is not None and port is not None else None,
     )
     callers.stop()
 
