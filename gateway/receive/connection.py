@@ -76,14 +76,14 @@ class Connection:
         return True
 
     def advance(self) -> None:
-        """Work through complete PDUs until one needs the loop's help (``association.job``) or none is left."""
+        """Work through complete PDUs until one needs the loop's help (``association.job``, ``action``) or none is left."""
         if contained("association_input", self._advance) is None:
             self.association.abort(guard.NOT_SPECIFIED, "an internal fault")
 
     def _advance(self) -> bool:
         association, framer = self.association, self._framer
         try:
-            while association.job is None and association.state is not State.ENDING:
+            while association.job is None and association.action is None and association.state is not State.ENDING:
                 pdu = framer.next_pdu()
                 if pdu is None:
                     break

@@ -21,6 +21,9 @@ import structlog
 
 from gateway.receive import guard
 from gateway.receive.association import OnEvent, State
+from gateway.receive.commitment import CommitmentDesk
+from gateway.receive.commitment import Connection as CommitmentPeer
+from gateway.receive.commitment import Rows as CommitmentRows
 from gateway.receive.connection import Connection
 from gateway.receive.door import Door
 from gateway.receive.objects import Objects
@@ -52,14 +55,19 @@ def run(
     journal: Journal | None = None,
     on_event: OnEvent = ignore_event,
     tls: tuple[socket.socket, TlsPort] | None = None,
+    commitments: CommitmentRows | None = None,
 ) -> None:
     """Serve the bound, listening sockets until SIGTERM, or until ``lifeline_fd`` reads its end (the supervisor is gone).
 
     Then no new connection is taken, objects half received are finished and answered (``drain_timeout_secs``), rows are
     written, and this returns. The sockets stay the caller's. Raises what ended the writing of rows, should it
-    end. ``tls``: a listening socket whose callers must speak TLS.
+    end. ``tls``: a listening socket whose callers must speak TLS. ``commitments``: where requests
+    for storage commitment are kept, when the settings offer that.
     """
-    with contextlib.closing(Receiver(settings, files, rows, journal, on_event)) as receiver, _stopped_by_signal(receiver):
+    with (
+        contextlib.closing(Receiver(settings, files, rows, journal, on_event, commitments)) as receiver,
+        _stopped_by_signal(receiver),
+    ):
         receiver.serve(listeners, lifeline_fd, tls)
 
 
@@ -82,7 +90,13 @@ class Receiver:
     """The loop's state. Also what associations see of it (:class:`~gateway.receive.association.Host`)."""
 
     def __init__(
-        self, settings: ReceiveSettings, files: SpoolFiles, rows: Rows, journal: Journal | None, on_event: OnEvent
+        self,
+        settings: ReceiveSettings,
+        files: SpoolFiles,
+        rows: Rows,
+        journal: Journal | None,
+        on_event: OnEvent,
+        commitments: CommitmentRows | None = None,
     ) -> None:
         self.settings = settings
         self.door = Door(files, max_object_bytes=settings.max_object_bytes)
@@ -95,6 +109,7 @@ class Receiver:
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop_at: float | None = None
         self._objects = Objects(self, files, rows, journal)
+        self._desk = CommitmentDesk(commitments, self.from_thread, self._settle_report) if commitments else None
 
     def open_associations(self) -> int:
         return self._open
@@ -134,6 +149,8 @@ class Receiver:
         with contextlib.ExitStack() as last:  # whatever fails on the way, the rest is still let go of
             last.callback(self._let_go)
             last.callback(self._objects.close)
+            if self._desk is not None:
+                last.callback(self._desk.stop)
             last.callback(self._make_calls)  # what became durable meanwhile still gets its row
             last.callback(self._objects.drain)
 
@@ -210,12 +227,22 @@ class Receiver:
         while True:
             connection.advance()
             self._count(connection)
+            action = connection.association.action
+            if action is not None and self._desk is not None:
+                self.pause(connection)
+                self._desk.take(connection, action, partial(self.resume, connection))
+                return
             job = connection.association.job
             if job is None:
                 break
             if not self._objects.finish(connection, job):
                 return
         self._settle(connection)
+
+    def _settle_report(self, connection: CommitmentPeer) -> None:
+        """An event report stands in ``out``: send it."""
+        if isinstance(connection, Connection) and connection in self._connections and not connection.is_paused:
+            self._settle(connection)
 
     def _settle(self, connection: Connection) -> None:
         """Send the answers; then listen on, or close."""
@@ -241,6 +268,8 @@ class Receiver:
         if is_open != connection.is_open:
             self._open += 1 if is_open else -1
             connection.is_open = is_open
+            if self._desk is not None and not is_open:
+                self._desk.ended(connection)
             self.tell(connection, "association_opened" if is_open else "association_ended")
 
     def _close(self, connection: Connection, why: str) -> None:

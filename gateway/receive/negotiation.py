@@ -18,6 +18,8 @@ from pynetdicom.pdu_items import (
     UserInformationItem,
 )
 
+from gateway.dicom.commitment import PUSH_MODEL
+from gateway.dicom.commitment import TRANSFER_SYNTAXES as COMMITMENT_SYNTAXES
 from gateway.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.dicom.text import printable
 from gateway.receive.guard import ASSOCIATE_RQ, INVALID_PARAMETER, ProtocolViolation
@@ -59,6 +61,7 @@ class Agreed:
     contexts: dict[int, Context]
     proposed: int  #: how many presentation contexts the peer proposed
     pdu: bytes
+    peer_max_pdu_bytes: int = 0  #: that the peer takes; 0: any
 
     @property
     def is_verification_only(self) -> bool:
@@ -178,11 +181,22 @@ def _agree(request: A_ASSOCIATE_RQ, body: bytes, calling: str, called: str, sett
     pdu = _encode_accept(answers, settings.max_pdu_bytes)
     # PS3.8 table 9-17: the reserved fields repeat the titles of the request, whatever they are.
     pdu = pdu[: 6 + _TITLES.start] + body[_TITLES] + pdu[6 + _TITLES.stop :]
-    return Agreed(calling_ae=calling, called_ae=called, contexts=contexts, proposed=len(answers), pdu=pdu)
+    most = request.user_information.maximum_length if request.user_information else 0
+    return Agreed(
+        calling_ae=calling,
+        called_ae=called,
+        contexts=contexts,
+        proposed=len(answers),
+        pdu=pdu,
+        peer_max_pdu_bytes=most or 0,
+    )
 
 
 def _choose(abstract: str, proposed: list[str], settings: ReceiveSettings) -> tuple[int, str]:
     """The first transfer syntax proposed that we know: the sender's preference, stored as it comes."""
+    if abstract == PUSH_MODEL and settings.storage_commitment:
+        fitting = [uid for uid in proposed if uid in COMMITMENT_SYNTAXES]
+        return (_ACCEPTED, fitting[0]) if fitting else (_TRANSFER_SYNTAXES_UNKNOWN, (proposed or ["1.2.840.10008.1.2"])[0])
     known = abstract in _STORAGE and (settings.accept_raw_data or abstract != RAW_DATA_STORAGE)
     first = proposed[0] if proposed else "1.2.840.10008.1.2"
     if not known and abstract != VERIFICATION:

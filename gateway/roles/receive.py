@@ -52,6 +52,7 @@ def receive(settings: Settings, listener: socket.socket, tls_listener: socket.so
             accept_raw_data=section.accept_raw_data,
             max_object_bytes=section.max_object_megabytes * MEGABYTE,
             acknowledge_after=settings.spool.acknowledge_after,
+            storage_commitment=section.storage_commitment.mode != "off",
             certificates=port.bound if port else {},
             reserve_bytes=settings.spool.reserve_megabytes * MEGABYTE,
         ),
@@ -60,6 +61,7 @@ def receive(settings: Settings, listener: socket.socket, tls_listener: socket.so
         lifeline_fd=life_line,
         journal=journal if settings.spool.acknowledge_after == "file" else None,
         on_event=callers,
+        commitments=ledger.commitments if section.storage_commitment.mode != "off" else None,
         tls=(tls_listener, port) if tls_listener is not None and port is not None else None,
     )
     callers.stop()

@@ -3,7 +3,8 @@
 The receiver, the workers and the pages meet here and nowhere else. Some rooms share one database; each is small enough to read:
 :class:`~gateway.spool.intake.Intake`, :class:`~gateway.spool.stages.Stages`, :class:`~gateway.spool.subjects.Subjects`,
 :class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.callers.Callers`,
-:class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`, :class:`~gateway.spool.studies.Studies`.
+:class:`~gateway.spool.commitments.Commitments`, :class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`,
+:class:`~gateway.spool.studies.Studies`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from gateway.database import Database
 from gateway.spool.archive import Archive
 from gateway.spool.callers import Callers
+from gateway.spool.commitments import Commitments
 from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.intake import Intake
@@ -37,6 +39,7 @@ class Ledger:
         self.stages = Stages(self.database, timers, self.decisions, self.deliveries)
         self.subjects = Subjects(self.database, timers)
         self.callers = Callers(self.database)
+        self.commitments = Commitments(self.database)
         self.overview = Overview(self.database)
         self.archive = Archive(self.database)
         self.studies = Studies(self.database)
