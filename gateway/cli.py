@@ -375,7 +375,9 @@ def spool() -> None:
 @spool.command("list")
 @click.option(
     "--state",
-    type=click.Choice(["received", "normalised", "quarantined", "conflict", "variant", "pending", "parked", "problems"]),
+    type=click.Choice(
+        ["received", "normalised", "quarantined", "conflict", "variant", "pending", "parked", "problems", "commitments"]
+    ),
     help="Show these items.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
@@ -401,16 +403,19 @@ def spool_show(what: str, loaded: Loaded, arguments: list[str]) -> None:
 
 
 @spool.command("retry")
-@click.argument("what", metavar="quarantined|parked", type=click.Choice(["quarantined", "parked"]))
+@click.argument("what", metavar="quarantined|parked|commitments", type=click.Choice(["quarantined", "parked", "commitments"]))
 @click.option("--id", "ids", type=int, multiple=True, help="Only these items (ids as 'spool list' shows them). Default: all.")
 @with_settings
 def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list[str]) -> None:
-    """Try again: objects in quarantine, or deliveries that were parked. The running gateway takes them up at once."""
+    """Try again: objects in quarantine, deliveries that were parked, or answers of storage commitment. Taken up at once."""
     import time
 
     from gateway.roles.rooms import open_existing_ledger
 
     ledger = open_existing_ledger(loaded.settings)
+    if what == "commitments":
+        click.echo(f"{ledger.commitments.unpark(now=time.time())} answers will be tried again")
+        return
     listed = (
         ledger.overview.instances(what, limit=10_000) if what == "quarantined" else ledger.overview.deliveries(what, limit=10_000)
     )

@@ -190,7 +190,10 @@ class Loaded:
         """The value of ``section.key`` (or ``targets.name.key``) for people; a secret is never shown."""
         section, _, option = name.partition(".")
         if section != "targets":
-            return shown(attrgetter(name)(self.settings))
+            value = attrgetter(name)(self.settings)
+            if isinstance(value, dict) and "." in option:  # addresses and names of certificates: no secrets
+                return ", ".join(f"{title}: {text}" for title, text in value.items()) or "-"
+            return shown(value)
         target, _, option = option.partition(".")
         value = next(getattr(item, option) for item in self.settings.targets if item.name == target)
         return "***" if value and option in target_settings.SECRETS else shown(value)
