@@ -236,6 +236,9 @@ def _write_run_file(settings: Settings, dicom: socket.socket, tls: socket.socket
         content["dicom_tls"] = {"host": tls_host, "port": tls_port, "ae_title": settings.receive.ae_title}
     path = settings.data.directory / "run.json"
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:  # a full disk: scanners must be answered all the same
+        log.warning("run_file_unwritten", path=str(path), reason=error.strerror)
     return path

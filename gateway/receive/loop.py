@@ -19,6 +19,7 @@ from functools import partial
 
 import structlog
 
+from gateway.dicom.commitment import RESOURCE_LIMITATION
 from gateway.receive import guard
 from gateway.receive.association import OnEvent, State
 from gateway.receive.commitment import CommitmentDesk
@@ -39,6 +40,8 @@ _READ_BYTES = 256 << 10
 #: Connections that have not asked for an association yet; the oldest gives way to a new one.
 _WAITING_MOST = 100
 _TICK_SECS = 1.0
+#: How often it is looked whether a start that waits may go on.
+_READY_SECS = 1.0
 
 
 def ignore_event(_event: str, /, **_fields: str | int | float) -> None:
@@ -69,6 +72,43 @@ def run(
         _stopped_by_signal(receiver),
     ):
         receiver.serve(listeners, lifeline_fd, tls)
+
+
+def refuse_until(
+    listeners: Sequence[socket.socket],
+    settings: ReceiveSettings,
+    files: SpoolFiles,
+    rows: Rows,
+    is_ready: Callable[[], bool],
+    *,
+    reason: str,
+    lifeline_fd: int | None,
+    on_event: OnEvent = ignore_event,
+    tls: tuple[socket.socket, TlsPort] | None = None,
+) -> bool:
+    """Let callers in and refuse every object (A700, ``reason``) until ``is_ready``, which is asked now and then in a thread of its own.
+
+    False when it was told to stop before that. For a start that must wait: a closed port tells a scanner nothing.
+    """
+    done, ready = threading.Event(), threading.Event()
+    with contextlib.closing(Receiver(settings, files, rows, None, on_event)) as receiver, _stopped_by_signal(receiver):
+        receiver.closed_for = reason
+
+        def ask() -> None:
+            while not done.wait(_READY_SECS):
+                if is_ready():
+                    ready.set()
+                    receiver.stop()
+                    return
+
+        thread = threading.Thread(target=ask, name="recovery")
+        thread.start()
+        try:
+            receiver.serve(listeners, lifeline_fd, tls)
+        finally:
+            done.set()
+            thread.join()
+    return ready.is_set()
 
 
 @contextlib.contextmanager
@@ -108,6 +148,7 @@ class Receiver:
         self._calls: deque[Callable[[], None]] = deque()  # from other threads
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop_at: float | None = None
+        self.closed_for: str | None = None  #: why no object is taken as long as this runs
         self._objects = Objects(self, files, rows, journal)
         self._desk = CommitmentDesk(commitments, self.from_thread, self._settle_report) if commitments else None
 
@@ -115,7 +156,7 @@ class Receiver:
         return self._open
 
     def refusal(self) -> str | None:
-        return self._objects.refusal()
+        return self.closed_for or self._objects.refusal()
 
     def stop(self) -> None:
         """Begin to drain. May be called from a signal handler or another thread."""
@@ -228,6 +269,9 @@ class Receiver:
             connection.advance()
             self._count(connection)
             action = connection.association.action
+            if action is not None and self._desk is None:
+                connection.association.answer(RESOURCE_LIMITATION, self.closed_for or "Not just now.")
+                continue
             if action is not None and self._desk is not None:
                 self.pause(connection)
                 self._desk.take(connection, action, partial(self.resume, connection))
