@@ -268,7 +268,8 @@ def setup_sheet_command(host: str | None, as_json: bool, loaded: Loaded, argumen
     from gateway.workbench.setup_sheet import setup_sheet, sheet_lines
 
     running = health.read_run_file(loaded.settings.data.directory)
-    sheet = setup_sheet(loaded.settings, host=host, port=running["dicom"]["port"] if running else None)
+    secure = running.get("dicom_tls", {}).get("port") if running else None
+    sheet = setup_sheet(loaded.settings, host=host, port=running["dicom"]["port"] if running else None, tls_port=secure)
     if as_json:
         click.echo(json.dumps(sheet.as_json(), indent=2))
     for line in () if as_json else sheet_lines(sheet):
