@@ -81,8 +81,9 @@ def setup_sheet(
     receive = settings.receive
     bound_host, bound_port = address(receive.bind)
     secure = receive.tls.bind
-    if secure is not None and is_loopback(receive.bind):
-        bound_host = address(secure)[0]  # the only port that scanners can reach
+    secure_port = (tls_port or address(secure)[1]) if secure is not None else None
+    if secure is not None and is_loopback(receive.bind) and not is_loopback(secure):
+        bound_host, port = address(secure)[0], secure_port  # the only one that scanners can reach
     accepted = storage_classes(ReceiveSettings(accept_raw_data=receive.accept_raw_data))
     return SetupSheet(
         site=settings.site.name,
@@ -91,7 +92,7 @@ def setup_sheet(
         port=port or bound_port,
         reachable=not is_loopback(receive.bind) or (secure is not None and not is_loopback(secure)),
         encrypted=receive.behind_tls_proxy,
-        tls_port=(tls_port or address(secure)[1]) if secure is not None else None,
+        tls_port=secure_port,
         tls_certificate=receive.tls.client_certificate,
         storage_commitment=receive.storage_commitment.mode != "off",
         check_called_ae=receive.check_called_ae,
@@ -169,11 +170,12 @@ def _warnings(sheet: SetupSheet) -> list[str]:
 def _how_to_test(sheet: SetupSheet) -> list[str]:
     caller = sheet.calling_aes[0] if sheet.calling_aes else "SCANNER"
     host = next((name for name in sheet.hosts), "HOST")
+    encrypted = " +tls KEY CERT +cf CA" if sheet.port == sheet.tls_port else ""
     return [
         "  1. Here:          isobridge echo --from " + caller + " --wait 300",
         "  2. At the scanner: press 'verify', 'ping' or 'echo' for this destination; then send one image.",
         "     Step 1 tells what arrived, or why not.",
-        f"  From another PC:  echoscu -aet {caller} -aec {sheet.ae_title} {host} {sheet.port}",
+        f"  From another PC:  echoscu -aet {caller} -aec {sheet.ae_title}{encrypted} {host} {sheet.port}",
     ]
 
 

@@ -200,7 +200,9 @@ def test_the_sheet_tells_of_the_tls_port_and_of_storage_commitment() -> None:
     page = "\n".join(sheet_lines(setup_sheet(Settings(receive=receive))))
     assert "10.0.0.6" in page
     assert "port 2762" in page
-    assert "certificate is needed" in page
+    assert "certificate is needed" in " ".join(page.split())
+    assert re.search(r"port +2762\b", page)
+    assert "11112" not in page
     assert re.search(r"storage commitment +on", page)
     assert "WARNING" not in page
 
