@@ -149,7 +149,11 @@ class CommitmentDesk:
 
     def _send(self, ticket: Ticket) -> None:
         """In the loop."""
-        connection = self._open.pop(ticket.id, None)
+        connection = self._open.get(ticket.id)
+        if connection is not None and connection.association.is_within_message:
+            self._do(lambda: self._rows.retry(ticket, "the association is busy", at=time.time()))
+            return
+        self._open.pop(ticket.id, None)
         answered = partial(self._answered, ticket)
         event_type, encode = report_of(ticket)
         if connection is not None and connection.association.report(event_type, encode, answered):
