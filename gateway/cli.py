@@ -77,6 +77,26 @@ def _arguments(path: Path | None, overrides: tuple[str, ...]) -> list[str]:
     return named + [word for override in overrides for word in ("--set", override)]
 
 
+def with_tls(command: Command) -> Command:
+    """Adds ``--tls`` and its files and hands in what to speak: an SSL context, or None."""
+    readable = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+    @click.option("--tls", "use_tls", is_flag=True, help="Speak DICOM over TLS (1.2 or 1.3).")
+    @click.option("--tls-ca", type=readable, help="Who signed the peer's certificate (PEM). Default: the system's authorities.")
+    @click.option("--tls-cert", type=readable, help="Our own certificate (PEM), for peers that want one.")
+    @click.option("--tls-key", type=readable, help="Its key, when it stands in a file of its own.")
+    @wraps(command)
+    def wrapped(use_tls: bool, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None, **rest: Any) -> Any:
+        from gateway.dicom_settings import TlsSettings, client_context
+
+        if not use_tls and (tls_ca or tls_cert or tls_key):
+            raise click.UsageError("--tls-ca, --tls-cert and --tls-key go with --tls")
+        files = TlsSettings(certificate_file=tls_cert, key_file=tls_key, client_ca_file=tls_ca)
+        return command(tls=client_context(files) if use_tls else None, **rest)
+
+    return wrapped
+
+
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="isobridge")
 def main() -> None:
@@ -110,9 +130,18 @@ def serve(loaded: Loaded, arguments: list[str]) -> None:
 @click.argument("name", type=click.Choice(["receive", "folders", "work", "web"]))
 @click.option("--life-line", type=int, required=True)
 @click.option("--listener", type=int)
+@click.option("--tls-listener", type=int)
 @click.option("--after-crash", is_flag=True)
 @with_settings
-def role(name: str, life_line: int, listener: int | None, after_crash: bool, loaded: Loaded, arguments: list[str]) -> None:
+def role(
+    name: str,
+    life_line: int,
+    listener: int | None,
+    tls_listener: int | None,
+    after_crash: bool,
+    loaded: Loaded,
+    arguments: list[str],
+) -> None:
     """One role of the daemon; started by its supervisor."""
     os.umask(0o077)
     # numpy comes in with pydicom; its idle algebra threads would take turns on the processor for nothing.
@@ -128,7 +157,8 @@ def role(name: str, life_line: int, listener: int | None, after_crash: bool, loa
     elif name == "receive" and listener is not None:
         from gateway.roles.receive import receive
 
-        receive(loaded.settings, socket.socket(fileno=listener), life_line)
+        secure = socket.socket(fileno=tls_listener) if tls_listener is not None else None
+        receive(loaded.settings, socket.socket(fileno=listener), secure, life_line)
     elif name == "web" and listener is not None:
         from gateway.roles.web import web
 
@@ -140,7 +170,8 @@ def role(name: str, life_line: int, listener: int | None, after_crash: bool, loa
 @click.option("--to", "to", required=True, metavar="AET@HOST:PORT", help="Where to send, e.g. ISOBRIDGE@127.0.0.1:11112.")
 @click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title.")
 @click.option("--associations", default=1, show_default=True, type=click.IntRange(1, 16), help="Send over so many at once.")
-def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> None:
+@with_tls
+def send(paths: tuple[Path, ...], to: str, calling: str, associations: int, tls: Any) -> None:
     """Send DICOM files or folders by C-STORE, as a scanner would.
 
     Ends with 0 when the peer took every object, else with 1 and one line per failure.
@@ -158,7 +189,7 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> N
         def on_progress(done: int, total: int, _outcome: scu.FileOutcome) -> None:
             progress.update(bar, completed=done, total=total)
 
-        report = scu.send(paths, target, calling_ae=calling, associations=associations, on_progress=on_progress)
+        report = scu.send(paths, target, calling_ae=calling, associations=associations, tls=tls, on_progress=on_progress)
     for skipped in report.skipped:
         click.echo(f"{skipped.path}: skipped: {skipped.reason}", err=True)
     for line in failure_lines(report.failures):
@@ -175,8 +206,9 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int) -> N
 @click.option("--from", "caller", metavar="AET", help="The other direction: what became of this scanner's calls to us.")
 @click.option("--calling", default="ISOBRIDGE-SCU", show_default=True, help="Our own AE title, when we call.")
 @click.option("--wait", default=0, type=click.IntRange(0, 3600), help="Go on for so many seconds, until it works.")
+@with_tls
 @with_settings
-def echo(target: str | None, caller: str | None, calling: str, wait: int, loaded: Loaded, arguments: list[str]) -> None:
+def echo(target: str | None, caller: str | None, calling: str, wait: int, tls: Any, loaded: Loaded, arguments: list[str]) -> None:
     """Test a DICOM connection step by step, in both directions.
 
     \b
@@ -185,19 +217,19 @@ def echo(target: str | None, caller: str | None, calling: str, wait: int, loaded
     """
     if (target is None) == (caller is None):
         raise click.UsageError("give either AET@HOST:PORT (we call) or --from AET (the scanner calls)")
-    sys.exit(0 if (_echo_out(target, calling, wait) if target else _echo_in(caller or "", wait, loaded)) else 1)
+    sys.exit(0 if (_echo_out(target, calling, wait, tls) if target else _echo_in(caller or "", wait, loaded)) else 1)
 
 
-def _echo_out(target: str, calling: str, wait: int) -> bool:
+def _echo_out(target: str, calling: str, wait: int, tls: Any) -> bool:
     import time
 
     from gateway.workbench import scu
 
     peer, deadline = scu.parse_address(target), time.monotonic() + wait
-    report = scu.echo(peer, calling_ae=calling)
+    report = scu.echo(peer, calling_ae=calling, tls=tls)
     while not report.ok and time.monotonic() < deadline:
         time.sleep(0.5)
-        report = scu.echo(peer, calling_ae=calling)
+        report = scu.echo(peer, calling_ae=calling, tls=tls)
     for step in report.steps:
         click.echo(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.detail}", err=not step.ok)
     return report.ok
@@ -241,7 +273,8 @@ def setup_sheet_command(host: str | None, as_json: bool, loaded: Loaded, argumen
     from gateway.workbench.setup_sheet import setup_sheet, sheet_lines
 
     running = health.read_run_file(loaded.settings.data.directory)
-    sheet = setup_sheet(loaded.settings, host=host, port=running["dicom"]["port"] if running else None)
+    secure = running.get("dicom_tls", {}).get("port") if running else None
+    sheet = setup_sheet(loaded.settings, host=host, port=running["dicom"]["port"] if running else None, tls_port=secure)
     if as_json:
         click.echo(json.dumps(sheet.as_json(), indent=2))
     for line in () if as_json else sheet_lines(sheet):
@@ -353,7 +386,18 @@ def spool() -> None:
 @click.option(
     "--state",
     type=click.Choice(
-        ["received", "normalised", "quarantined", "conflict", "variant", "shadowed", "pending", "parked", "problems"]
+        [
+            "received",
+            "normalised",
+            "quarantined",
+            "conflict",
+            "variant",
+            "shadowed",
+            "pending",
+            "parked",
+            "problems",
+            "commitments",
+        ]
     ),
     help="Show these items.",
 )
@@ -382,16 +426,19 @@ def spool_show(what: str, loaded: Loaded, arguments: list[str]) -> None:
 
 
 @spool.command("retry")
-@click.argument("what", metavar="quarantined|parked", type=click.Choice(["quarantined", "parked"]))
+@click.argument("what", metavar="quarantined|parked|commitments", type=click.Choice(["quarantined", "parked", "commitments"]))
 @click.option("--id", "ids", type=int, multiple=True, help="Only these items (ids as 'spool list' shows them). Default: all.")
 @with_settings
 def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list[str]) -> None:
-    """Try again: objects in quarantine, or deliveries that were parked. The running gateway takes them up at once."""
+    """Try again: objects in quarantine, deliveries that were parked, or answers of storage commitment. Taken up at once."""
     import time
 
     from gateway.roles.rooms import open_existing_ledger
 
     ledger = open_existing_ledger(loaded.settings)
+    if what == "commitments":
+        click.echo(f"{ledger.commitments.unpark(now=time.time())} answers will be tried again")
+        return
     listed = (
         ledger.overview.instances(what, limit=10_000) if what == "quarantined" else ledger.overview.deliveries(what, limit=10_000)
     )

@@ -11,15 +11,17 @@ import dataclasses
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gateway import folder_settings, target_settings, yamlfile
+from gateway.dicom_settings import NESTED, CommitmentSettings, TlsSettings, commitment_complaints, tls_complaints
 from gateway.errors import Misconfigured
 from gateway.folder_settings import FolderSettings
 from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
@@ -76,6 +78,8 @@ class Receive:
     request_timeout_secs: int = 10
     pdu_timeout_secs: int = 30
     idle_timeout_secs: int = 900
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    storage_commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +198,10 @@ class Loaded:
         """The value of ``section.key`` (or ``targets.name.key``) for people; a secret is never shown."""
         section, _, option = name.partition(".")
         if section not in _NAMED:
-            return shown(getattr(getattr(self.settings, section), option))
+            value = attrgetter(name)(self.settings)
+            if isinstance(value, dict) and "." in option:  # addresses and names of certificates: no secrets
+                return ", ".join(f"{title}: {text}" for title, text in value.items()) or "-"
+            return shown(value)
         wanted, _, option = option.partition(".")
         value = next(getattr(item, option) for item in getattr(self.settings, section) if item.name == wanted)
         return "***" if value and option in target_settings.SECRETS else shown(value)
@@ -295,10 +302,12 @@ def _from_file(document: yamlfile.Document, complaints: list[str]) -> dict[tuple
             complaints.append(f"{document.where((section,))}: '{section}' must hold 'key: value' lines")
             continue
         for key, value in keys.items():
-            if section in _NAMED and isinstance(value, dict):
+            if (section in _NAMED or (section, key) in NESTED) and isinstance(value, dict):
                 for option, leaf in value.items():
                     given[section, f"{key}.{option}"] = _Given(leaf, document.where((section, key, option)))
-            else:
+            elif (section, key) in NESTED and value is not None:
+                complaints.append(f"{document.where((section, key))}: {section}.{key} must hold 'key: value' lines")
+            elif (section, key) not in NESTED:
                 given[section, key] = _Given(value, document.where((section, key)))
     return given
 
@@ -339,28 +348,56 @@ def _build(given: Mapping[tuple[str, str], _Given], complaints: list[str]) -> tu
     wrong: set[str] = set()
     sections = {name: kind for name, kind in get_type_hints(Settings).items() if name not in _NAMED}
     for (section, key), entry in given.items():
-        known = [f.name for f in dataclasses.fields(sections[section])] if section in sections else [*sections, *_NAMED]
-        word = key if section in sections else section
-        if section not in sections or key not in known:
+        known = _known(section, key, sections)
+        word = key.rpartition(".")[2] if section in sections else section
+        if word not in known or section not in sections:
             complaints.append(
                 f"{entry.origin}: unknown {'option' if section in sections else 'section'} '{word}'{_hint(word, known)}"
             )
     built: dict[str, Any] = {}
     for section, kind in sections.items():
-        values: dict[str, Any] = {}
-        hints = get_type_hints(kind)
-        for option in dataclasses.fields(kind):
-            entry = given.get((section, option.name), _Given(None, "default"))
-            origins[f"{section}.{option.name}"] = entry.origin
+
+        def value_of(key: str, wanted: Any, section: str = section) -> Any:
+            entry = given.get((section, key), _Given(None, "default"))
+            origins[f"{section}.{key}"] = entry.origin
             if entry.origin == "default":
-                continue
+                return _DEFAULT
             try:
-                values[option.name] = _convert(entry.value, hints[option.name])
+                return _convert(entry.value, wanted)
             except ValueError as error:
-                complaints.append(f"{entry.origin}: {section}.{option.name} {error}")
-                wrong.add(f"{section}.{option.name}")
-        built[section] = kind(**values)
+                complaints.append(f"{entry.origin}: {section}.{key} {error}")
+                wrong.add(f"{section}.{key}")
+                return _DEFAULT
+
+        built[section] = _filled(kind, "", value_of)
     return Settings(**built), origins, frozenset(wrong)
+
+
+_DEFAULT: Any = object()
+
+
+def _known(section: str, key: str, sections: Mapping[str, type]) -> list[str]:
+    """The words that may stand where ``key`` stands."""
+    if section not in sections:
+        return [*sections, *_NAMED]
+    outer, dot, _ = key.partition(".")
+    kind = NESTED.get((section, outer)) if dot else sections[section]
+    names = [option.name for option in dataclasses.fields(kind)] if kind else []
+    return names if dot else [name for name in names if (section, name) not in NESTED]
+
+
+def _filled(kind: type, prefix: str, value_of: Callable[[str, Any], Any]) -> Any:
+    """A section with all its options; those that have options themselves in the same way."""
+    values: dict[str, Any] = {}
+    for name, wanted in get_type_hints(kind).items():
+        value = (
+            _filled(wanted, f"{prefix}{name}.", value_of)
+            if isinstance(wanted, type) and dataclasses.is_dataclass(wanted)
+            else value_of(f"{prefix}{name}", wanted)
+        )
+        if value is not _DEFAULT:
+            values[name] = value
+    return kind(**values)
 
 
 def _hint(word: str, known: list[str]) -> str:
@@ -431,7 +468,31 @@ def _check(settings: Settings, origins: Mapping[str, str], wrong: frozenset[str]
         yield f"{origins['receive.ae_title']}: receive.ae_title must be 1 to 16 printable characters without backslash (PS3.5 6.2, AE)"
     if not unsound & {"receive.bind", "receive.behind_tls_proxy", "receive.calling_aes"}:
         yield from _check_open_dicom(settings.receive, origins)
+    yield from _check_dicom_extras(settings, origins, unsound)
     yield from _check_web(settings.web, origins, unsound)
+
+
+def _check_dicom_extras(settings: Settings, origins: Mapping[str, str], unsound: Set[str]) -> Iterable[str]:
+    """TLS of the DICOM port, and storage commitment."""
+    receive = settings.receive
+    local: bool | None = None
+    if receive.tls.bind is not None:
+        try:
+            local = is_loopback(receive.tls.bind)
+        except ValueError as error:
+            yield f"{origins['receive.tls.bind']}: receive.tls.bind: {error}"
+    has_archive = any(target.kind == "orthanc" and target.enabled and target.send == "original" for target in settings.targets)
+    told = {
+        "receive.tls": tls_complaints(receive.tls, is_loopback=local, has_calling_aes=bool(receive.calling_aes)),
+        "receive.storage_commitment": commitment_complaints(receive.storage_commitment, has_archive=has_archive),
+    }
+    for section, complaints in told.items():
+        if any(option.startswith(f"{section}.") for option in unsound):
+            continue  # what is wrong with a value has been told already
+        first = next((where for option, where in origins.items() if option.startswith(section) and where != "default"), "default")
+        for option, text in complaints:
+            where = origins[f"{section}.{option}"]
+            yield f"{first if where == 'default' else where}: {section}.{option}{'' if text.startswith(':') else ' '}{text}"
 
 
 def _check_open_dicom(receive: Receive, origins: Mapping[str, str]) -> Iterable[str]:

@@ -50,6 +50,7 @@ class _Role:
 
     name: str
     listener: socket.socket | None
+    tls_listener: socket.socket | None = None
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     start_at: float = 0.0
@@ -71,12 +72,13 @@ class Supervisor:
         """Start everything, wait, stop everything. Raises :class:`Misconfigured` when it cannot start."""
         directory = self._settings.data.directory
         directory.mkdir(parents=True, exist_ok=True)
-        with _only_one(directory), _listeners(self._settings) as (dicom, http):
+        with _only_one(directory), _listeners(self._settings) as (dicom, tls, http):
             _prepare(self._settings)
-            listeners = {"receive": dicom, "web": http}
-            self._children = [_Role(name, listeners.get(name)) for name in ROLES if name != "folders" or self._watches()]
+            sockets = {"receive": (dicom, tls), "web": (http, None)}
+            wanted = [name for name in ROLES if name != "folders" or self._watches()]
+            self._children = [_Role(name, *sockets.get(name, (None, None))) for name in wanted]
             self._install_signals()
-            run_file = _write_run_file(self._settings, dicom, http)
+            run_file = _write_run_file(self._settings, dicom, tls, http)
             try:
                 self._supervise()
             finally:
@@ -121,10 +123,12 @@ class Supervisor:
             self._start(role)
 
     def _start(self, role: _Role) -> None:
-        handed = [self._life_read] + ([role.listener.fileno()] if role.listener else [])
+        listeners = {"--listener": role.listener, "--tls-listener": role.tls_listener}
+        handed = [self._life_read] + [listener.fileno() for listener in listeners.values() if listener]
         command = [sys.executable, "-m", "gateway.cli", "role", role.name, "--life-line", str(self._life_read)]
-        if role.listener:
-            command += ["--listener", str(role.listener.fileno())]
+        for option, listener in listeners.items():
+            if listener:
+                command += [option, str(listener.fileno())]
         if role.starts or role.started_at:
             command += ["--after-crash"]
         role.process = subprocess.Popen(command + self._arguments, pass_fds=handed)
@@ -195,11 +199,13 @@ def _take_lock(lock: IO[str], directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket]]:
+def _listeners(settings: Settings) -> Iterator[tuple[socket.socket, socket.socket | None, socket.socket]]:
     with contextlib.ExitStack() as stack:
         dicom = stack.enter_context(contextlib.closing(_bind("receive.bind", settings.receive.bind, backlog=128)))
+        tls = settings.receive.tls.bind
+        secure = stack.enter_context(contextlib.closing(_bind("receive.tls.bind", tls, backlog=128))) if tls else None
         http = stack.enter_context(contextlib.closing(_bind("web.bind", settings.web.bind, backlog=128)))
-        yield dicom, http
+        yield dicom, secure, http
 
 
 def _bind(option: str, bind: str, *, backlog: int) -> socket.socket:
@@ -224,7 +230,7 @@ def _bind(option: str, bind: str, *, backlog: int) -> socket.socket:
             return listener
 
 
-def _write_run_file(settings: Settings, dicom: socket.socket, http: socket.socket) -> Path:
+def _write_run_file(settings: Settings, dicom: socket.socket, tls: socket.socket | None, http: socket.socket) -> Path:
     """Where we listen, for people and scripts: with port 0 nobody could know otherwise."""
     dicom_host, dicom_port = dicom.getsockname()[:2]
     http_host, http_port = http.getsockname()[:2]
@@ -235,8 +241,14 @@ def _write_run_file(settings: Settings, dicom: socket.socket, http: socket.socke
         "dicom": {"host": dicom_host, "port": dicom_port, "ae_title": settings.receive.ae_title},
         "http": {"host": http_host, "port": http_port, "url": f"{scheme}://{shown}:{http_port}"},
     }
+    if tls is not None:
+        tls_host, tls_port = tls.getsockname()[:2]
+        content["dicom_tls"] = {"host": tls_host, "port": tls_port, "ae_title": settings.receive.ae_title}
     path = settings.data.directory / "run.json"
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:  # a full disk: scanners must be answered all the same
+        log.warning("run_file_unwritten", path=str(path), reason=error.strerror)
     return path

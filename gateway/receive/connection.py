@@ -10,6 +10,7 @@ from gateway.receive.association import Association, Host, State
 from gateway.receive.containment import contained
 from gateway.receive.guard import Framer, ProtocolViolation
 from gateway.receive.settings import ReceiveSettings
+from gateway.receive.tls import TlsFailure, TlsSocket
 
 #: Linux: acknowledge at once. The kernel forgets it again and again, so it is set before each read. A sender that keeps Nagle's
 #: algorithm otherwise waits 40 ms, twice per object, for our delayed acknowledgement.
@@ -23,11 +24,12 @@ _UNREAD_MOST_BYTES = 64 << 10
 class Connection:
     """See the module."""
 
-    __slots__ = ("_framer", "_settings", "_since", "association", "is_open", "is_paused", "opened_at", "sock", "watched")
+    __slots__ = ("_framer", "_settings", "_since", "_tls", "association", "is_open", "is_paused", "opened_at", "sock", "watched")
 
-    def __init__(self, sock: socket.socket, peer: str, host: Host) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, peer: str, host: Host) -> None:
         self.sock = sock
-        self.association = Association(host, peer)
+        self._tls = sock if isinstance(sock, TlsSocket) else None
+        self.association = Association(host, peer, certificate=self._tls)
         self.is_open = False  #: counted as an association
         self.is_paused = False  #: an object is being made durable elsewhere; nothing is read meanwhile
         self.watched = 0  #: the selector's events for it
@@ -35,6 +37,16 @@ class Connection:
         self._settings: ReceiveSettings = host.settings
         self._framer = Framer(guard.BEFORE_ASSOCIATION)
         self._since = self.opened_at
+
+    @property
+    def wants_write(self) -> bool:
+        """There is something to send."""
+        return bool(self.association.out) or self.is_shaking_hands
+
+    @property
+    def is_shaking_hands(self) -> bool:
+        """A handshake of TLS waits until it can send."""
+        return self._tls is not None and self._tls.wants_write
 
     @property
     def is_idle(self) -> bool:
@@ -49,6 +61,9 @@ class Connection:
             count = self.sock.recv_into(room)
         except BlockingIOError:
             return True
+        except TlsFailure as error:
+            self.association.fail(str(error))
+            return False
         except OSError:
             return False
         if not count:
@@ -61,14 +76,14 @@ class Connection:
         return True
 
     def advance(self) -> None:
-        """Work through complete PDUs until one needs the loop's help (``association.job``) or none is left."""
+        """Work through complete PDUs until one needs the loop's help (``association.job``, ``action``) or none is left."""
         if contained("association_input", self._advance) is None:
             self.association.abort(guard.NOT_SPECIFIED, "an internal fault")
 
     def _advance(self) -> bool:
         association, framer = self.association, self._framer
         try:
-            while association.job is None and association.state is not State.ENDING:
+            while association.job is None and association.action is None and association.state is not State.ENDING:
                 pdu = framer.next_pdu()
                 if pdu is None:
                     break

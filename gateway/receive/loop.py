@@ -15,16 +15,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import structlog
 
+from gateway.dicom.commitment import RESOURCE_LIMITATION
 from gateway.receive import guard
 from gateway.receive.association import OnEvent, State
+from gateway.receive.commitment import CommitmentDesk
+from gateway.receive.commitment import Connection as CommitmentPeer
+from gateway.receive.commitment import Rows as CommitmentRows
 from gateway.receive.connection import Connection
 from gateway.receive.door import Door
 from gateway.receive.objects import Objects
 from gateway.receive.rows import Rows
 from gateway.receive.settings import ReceiveSettings
+from gateway.receive.tls import TlsPort
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 
@@ -34,6 +40,8 @@ _READ_BYTES = 256 << 10
 #: Connections that have not asked for an association yet; the oldest gives way to a new one.
 _WAITING_MOST = 100
 _TICK_SECS = 1.0
+#: How often it is looked whether a start that waits may go on.
+_READY_SECS = 1.0
 
 
 def ignore_event(_event: str, /, **_fields: str | int | float) -> None:
@@ -49,14 +57,58 @@ def run(
     lifeline_fd: int | None,
     journal: Journal | None = None,
     on_event: OnEvent = ignore_event,
+    tls: tuple[socket.socket, TlsPort] | None = None,
+    commitments: CommitmentRows | None = None,
 ) -> None:
     """Serve the bound, listening sockets until SIGTERM, or until ``lifeline_fd`` reads its end (the supervisor is gone).
 
     Then no new connection is taken, objects half received are finished and answered (``drain_timeout_secs``), rows are
-    written, and this returns. The sockets stay the caller's. Raises what ended the writing of rows, should it end.
+    written, and this returns. The sockets stay the caller's. Raises what ended the writing of rows, should it
+    end. ``tls``: a listening socket whose callers must speak TLS. ``commitments``: where requests
+    for storage commitment are kept, when the settings offer that.
     """
-    with contextlib.closing(Receiver(settings, files, rows, journal, on_event)) as receiver, _stopped_by_signal(receiver):
-        receiver.serve(listeners, lifeline_fd)
+    with (
+        contextlib.closing(Receiver(settings, files, rows, journal, on_event, commitments)) as receiver,
+        _stopped_by_signal(receiver),
+    ):
+        receiver.serve(listeners, lifeline_fd, tls)
+
+
+def refuse_until(
+    listeners: Sequence[socket.socket],
+    settings: ReceiveSettings,
+    files: SpoolFiles,
+    rows: Rows,
+    is_ready: Callable[[], bool],
+    *,
+    reason: str,
+    lifeline_fd: int | None,
+    on_event: OnEvent = ignore_event,
+    tls: tuple[socket.socket, TlsPort] | None = None,
+) -> bool:
+    """Let callers in and refuse every object (A700, ``reason``) until ``is_ready``, which is asked now and then in a thread of its own.
+
+    False when it was told to stop before that. For a start that must wait: a closed port tells a scanner nothing.
+    """
+    done, ready = threading.Event(), threading.Event()
+    with contextlib.closing(Receiver(settings, files, rows, None, on_event)) as receiver, _stopped_by_signal(receiver):
+        receiver.closed_for = reason
+
+        def ask() -> None:
+            while not done.wait(_READY_SECS):
+                if is_ready():
+                    ready.set()
+                    receiver.stop()
+                    return
+
+        thread = threading.Thread(target=ask, name="recovery")
+        thread.start()
+        try:
+            receiver.serve(listeners, lifeline_fd, tls)
+        finally:
+            done.set()
+            thread.join()
+    return ready.is_set()
 
 
 @contextlib.contextmanager
@@ -78,7 +130,13 @@ class Receiver:
     """The loop's state. Also what associations see of it (:class:`~gateway.receive.association.Host`)."""
 
     def __init__(
-        self, settings: ReceiveSettings, files: SpoolFiles, rows: Rows, journal: Journal | None, on_event: OnEvent
+        self,
+        settings: ReceiveSettings,
+        files: SpoolFiles,
+        rows: Rows,
+        journal: Journal | None,
+        on_event: OnEvent,
+        commitments: CommitmentRows | None = None,
     ) -> None:
         self.settings = settings
         self.door = Door(files, max_object_bytes=settings.max_object_bytes)
@@ -90,13 +148,15 @@ class Receiver:
         self._calls: deque[Callable[[], None]] = deque()  # from other threads
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop_at: float | None = None
+        self.closed_for: str | None = None  #: why no object is taken as long as this runs
         self._objects = Objects(self, files, rows, journal)
+        self._desk = CommitmentDesk(commitments, self.from_thread, self._settle_report) if commitments else None
 
     def open_associations(self) -> int:
         return self._open
 
     def refusal(self) -> str | None:
-        return self._objects.refusal()
+        return self.closed_for or self._objects.refusal()
 
     def stop(self) -> None:
         """Begin to drain. May be called from a signal handler or another thread."""
@@ -104,17 +164,21 @@ class Receiver:
             self._stop_at = time.monotonic() + self.settings.drain_timeout_secs
             self.wake()
 
-    def serve(self, listeners: Sequence[socket.socket], lifeline_fd: int | None) -> None:
+    def serve(
+        self, listeners: Sequence[socket.socket], lifeline_fd: int | None, tls: tuple[socket.socket, TlsPort] | None = None
+    ) -> None:
         """Run until drained."""
-        for listener in listeners:
+        doors: list[tuple[socket.socket, TlsPort | None]] = [(listener, None) for listener in listeners] + ([tls] if tls else [])
+        for listener, port in doors:
             listener.setblocking(False)
-            self._selector.register(listener, selectors.EVENT_READ, lambda _mask, listener=listener: self._accept(listener))
+            accept = partial(self._accept, listener, port)
+            self._selector.register(listener, selectors.EVENT_READ, lambda _mask, accept=accept: accept())
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._on_wake)
         if lifeline_fd is not None:
             self._selector.register(lifeline_fd, selectors.EVENT_READ, lambda _mask: self._on_lifeline(lifeline_fd))
-        _log.info("receiver_started", action="receiver_started", count=len(listeners))
+        _log.info("receiver_started", action="receiver_started", count=len(doors))
         self._serve_until_stopped()
-        for listener in listeners:
+        for listener, _port in doors:
             self._selector.unregister(listener)
         self._drain()
         _log.info("receiver_stopped", action="receiver_stopped")
@@ -126,6 +190,8 @@ class Receiver:
         with contextlib.ExitStack() as last:  # whatever fails on the way, the rest is still let go of
             last.callback(self._let_go)
             last.callback(self._objects.close)
+            if self._desk is not None:
+                last.callback(self._desk.stop)
             last.callback(self._make_calls)  # what became durable meanwhile still gets its row
             last.callback(self._objects.drain)
 
@@ -169,7 +235,7 @@ class Receiver:
 
     # What happens on the sockets
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, port: TlsPort | None) -> None:
         try:
             sock, address = listener.accept()
         except OSError:
@@ -178,7 +244,11 @@ class Receiver:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._make_room()
-        connection = Connection(sock, str(address[0]) if address else "", self)
+        try:
+            connection = Connection(port.wrap(sock) if port else sock, str(address[0]) if address else "", self)
+        except OSError:
+            sock.close()  # gone again before the handshake
+            return
         self._connections.add(connection)
         self._watch(connection)
 
@@ -188,7 +258,7 @@ class Receiver:
             self._close(min(waiting, key=lambda each: each.opened_at), "gave way to a new connection")
 
     def _on_ready(self, connection: Connection, mask: int) -> None:
-        if mask & selectors.EVENT_READ and not connection.read(self._room):
+        if (mask & selectors.EVENT_READ or connection.is_shaking_hands) and not connection.read(self._room):
             self._close(connection, connection.association.ended_by)
             return
         self._advance(connection)
@@ -198,12 +268,25 @@ class Receiver:
         while True:
             connection.advance()
             self._count(connection)
+            action = connection.association.action
+            if action is not None and self._desk is None:
+                connection.association.answer(RESOURCE_LIMITATION, self.closed_for or "Not just now.")
+                continue
+            if action is not None and self._desk is not None:
+                self.pause(connection)
+                self._desk.take(connection, action, partial(self.resume, connection))
+                return
             job = connection.association.job
             if job is None:
                 break
             if not self._objects.finish(connection, job):
                 return
         self._settle(connection)
+
+    def _settle_report(self, connection: CommitmentPeer) -> None:
+        """An event report stands in ``out``: send it."""
+        if isinstance(connection, Connection) and connection in self._connections and not connection.is_paused:
+            self._settle(connection)
 
     def _settle(self, connection: Connection) -> None:
         """Send the answers; then listen on, or close."""
@@ -229,6 +312,8 @@ class Receiver:
         if is_open != connection.is_open:
             self._open += 1 if is_open else -1
             connection.is_open = is_open
+            if self._desk is not None and not is_open:
+                self._desk.ended(connection)
             self.tell(connection, "association_opened" if is_open else "association_ended")
 
     def _close(self, connection: Connection, why: str) -> None:
@@ -266,7 +351,7 @@ class Receiver:
     # The selector and the other threads
 
     def _watch(self, connection: Connection) -> None:
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.association.out else 0)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.wants_write else 0)
         if connection.watched == wanted:
             return
         if connection.watched:

@@ -18,6 +18,8 @@ from pynetdicom.pdu_items import (
     UserInformationItem,
 )
 
+from gateway.dicom.commitment import PUSH_MODEL
+from gateway.dicom.commitment import TRANSFER_SYNTAXES as COMMITMENT_SYNTAXES
 from gateway.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.dicom.text import printable
 from gateway.receive.guard import ASSOCIATE_RQ, INVALID_PARAMETER, ProtocolViolation
@@ -59,6 +61,7 @@ class Agreed:
     contexts: dict[int, Context]
     proposed: int  #: how many presentation contexts the peer proposed
     pdu: bytes
+    peer_max_pdu_bytes: int = 0  #: that the peer takes; 0: any
 
     @property
     def is_verification_only(self) -> bool:
@@ -80,6 +83,9 @@ _VERSION_UNKNOWN = ("the protocol version is not supported", 1, 2, 2)
 _CONTEXT_UNKNOWN = ("the application context is not supported", 1, 1, 2)
 _CALLING_UNKNOWN = ("the calling AE title is not on the list", 1, 1, 3)
 _CALLED_UNKNOWN = ("the called AE title is not ours", 1, 1, 7)
+_CERTIFICATE_WANTED = ("the calling AE title must come over TLS with its certificate", 1, 1, 3)
+_CERTIFICATE_WRONG = ("the certificate is not the one of the calling AE title", 1, 1, 3)
+_TITLE_UNBOUND = ("the calling AE title is bound to no certificate", 1, 1, 3)
 _NO_SLOT = ("too many associations are open", 2, 3, 2)
 
 
@@ -98,14 +104,17 @@ def transfer_syntaxes() -> frozenset[str]:
     return _TRANSFER_SYNTAXES
 
 
-def negotiate(body: bytes, settings: ReceiveSettings, *, open_associations: int) -> Agreed | Refused:
+def negotiate(
+    body: bytes, settings: ReceiveSettings, *, open_associations: int, certificate: frozenset[str] | None = None
+) -> Agreed | Refused:
     """Answer the A-ASSOCIATE-RQ with this body. Raises :class:`ProtocolViolation` when it is damaged.
 
     Two slots beyond the limit are kept for peers that only want to verify (C-ECHO), so that a busy receiver looks alive.
+    ``certificate``: the names that the caller's certificate bears; empty when it showed none, None when it came without TLS.
     """
     request = _decode(body)
     calling, called = _title(body[20:36]), _title(body[4:20])
-    refusal = _refusal(request, calling, called, settings)
+    refusal = _refusal(request, calling, called, settings) or _stranger(calling, certificate, settings)
     agreed: Agreed | None = None
     if refusal is None:
         agreed = _agree(request, body, calling, called, settings)
@@ -154,6 +163,16 @@ def _refusal(request: A_ASSOCIATE_RQ, calling: str, called: str, settings: Recei
     return None
 
 
+def _stranger(calling: str, certificate: frozenset[str] | None, settings: ReceiveSettings) -> tuple[str, int, int, int] | None:
+    """A title that is bound to a certificate is believed with that certificate only; over TLS no other title is, once one is bound."""
+    wanted = settings.certificates.get(calling)
+    if wanted is None:
+        return _TITLE_UNBOUND if settings.certificates and certificate is not None else None
+    if not certificate:
+        return _CERTIFICATE_WANTED
+    return None if wanted & certificate else _CERTIFICATE_WRONG
+
+
 def _agree(request: A_ASSOCIATE_RQ, body: bytes, calling: str, called: str, settings: ReceiveSettings) -> Agreed:
     contexts: dict[int, Context] = {}
     answers: list[PresentationContextItemAC] = []
@@ -167,11 +186,22 @@ def _agree(request: A_ASSOCIATE_RQ, body: bytes, calling: str, called: str, sett
     pdu = _encode_accept(answers, settings.max_pdu_bytes)
     # PS3.8 table 9-17: the reserved fields repeat the titles of the request, whatever they are.
     pdu = pdu[: 6 + _TITLES.start] + body[_TITLES] + pdu[6 + _TITLES.stop :]
-    return Agreed(calling_ae=calling, called_ae=called, contexts=contexts, proposed=len(answers), pdu=pdu)
+    most = request.user_information.maximum_length if request.user_information else 0
+    return Agreed(
+        calling_ae=calling,
+        called_ae=called,
+        contexts=contexts,
+        proposed=len(answers),
+        pdu=pdu,
+        peer_max_pdu_bytes=most or 0,
+    )
 
 
 def _choose(abstract: str, proposed: list[str], settings: ReceiveSettings) -> tuple[int, str]:
     """The first transfer syntax proposed that we know: the sender's preference, stored as it comes."""
+    if abstract == PUSH_MODEL and settings.storage_commitment:
+        fitting = [uid for uid in proposed if uid in COMMITMENT_SYNTAXES]
+        return (_ACCEPTED, fitting[0]) if fitting else (_TRANSFER_SYNTAXES_UNKNOWN, (proposed or ["1.2.840.10008.1.2"])[0])
     known = abstract in _STORAGE and (settings.accept_raw_data or abstract != RAW_DATA_STORAGE)
     first = proposed[0] if proposed else "1.2.840.10008.1.2"
     if not known and abstract != VERIFICATION:

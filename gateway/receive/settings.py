@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -22,4 +23,6 @@ class ReceiveSettings:
     max_object_bytes: int = 2 << 30
     acknowledge_after: Literal["file", "row"] = "file"
     reserve_bytes: int = 64 << 20
+    storage_commitment: bool = False  #: the service is offered
+    certificates: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: AE title -> names of its certificate
     drain_timeout_secs: float = 10  #: how long a stop waits for objects that are half received

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
+
 import structlog
 
 from gateway.config import Settings
@@ -10,6 +14,7 @@ from gateway.in_force import SiteInForce
 from gateway.pipeline import Line
 from gateway.roles.life import stop_event
 from gateway.roles.rooms import open_files, open_ledger, open_store
+from gateway.spool.ledger import Ledger
 from gateway.telemetry import configure
 from gateway.workers import Marker, Worker, WorkSettings, be_modest
 
@@ -38,7 +43,7 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         archives=image_targets(settings.targets),
     )
     section = settings.work
-    Worker(
+    worker = Worker(
         line,
         WorkSettings(
             lease_secs=section.lease_secs,
@@ -52,4 +57,36 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         stop,
         look=site.refresh,
         idle=site.tell_changes,
-    ).run()
+    )
+    with _reporter(settings, ledger, stop):
+        worker.run()
+
+
+@contextlib.contextmanager
+def _reporter(settings: Settings, ledger: Ledger, stop: threading.Event) -> Iterator[None]:
+    """Beside the worker, what storage commitment needs; nothing while that is off."""
+    section = settings.receive.storage_commitment
+    if section.mode == "off":
+        yield
+        return
+    from gateway.receive.reporter import Reporter, ReporterSettings  # a DICOM client, which others do not need
+
+    archives = tuple(
+        item.name for item in settings.targets if item.kind == "orthanc" and item.enabled and item.send == "original"
+    )
+    reporter = Reporter(
+        ledger.commitments,
+        ReporterSettings(
+            archives=archives,
+            peers=section.peers,
+            wait_secs=section.wait_minutes * 60,
+            retry_for_secs=section.retry_for_hours * 3600,
+        ),
+    )
+    thread = threading.Thread(target=reporter.run, args=(stop,), name="commitment")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

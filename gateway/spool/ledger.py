@@ -4,7 +4,8 @@ The receiver, the workers and the pages meet here and nowhere else. Some rooms s
 :class:`~gateway.spool.intake.Intake`, :class:`~gateway.spool.stages.Stages`, :class:`~gateway.spool.subjects.Subjects`,
 :class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.callers.Callers`,
 :class:`~gateway.spool.shadows.Shadows`, :class:`~gateway.spool.replays.Replays`, :class:`~gateway.spool.history.MappingHistory`,
-:class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`, :class:`~gateway.spool.studies.Studies`.
+:class:`~gateway.spool.commitments.Commitments`, :class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`,
+:class:`~gateway.spool.studies.Studies`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from gateway.database import Database
 from gateway.spool.archive import Archive
 from gateway.spool.callers import Callers
+from gateway.spool.commitments import Commitments
 from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.history import MappingHistory
@@ -44,6 +46,7 @@ class Ledger:
         self.mappings = MappingHistory(self.database)
         self.subjects = Subjects(self.database, timers)
         self.callers = Callers(self.database)
+        self.commitments = Commitments(self.database)
         self.overview = Overview(self.database)
         self.archive = Archive(self.database)
         self.studies = Studies(self.database)

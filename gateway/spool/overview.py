@@ -10,6 +10,7 @@ from gateway.database import Database
 from gateway.model import Door, JsonObject
 from gateway.spool import bodies
 from gateway.spool.callers import Caller, Callers
+from gateway.spool.commitments import Commitments
 
 INSTANCE_STATES = ("received", "normalised", "quarantined", "conflict", "variant", "shadowed")
 
@@ -18,10 +19,16 @@ class Overview:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._callers = Callers(database)
+        self._commitments = Commitments(database)
         self._sql = database.statements(Path(__file__).parent / "sql" / "overview.sql")
 
+    def commitments(self, *, limit: int = 100) -> list[JsonObject]:
+        """Requests for storage commitment, the latest first."""
+        return self._commitments.listed(limit=limit)
+
     def counts(self) -> JsonObject:
-        """Instances by state, deliveries by target and state, arrivals by door, subjects still open."""
+        """Instances by state, deliveries by target and state, arrivals by door, subjects still open, commitments by state."""
+        commitments = self._commitments.counts()
         with self._database.read() as connection:
             doors = {row.door: row.n for row in connection.execute(self._sql["arrival_counts"])}
             instances = {row.state: row.n for row in connection.execute(self._sql["instance_counts"])}
@@ -35,6 +42,7 @@ class Overview:
                 "deliveries": deliveries,
                 "open_subjects": connection.execute(self._sql["open_subjects"]).scalar_one(),
                 "versions": {row.kind: row.n for row in connection.execute(self._sql["subject_versions"])},
+                **({"commitments": commitments} if commitments else {}),
             }
 
     def instances(self, state: str, *, limit: int = 100) -> list[JsonObject]:

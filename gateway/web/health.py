@@ -95,6 +95,12 @@ class _Numbers(Collector):
         yield _gauge(
             "isobridge_open_subjects", "Studies and dossiers with changes not yet published", [((), counts["open_subjects"])]
         )
+        yield _gauge(
+            "isobridge_commitments",
+            "Requests for storage commitment by state",
+            [((state,), n) for state, n in counts.get("commitments", {}).items()],
+            ("state",),
+        )
         if self._spool.exists():
             yield _gauge(
                 "isobridge_spool_free_bytes", "Free space where the spool stands", [((), shutil.disk_usage(self._spool).free)]

@@ -20,6 +20,16 @@ _HINTS = (
     ("called AE title is not ours", "type our title, {ours}, into the scanner, or set receive.check_called_ae: false"),
     ("is not DICOM", "something else than DICOM came in, often TLS: the scanner encrypts and this port does not, or the reverse"),
     ("no association request in time", "the line is open, but the caller said nothing: a port test, or one side expects TLS"),
+    ("bound to no certificate", "add it to receive.tls.aes with its certificate, and restart the gateway"),
+    ("not the one of the calling AE title", "compare the scanner's certificate with receive.tls.aes"),
+    ("must come over TLS", "the scanner must use the TLS port, with its certificate"),
+    (
+        "caller's certificate is not accepted",
+        "is it signed by receive.tls.client_ca_file, and still valid? The words in brackets tell",
+    ),
+    ("showed no certificate", "install a certificate on the scanner, or set receive.tls.client_certificate"),
+    ("what came is not TLS", "the scanner does not encrypt: switch TLS on there, or let it use the plain port"),
+    ("cipher suite", "the scanner's TLS is too old for the BCP 195 profile: update it, or put a proxy before it"),
     ("too many associations", "raise receive.max_associations, or let the scanner use fewer connections"),
     ("application context", "the caller does not speak DICOM as we know it; ask its vendor"),
 )

@@ -14,7 +14,10 @@ from pydicom.uid import UID
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
 from gateway.config import Receive
+from gateway.dicom.commitment import CLASS_CONFLICT, NO_SUCH_OBJECT, PUSH_MODEL
+from gateway.dicom.commitment import PROCESSING_FAILURE as NOT_COMMITTED
 from gateway.dicom.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.dicom_settings import TLS12_SUITES
 from gateway.receive import status
 from gateway.receive.negotiation import RAW_DATA_STORAGE, VERIFICATION, storage_classes, transfer_syntaxes
 from gateway.receive.settings import ReceiveSettings
@@ -54,7 +57,27 @@ _STATUSES = (
         "A fault of the gateway; it is logged. Nothing is promised.",
         "sends again later",
     ),
-    (status.UNRECOGNIZED_OPERATION, "Unrecognized operation", "Anything but C-ECHO and C-STORE.", "stops asking"),
+    (
+        status.UNRECOGNIZED_OPERATION,
+        "Unrecognized operation",
+        "Anything but C-ECHO, C-STORE and, where it is on, storage commitment.",
+        "stops asking",
+    ),
+)
+
+
+_FAILURES = (
+    (
+        NOT_COMMITTED,
+        "Processing failure",
+        "No archive has verified the object within receive.storage_commitment.wait_minutes, or a person withdrew it.",
+    ),
+    (NO_SUCH_OBJECT, "No such object instance", "It never came, or it was refused when it came."),
+    (
+        CLASS_CONFLICT,
+        "Class / Instance conflict",
+        "It is of another SOP class, or two contents came under its UID and a person has not decided.",
+    ),
 )
 
 
@@ -62,7 +85,10 @@ def tables() -> dict[str, list[str]]:
     """The generated parts of the page by name, as lines of Markdown."""
     receive = Receive()
     accepted = storage_classes(ReceiveSettings(accept_raw_data=True))
-    classes = [(_name(uid), uid, _remark(uid)) for uid in (VERIFICATION, *sorted(accepted, key=lambda uid: (_name(uid), uid)))]
+    classes = [
+        (_name(uid), uid, _remark(uid))
+        for uid in (VERIFICATION, PUSH_MODEL, *sorted(accepted, key=lambda uid: (_name(uid), uid)))
+    ]
     syntaxes = [(_name(uid), uid) for uid in sorted(transfer_syntaxes(), key=lambda uid: (_name(uid), uid))]
     limits = (
         ("Maximum PDU length received", f"{receive.max_pdu_kilobytes * 1024} bytes", "receive.max_pdu_kilobytes"),
@@ -81,6 +107,8 @@ def tables() -> dict[str, list[str]]:
         ),
         "transfer-syntaxes": _table(("Transfer Syntax", "UID"), syntaxes),
         "statuses": _table(("Status", "Meaning", "When", "The sender"), ((f"{code:04X}", *words) for code, *words in _STATUSES)),
+        "commitment": _table(("Reason", "Name", "When"), ((f"{code:04X}", *words) for code, *words in _FAILURES)),
+        "tls-suites": _table(("TLS", "Cipher suite (OpenSSL's name)"), (("1.2", name) for name in TLS12_SUITES)),
         "limits": _table(("What", "Default", "Setting"), limits),
     }
 
@@ -104,6 +132,8 @@ def _name(uid: str) -> str:
 def _remark(uid: str) -> str:
     if uid == RAW_DATA_STORAGE:
         return "only with receive.accept_raw_data"
+    if uid == PUSH_MODEL:
+        return "only with receive.storage_commitment; Explicit and Implicit VR Little Endian only"
     return "retired" if UID(uid).is_retired else ""
 
 

@@ -37,6 +37,8 @@ def list_lines(overview: Overview, state: str | None, limit: int) -> Iterator[st
         yield from _counts(overview.counts(), len(overview.problems()))
     elif state in ("pending", "parked"):
         yield from map(_delivery, overview.deliveries(state, limit=limit))
+    elif state == "commitments":
+        yield from map(_commitment, overview.commitments(limit=limit))
     elif state == "problems":
         yield from (f"{item['kind']}  {item['subject_key']}  {item['problem']}" for item in overview.problems()[:limit])
     else:
@@ -58,9 +60,20 @@ def _counts(counts: JsonObject, problems: int) -> Iterator[str]:
         yield f"{state:<13} {number:>8}"
     yield f"open subjects {counts['open_subjects']:>8}"
     yield f"unpublishable {problems:>8}"
+    for state, number in sorted(counts.get("commitments", {}).items()):
+        yield f"commitments {state:<10} {number:>6}"
     for target, states in counts["deliveries"].items():
         for state, number in sorted(states.items()):
             yield f"to {target}: {state:<11} {number:>6}"
+
+
+def _commitment(item: JsonObject) -> str:
+    asked = dt.datetime.fromtimestamp(item["asked_at"], dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    open_ones = item["objects"] - item["committed"] - item["failed"]
+    told = f"{item['objects']} objects: {item['committed']} committed, {item['failed']} failed, {open_ones} open"
+    return (
+        f"{item['id']:>6}  {item['state']:<8}  from {item['calling_ae']}  since {asked}  {told}  {item['reason'] or ''}".rstrip()
+    )
 
 
 def _instance(item: JsonObject) -> str:

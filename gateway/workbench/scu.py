@@ -5,9 +5,11 @@ Every reason is a sentence for the person at the keyboard. pynetdicom does the p
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +35,9 @@ VERIFICATION_UID = "1.2.840.10008.1.1"
 
 #: How often one file may be sent again because the connection was lost before its answer came.
 MAX_ATTEMPTS = 3
+
+#: How long a peer may take to say that it refuses our certificate.
+_ALERT_SECS = 1.0
 
 #: How long the reactor thread must have been waiting before we believe that it sleeps; it wakes every millisecond.
 _REACTOR_ASLEEP_SECS = 0.02
@@ -148,9 +153,9 @@ def status_meaning(status: int) -> str:
     return f"{category}: {meaning}" if meaning else str(category)
 
 
-def echo(target: AEAddress, *, calling_ae: str = "ISOBRIDGE") -> EchoReport:
-    """Connect, associate, C-ECHO; the first step that fails says why and ends it."""
-    association = _associate(target, calling_ae, [build_context(VERIFICATION_UID)])
+def echo(target: AEAddress, *, calling_ae: str = "ISOBRIDGE", tls: ssl.SSLContext | None = None) -> EchoReport:
+    """Connect (over TLS with ``tls``), associate, C-ECHO; the first step that fails says why and ends it."""
+    association = _associate(target, calling_ae, [build_context(VERIFICATION_UID)], tls)
     if isinstance(association, _NoAssociation):
         if not association.connected:
             return EchoReport(target=target, steps=(EchoStep(name="connect", ok=False, detail=association.reason),))
@@ -178,6 +183,7 @@ def send(
     *,
     calling_ae: str = "ISOBRIDGE",
     associations: int = 1,
+    tls: ssl.SSLContext | None = None,
     on_progress: Progress | None = None,
 ) -> SendReport:
     """Send all DICOM files among ``paths`` (folders included) over ``associations`` parallel associations.
@@ -200,18 +206,20 @@ def send(
 
     lanes = by_association(files, associations)
     with ThreadPoolExecutor(max_workers=max(1, associations), thread_name_prefix="send") as pool:
-        sent = pool.map(lambda lane: _send_lane(lane, target, calling_ae, report), lanes)
+        sent = pool.map(lambda lane: _send_lane(lane, target, calling_ae, tls, report), lanes)
         outcomes = tuple(outcome for lane in sent for outcome in lane)
     return SendReport(target=target, outcomes=outcomes, skipped=tuple(skipped), duration_s=time.monotonic() - started)
 
 
-def _send_lane(files: Sequence[DicomFile], target: AEAddress, calling_ae: str, report: _Report) -> list[FileOutcome]:
+def _send_lane(
+    files: Sequence[DicomFile], target: AEAddress, calling_ae: str, tls: ssl.SSLContext | None, report: _Report
+) -> list[FileOutcome]:
     """Send files over one association, opening it again while it makes progress."""
     waiting = list(files)
     attempts: dict[Path, int] = {}
     outcomes: list[FileOutcome] = []
     while waiting:
-        with _association(waiting, target, calling_ae) as association, _reactor_held(association):
+        with _association(waiting, target, calling_ae, tls) as association, _reactor_held(association):
             for outcome in _send_over(association, waiting, attempts):
                 report(outcome)
                 outcomes.append(outcome)
@@ -247,10 +255,10 @@ def _send_over(association: Any, files: Sequence[DicomFile], attempts: dict[Path
 
 
 @contextmanager
-def _association(files: Sequence[DicomFile], target: AEAddress, calling_ae: str) -> Iterator[Any]:
+def _association(files: Sequence[DicomFile], target: AEAddress, calling_ae: str, tls: ssl.SSLContext | None) -> Iterator[Any]:
     """An association for these files, or the reason why there is none."""
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in dict.fromkeys(file.context for file in files)]
-    association = _associate(target, calling_ae, contexts)
+    association = _associate(target, calling_ae, contexts, tls)
     try:
         yield association
     finally:
@@ -296,7 +304,7 @@ class _NoAssociation:
     reason: str
 
 
-def _associate(target: AEAddress, calling_ae: str, contexts: list[PresentationContext]) -> Any:
+def _associate(target: AEAddress, calling_ae: str, contexts: list[PresentationContext], tls: ssl.SSLContext | None) -> Any:
     """An established pynetdicom association, or a :class:`_NoAssociation`."""
     try:
         socket.getaddrinfo(target.host, target.port)
@@ -307,9 +315,14 @@ def _associate(target: AEAddress, calling_ae: str, contexts: list[PresentationCo
     entity.network_timeout = DIMSE_SECS
     entity.maximum_pdu_size = MAX_PDU_BYTES
     association = entity.associate(
-        target.host, target.port, contexts=contexts, ae_title=target.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)]
+        target.host,
+        target.port,
+        contexts=contexts,
+        ae_title=target.ae_title,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
+        tls_args=(tls, target.host) if tls else None,
     )
-    return association if association.is_established else _why_not_established(association, target)
+    return association if association.is_established else _why_not_established(association, target, tls)
 
 
 def _without_delay(event: Any) -> None:
@@ -317,14 +330,16 @@ def _without_delay(event: Any) -> None:
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _why_not_established(association: Any, target: AEAddress) -> _NoAssociation:
+def _why_not_established(association: Any, target: AEAddress, tls: ssl.SSLContext | None) -> _NoAssociation:
     if association.is_rejected:
         answer = association.acceptor.primitive
         return _NoAssociation(
             True, f"the peer rejected the association: {answer.reason_str} ({answer.result_str}, {answer.source_str})"
         )
     try:
-        socket.create_connection((target.host, target.port), timeout=CONNECT_SECS).close()
+        _knock(target, tls)
+    except ssl.SSLError as error:
+        return _NoAssociation(False, f"TLS with {target.host}:{target.port} failed: {_tls_words(error)}")
     except TimeoutError:
         return _NoAssociation(False, f"{target.host}:{target.port} does not answer within {CONNECT_SECS:.0f} s")
     except OSError as error:
@@ -332,6 +347,21 @@ def _why_not_established(association: Any, target: AEAddress) -> _NoAssociation:
     if association.rejected_contexts:
         return _NoAssociation(True, "the peer accepted the association but none of the offered SOP classes and transfer syntaxes")
     return _NoAssociation(True, "the peer aborted, or does not speak DICOM on this port")
+
+
+def _knock(target: AEAddress, tls: ssl.SSLContext | None) -> None:
+    """Connect once more, for the reason. TLS 1.3 tells a caller whose certificate is refused only when it reads."""
+    with socket.create_connection((target.host, target.port), timeout=CONNECT_SECS) as plain:
+        if tls is not None:
+            with tls.wrap_socket(plain, server_hostname=target.host) as sock:
+                sock.settimeout(_ALERT_SECS)
+                with contextlib.suppress(TimeoutError):
+                    sock.recv(1)
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    detail = getattr(error, "verify_message", "")
+    return str(detail or (error.reason or "a fault").replace("_", " ").lower())
 
 
 def _implementation(association: Any) -> str:

@@ -54,6 +54,9 @@ class SetupSheet:
     port: int
     reachable: bool
     encrypted: bool
+    tls_port: int | None
+    tls_certificate: str  #: required, optional or none: of the scanner
+    storage_commitment: bool
     check_called_ae: bool
     calling_aes: tuple[str, ...]
     sop_classes: tuple[tuple[str, str, str], ...]  #: name, UID, why
@@ -67,23 +70,31 @@ class SetupSheet:
     def as_json(self) -> dict[str, Any]:
         return {
             **asdict(self),
-            "storage_commitment": False,
             "statuses": [{"status": status, "meaning": meaning, "what_to_do": todo} for status, meaning, todo in STATUSES],
         }
 
 
-def setup_sheet(settings: Settings, *, host: str | None = None, port: int | None = None) -> SetupSheet:
-    """The sheet of this gateway. ``host``: the name scanners use, when it is known; ``port``: the real one, when the setting is 0."""
+def setup_sheet(
+    settings: Settings, *, host: str | None = None, port: int | None = None, tls_port: int | None = None
+) -> SetupSheet:
+    """The sheet of this gateway. ``host``: the name scanners use, when it is known; the ports: the real ones, when the setting is 0."""
     receive = settings.receive
     bound_host, bound_port = address(receive.bind)
+    secure = receive.tls.bind
+    secure_port = (tls_port or address(secure)[1]) if secure is not None else None
+    if secure is not None and is_loopback(receive.bind) and not is_loopback(secure):
+        bound_host, port = address(secure)[0], secure_port  # the only one that scanners can reach
     accepted = storage_classes(ReceiveSettings(accept_raw_data=receive.accept_raw_data))
     return SetupSheet(
         site=settings.site.name,
         ae_title=receive.ae_title,
         hosts=(host,) if host else _hosts(bound_host),
         port=port or bound_port,
-        reachable=not is_loopback(receive.bind),
+        reachable=not is_loopback(receive.bind) or (secure is not None and not is_loopback(secure)),
         encrypted=receive.behind_tls_proxy,
+        tls_port=secure_port,
+        tls_certificate=receive.tls.client_certificate,
+        storage_commitment=receive.storage_commitment.mode != "off",
         check_called_ae=receive.check_called_ae,
         calling_aes=receive.calling_aes,
         sop_classes=tuple((UID(uid).name, uid, why) for uid, why in _WANTED),
@@ -105,8 +116,11 @@ def sheet_lines(sheet: SetupSheet) -> list[str]:
         ("host or IP address", "  or  ".join(sheet.hosts)),
         ("port", str(sheet.port)),
         ("scanner's own AE title", ", ".join(sheet.calling_aes) or "any (no list is set)"),
-        ("encryption (TLS)", "yes, at the proxy; ask IT for its port and certificate" if sheet.encrypted else "no"),
-        ("storage commitment", "off"),
+        ("encryption (TLS)", _encryption(sheet)),
+        (
+            "storage commitment",
+            "on; the same address. IT must know the scanner's own for answers" if sheet.storage_commitment else "off",
+        ),
         ("query, retrieve, worklist, MPPS", "off; this is a storage server only"),
         ("compression", "none, or lossless; never lossy for quantitative images"),
         ("timeouts at the scanner", "connect 30 s, answer 120 s or longer"),
@@ -130,6 +144,17 @@ def sheet_lines(sheet: SetupSheet) -> list[str]:
     )
 
 
+def _encryption(sheet: SetupSheet) -> str:
+    if sheet.tls_port is not None:
+        own = {
+            "required": ", the scanner's own certificate is needed",
+            "optional": "",
+            "none": ", without a certificate of its own",
+        }
+        return f"yes: port {sheet.tls_port}, TLS 1.2 or 1.3{own[sheet.tls_certificate]}; ask IT for our authority's certificate"
+    return "yes, at the proxy; ask IT for its port and certificate" if sheet.encrypted else "no"
+
+
 def _warnings(sheet: SetupSheet) -> list[str]:
     if sheet.reachable:
         return []
@@ -145,11 +170,12 @@ def _warnings(sheet: SetupSheet) -> list[str]:
 def _how_to_test(sheet: SetupSheet) -> list[str]:
     caller = sheet.calling_aes[0] if sheet.calling_aes else "SCANNER"
     host = next((name for name in sheet.hosts), "HOST")
+    encrypted = " +tls KEY CERT +cf CA" if sheet.port == sheet.tls_port else ""
     return [
         "  1. Here:          isobridge echo --from " + caller + " --wait 300",
         "  2. At the scanner: press 'verify', 'ping' or 'echo' for this destination; then send one image.",
         "     Step 1 tells what arrived, or why not.",
-        f"  From another PC:  echoscu -aet {caller} -aec {sheet.ae_title} {host} {sheet.port}",
+        f"  From another PC:  echoscu -aet {caller} -aec {sheet.ae_title}{encrypted} {host} {sheet.port}",
     ]
 
 

@@ -83,6 +83,17 @@ class Installation:
 
     def start(self) -> None:
         """Start and wait until it is ready. Raises :class:`DidNotStart`."""
+        self.launch()
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECS
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise DidNotStart(self.log_tail())
+            time.sleep(POLL_SECS)
+
+    def launch(self) -> None:
+        """Start, and do not wait."""
         self.data.mkdir(parents=True, exist_ok=True)
         self.run_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
@@ -90,12 +101,6 @@ class Installation:
                 [sys.executable, "-m", "gateway.cli", "serve", "--config", str(self.config)],
                 cwd=REPOSITORY, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + START_SECS
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise DidNotStart(self.log_tail())
-            time.sleep(POLL_SECS)
 
     def _is_ready(self) -> bool:
         try:

@@ -265,3 +265,9 @@ class RawPeer:
 def raw_peer(receiver: Receiving) -> Iterator[RawPeer]:
     with receiver.connect() as sock:
         yield RawPeer(sock)
+
+
+@contextmanager
+def raw_peer_at(port: int) -> Iterator[RawPeer]:
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECS) as sock:
+        yield RawPeer(sock)

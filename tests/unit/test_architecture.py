@@ -11,7 +11,7 @@ GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
 
 LAYERS = [
     ["model", "errors"],
-    ["yamlfile", "target_settings"],
+    ["yamlfile", "target_settings", "dicom_settings"],
     ["folder_settings"],
     ["config", "telemetry", "database"],
     ["dicom", "r4"],

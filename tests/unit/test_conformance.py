@@ -42,8 +42,8 @@ def test_the_page_is_what_the_code_writes() -> None:
 @pytest.mark.parametrize("raw_data", [True, False])
 def test_every_sop_class_of_the_page_is_accepted_and_no_other(raw_data: bool) -> None:
     proposed = [(uid, [EXPLICIT]) for uid in {*SOP_CLASSES, *listed("sop-classes")}]
-    taken = {abstract for abstract, _ in accepted(proposed, accept_raw_data=raw_data)}
-    assert listed("sop-classes") - taken == (set() if raw_data else {"1.2.840.10008.5.1.4.1.1.66"})
+    taken = {abstract for abstract, _ in accepted(proposed, accept_raw_data=raw_data, storage_commitment=raw_data)}
+    assert listed("sop-classes") - taken == (set() if raw_data else {"1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.1.20.1"})
     assert taken <= listed("sop-classes")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from gateway.cli import main
 from gateway.config import Receive, Settings, Web
 from gateway.config import Site as SiteSettings
+from gateway.dicom_settings import CommitmentSettings, TlsSettings
 from gateway.errors import Retryable
 from gateway.receive.callers import CallerTrace
 from gateway.receive.negotiation import storage_classes, transfer_syntaxes
@@ -191,6 +193,18 @@ def test_the_sheet_says_what_to_type_and_fits_the_page() -> None:
 
 def test_the_sheet_warns_when_no_scanner_can_reach_us() -> None:
     assert "listens on loopback only" in " ".join("\n".join(sheet_lines(setup_sheet(Settings()))).split())
+
+
+def test_the_sheet_tells_of_the_tls_port_and_of_storage_commitment() -> None:
+    receive = Receive(tls=TlsSettings(bind="10.0.0.6:2762"), storage_commitment=CommitmentSettings(mode="end_to_end"))
+    page = "\n".join(sheet_lines(setup_sheet(Settings(receive=receive))))
+    assert "10.0.0.6" in page
+    assert "port 2762" in page
+    assert "certificate is needed" in " ".join(page.split())
+    assert re.search(r"port +2762\b", page)
+    assert "11112" not in page
+    assert re.search(r"storage commitment +on", page)
+    assert "WARNING" not in page
 
 
 def test_what_the_sheet_recommends_is_accepted() -> None:

@@ -1,0 +1,174 @@
+"""Storage commitment in the ledger, on SQLite and on PostgreSQL; and the reporter over it, with time in our hands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from gateway.dicom.commitment import PROCESSING_FAILURE, Reference, Request
+from gateway.receive.reporter import Reporter, ReporterSettings
+from gateway.spool.commitments import COMMITTED, Ticket
+from gateway.spool.deliveries import Variant
+from gateway.spool.ledger import Ledger
+from tests.integration.test_ledger_contract import NOW, QUIET, received
+
+PET = "1.2.840.10008.5.1.4.1.1.128"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    sqlite = f"sqlite:///{tmp_path / 'ledger.db'}"
+    url: str = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    opened = Ledger(url, QUIET)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Asker:
+    """Takes answers, or does not."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.heard: list[tuple[str, str, tuple[int | None, ...]]] = []
+
+    def __call__(self, ticket: Ticket, address: str) -> str | None:
+        self.heard.append((ticket.transaction_uid, address, ticket.outcomes))
+        return self.problem
+
+
+def reporter(ledger: Ledger, asker: Asker, clock: Clock, **peers: str) -> Reporter:
+    settings = ReporterSettings(archives=("archive",), peers=peers, wait_secs=600, retry_for_secs=3600)
+    return Reporter(ledger.commitments, settings, call=asker, now=clock)
+
+
+def ask(ledger: Ledger, *numbers: int, transaction: str = "1.9", held_until: float = 0.0, now: float = NOW) -> int:
+    references = tuple(Reference(PET, f"1.2.3.{number}") for number in numbers)
+    return ledger.commitments.ask(
+        Request(transaction, references), calling_ae="PET1", called_ae="ISOBRIDGE", now=now, held_until=held_until
+    )
+
+
+def archived(ledger: Ledger, number: int, *, target: str = "archive") -> None:
+    """The archive was asked back and holds the object."""
+    with ledger.database.write() as connection:
+        found = connection.execute(sa.text("SELECT id FROM instance WHERE sop_instance_uid = :uid"), {"uid": f"1.2.3.{number}"})
+        ledger.deliveries.enqueue_instances(connection, [found.scalar_one()], [target], Variant.ORIGINAL, NOW)
+    tickets = ledger.deliveries.lease_instances(target, limit=10, now=NOW, lease_secs=60)
+    ledger.deliveries.verified_instances(tickets, now=NOW)
+
+
+def test_committed_only_when_an_archive_has_verified_each_object(ledger: Ledger) -> None:
+    asker, clock = Asker(), Clock()
+    desk = reporter(ledger, asker, clock, PET1="10.0.0.7:104")
+    ledger.intake.record_arrivals([received(1), received(2)])
+    ask(ledger, 1, 2)
+    archived(ledger, 1)
+    archived(ledger, 2, target="elsewhere")  # a target that does not count
+    assert desk.look_at_one()
+    assert not desk.look_at_one()  # later
+    assert not desk.report_one()
+    assert ledger.commitments.counts() == {"waiting": 1}
+    assert ledger.commitments.listed()[0]["committed"] == 1
+    archived(ledger, 2)
+    clock.now += 2
+    assert desk.look_at_one()
+    assert desk.report_one()
+    assert asker.heard == [("1.9", "10.0.0.7:104", (COMMITTED, COMMITTED))]
+    assert ledger.commitments.counts() == {"reported": 1}
+    assert not desk.report_one()
+
+
+def test_what_is_not_archived_in_time_is_a_failure_and_may_be_asked_again(ledger: Ledger) -> None:
+    asker, clock = Asker(), Clock()
+    desk = reporter(ledger, asker, clock, PET1="10.0.0.7:104")
+    ledger.intake.record_arrivals([received(1)])
+    ask(ledger, 1)
+    clock.now += 601
+    assert desk.look_at_one()
+    assert desk.report_one()
+    archived(ledger, 1)
+    ask(ledger, 1, now=clock.now)
+    assert ledger.commitments.counts() == {"waiting": 1}
+    assert desk.look_at_one()
+    assert desk.report_one()
+    assert [outcomes for _, _, outcomes in asker.heard] == [(PROCESSING_FAILURE,), (COMMITTED,)]
+
+
+def test_an_answer_that_is_not_taken_is_tried_again_then_parked_and_a_person_may_retry(ledger: Ledger) -> None:
+    asker, clock = Asker(), Clock()
+    asker.problem = "PET1 at 10.0.0.7:104 does not accept an association"
+    desk = reporter(ledger, asker, clock, PET1="10.0.0.7:104")
+    ledger.intake.record_arrivals([received(1)])
+    archived(ledger, 1)
+    ask(ledger, 1)
+    desk.look_at_one()
+    while clock.now < NOW + 7200:
+        desk.report_one()
+        clock.now += 5
+    assert ledger.commitments.counts() == {"parked": 1}
+    assert 5 < len(asker.heard) < 20  # with growing pauses
+    assert ledger.commitments.listed()[0]["reason"] == asker.problem
+    assert ledger.commitments.unpark(now=clock.now) == 1
+    asker.problem = None
+    assert desk.report_one()
+    assert ledger.commitments.counts() == {"reported": 1}
+
+
+def test_an_answer_belongs_to_its_association_while_that_is_open(ledger: Ledger) -> None:
+    asker, clock = Asker(), Clock()
+    desk = reporter(ledger, asker, clock)
+    ledger.intake.record_arrivals([received(1)])
+    archived(ledger, 1)
+    asked = ask(ledger, 1, held_until=NOW + 15)
+    desk.look_at_one()
+    assert not desk.report_one()
+    (ticket,) = ledger.commitments.lease_held([asked], now=NOW, lease_secs=30)
+    assert ledger.commitments.lease_held([asked], now=NOW, lease_secs=30) == []
+    ledger.commitments.hold([asked], until=0.0)
+    assert not desk.report_one()  # leased by the association
+    ledger.commitments.retry(ticket, "the association ended", at=NOW)
+    assert desk.report_one()  # nobody knows its address
+    assert ledger.commitments.counts() == {"parked": 1}
+    assert "names no address" in ledger.commitments.listed()[0]["reason"]
+
+
+def test_a_lease_that_was_lost_changes_nothing(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1)])
+    ask(ledger, 1)
+    old = ledger.commitments.lease("waiting", now=NOW, lease_secs=10)
+    new = ledger.commitments.lease("waiting", now=NOW + 11, lease_secs=10)
+    assert old is not None
+    assert new is not None
+    assert not ledger.commitments.looked_at(old, [COMMITTED], now=NOW, next_at=NOW)
+    assert ledger.commitments.listed()[0]["committed"] == 0
+    ask(ledger, 1, now=NOW + 12)  # asked anew: whoever still works on the former request is too late
+    assert not ledger.commitments.looked_at(new, [COMMITTED], now=NOW, next_at=NOW)
+
+
+def test_another_content_of_a_known_object_is_a_conflict(ledger: Ledger) -> None:
+    asker, clock = Asker(), Clock()
+    desk = reporter(ledger, asker, clock, PET1="10.0.0.7:104")
+    ledger.intake.record_arrivals([received(1)])
+    archived(ledger, 1)
+    ledger.intake.record_arrivals([received(1, content="other")])
+    ask(ledger, 1)
+    desk.look_at_one()
+    assert ledger.commitments.counts() == {"waiting": 1}  # a worker compares them first
+    with ledger.database.write() as connection:
+        connection.execute(sa.text("UPDATE instance SET held_for = 'content' WHERE state = 'conflict'"))
+    clock.now += 2
+    desk.look_at_one()
+    desk.report_one()
+    assert asker.heard[0][2] == (0x0119,)
