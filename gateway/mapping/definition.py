@@ -342,6 +342,7 @@ EXPECT_KEYS = (
     Key("resources", Shape.ANYTHING, "Resource -> a part of what it must hold; `{}` in a list stands for any entry."),
     Key("absent", Shape.TEXTS, "Fields that must have no value."),
     Key("issues", Shape.TEXTS, "Parts of `<field> <reason>`; `[]`: there are none."),
+    Key("dicom", Shape.ANYTHING, "Element of the normalised object -> its words; `null`: it must be gone."),
     Key("outcome", Shape.OUTCOME, "`record` or `quarantined`."),
 )
 PER = ("patient", "study", "device", "administration")

@@ -212,7 +212,7 @@ def _making() -> dict[str, Schema]:
 
 def _proving() -> dict[str, Schema]:
     expect = _object(language.EXPECT_KEYS, minProperties=1)
-    for name in ("fields", "resources"):
+    for name in ("fields", "resources", "dicom"):
         expect["properties"][name] = {"type": "object", **expect["properties"][name]}
     return {
         "given": {"type": "object"},

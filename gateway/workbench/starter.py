@@ -130,7 +130,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Dumper.add_representer(Decimal, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", f"{value:f}"))
+def _number(dumper: yaml.SafeDumper, value: Decimal) -> yaml.ScalarNode:
+    """Digits as written. A whole number is an int to YAML: told to be a float it would be dumped with a tag."""
+    text = f"{value:f}"
+    return dumper.represent_scalar(f"tag:yaml.org,2002:{'float' if '.' in text else 'int'}", text)
+
+
+_Dumper.add_representer(Decimal, _number)
 
 
 def _expected(base: Mapping, example: JsonObject) -> JsonObject:
