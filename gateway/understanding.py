@@ -45,7 +45,7 @@ class Understanding:
     site: SiteContext
     patients: PatientKeys
     renderer: Renderer
-    derive: Derive = Derive()
+    derive: Derive = dataclasses.field(default_factory=Derive)
 
     def read(self, path: Path, came: Came | None = None) -> Record:
         """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""

@@ -250,9 +250,11 @@ def _remarks(told: _Told, made: Scale, tracers: tuple[Tracer, ...], net: Decimal
 
 
 def _expected(told: _Told) -> int | None:
-    """How many images the series has by its own words (Number of Slices, Number of Time Slices)."""
-    slices, times = told.pet("slices"), told.pet("time_slices")
-    return slices * (times or 1) if isinstance(slices, int) and slices > 0 and not isinstance(slices, bool) else None
+    """How many images the series has by its own words (PS3.3 C.8.9.1: Number of Slices; of a dynamic series times Time Slices)."""
+    kind, slices, times = str(told.pet("type") or ""), told.pet("slices"), told.pet("time_slices")
+    if not slices or kind.startswith("GATED"):
+        return None
+    return int(slices) * int(times or 1) if kind.startswith("DYNAMIC") else int(slices)
 
 
 def _repaired(shared: SharedFields) -> bool:
