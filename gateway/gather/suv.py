@@ -91,6 +91,7 @@ def suv_factor(uid: str, shared: Iterable[SharedFields], instances: Sequence[Jso
     return _compact(
         {
             "key": uid,
+            "at": made.frames[0].acquired_at.isoformat() if made.frames else told.one(lambda one: one.series.get("started")),
             **_factors(made),
             "voxel_unit": _unit(made.voxel_unit),
             "inputs": _inputs(told, made, tracers, body),

@@ -157,7 +157,7 @@ def _from_activity(scan: Scan, tracers: tuple[Tracer, ...], body: Body, uncorrec
     tracer = tracers[0] if len(tracers) == 1 else Tracer()
     reasons = [*([Reason.UNITS] if unit is None else []), *uncorrected, *_dose_reasons(tracers)]
     found = references(scan.timing, tracer.half_life_s, tracer.injected_at)
-    if not found:
+    if not found and not {Reason.HALF_LIFE, Reason.INJECTION_TIME, Reason.MULTI_TRACER} & set(reasons):
         reasons.append(Reason.DECAY)
     if any(_implausible(at.at, tracer) for at in found):
         reasons.append(Reason.INJECTION_TIME)

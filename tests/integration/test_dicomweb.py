@@ -255,5 +255,7 @@ def test_an_encapsulated_pdf_has_a_rendered_form_without_its_padding(site: Site)
     assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, "application/pdf", body)
     assert answer.headers["content-disposition"].startswith("attachment")
     assert answer.headers["x-content-type-options"] == "nosniff"
-    image = sorted(site.ledger.archive.served(study=STUDY, series=SERIES), key=lambda item: item.sop_instance_uid)[0].sop_instance_uid
+    image = sorted(site.ledger.archive.served(study=STUDY, series=SERIES), key=lambda item: item.sop_instance_uid)[
+        0
+    ].sop_instance_uid
     assert site.get(f"/dicom-web/studies/{STUDY}/series/{SERIES}/instances/{image}/rendered").status_code == 404
