@@ -20,11 +20,11 @@ from gateway.gather.choose import canonical
 from gateway.model import JsonObject, SharedFields
 from gateway.nuclear.body import Body, Sex, SuvType
 from gateway.nuclear.decay import net_activity
+from gateway.nuclear.results import CODE_SYSTEM
 from gateway.nuclear.suv import Reason, Scale, Scan, Tracer, rounded, scale
 from gateway.nuclear.suv_time import Decay, Frame, Timing
 from gateway.nuclear.units import convert
 
-CODE_SYSTEM = "http://isobridge.org/fhir/CodeSystem/nm-dosimetry"
 #: The code system of the reasons why there is no factor.
 REASONS = CODE_SYSTEM.replace("nm-dosimetry", "nm-suv-reason")
 _UCUM = "http://unitsofmeasure.org"

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.dicom.reading import Header
 from gateway.errors import Quarantined
+from gateway.gather.suv import suv_factor
 from gateway.mapping.example import encode, merged, opened
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.rules import REPEATED, MappingTest
@@ -212,7 +213,7 @@ def render_all(mapping: Mapping, record: Record) -> dict[str, JsonObject]:
 def renderings(mapping: Mapping, record: Record) -> Iterator[tuple[ResourceTemplate, JsonObject]]:
     """The templates of which something is made, each with what it is filled from."""
     refs = {"endpoint": "Endpoint/example"}
-    for per in ("patient", "device", "study", "administration"):
+    for per in ("patient", "device", "study", "series", "administration"):
         scope = _scope(record, per, refs)
         if per == "administration" and not record.shared.administrations:
             continue
@@ -240,6 +241,11 @@ def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:
                 "number_of_instances": 1,
             },
             "series": [series],
+        },
+        "series": {
+            "patient": patient,
+            "study": fields["study"],
+            "series": {**series, "suv": suv_factor(str(fields["series"].get("uid")), [record.shared], [record.instance])},
         },
         "administration": {
             "patient": patient,
