@@ -88,8 +88,16 @@ def _one(key: str, fact: Fact) -> Administration:
         issues=(*fact.issues, *settled, *_disagreements(told, reconciled=fact.reconciled)),
         event_uids=tuple(event_uids),
         reconciled=fact.reconciled,
+        verified=_verified(fields, told),
         sources=_sources(fields, told),
     )
+
+
+def _verified(fields: JsonObject, told: Account) -> bool:
+    """True when a verified report tells it, no unverified one does, and no value was repaired."""
+    reports = told.of(Source.REPORT)
+    all_verified = all(reading.shared.document.get("verification") == "VERIFIED" for reading in reports)
+    return bool(reports) and all_verified and not any(name.endswith("_repaired") for name in fields)
 
 
 def _fields(told: Account) -> JsonObject:
