@@ -1,4 +1,4 @@
-"""Converters for the dose-volume histograms that RT Dose carries (PS3.3 C.8.8.4, DVH Data (3004,0058)): D1 V1 D2 V2 ...
+"""Converters for the dose-volume histograms of RT Dose (PS3.3 C.8.8.4, DVH Data (3004,0058): D1 V1 D2 V2 ...), and sides of organs.
 
 Transported as they stand: widths of the dose bins, scaled to the dose unit, and the volumes beside them. Nothing is interpolated.
 """
@@ -8,12 +8,16 @@ from __future__ import annotations
 from decimal import Decimal, localcontext
 
 from gateway.dicom import values
+from gateway.dicom.paths import Element
 from gateway.dicom.values import Invalid
-from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Part, Parts
-from gateway.mapping.converters import one_value
+from gateway.mapping.codes import LATERALITY_TABLE
+from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Part, Parts, first_clean
+from gateway.mapping.converters import one_value, quantity_json
 from gateway.nuclear.units import plain
 
 _DIGITS = 34
+#: A longer name is not looked up (an LO has 64 letters).
+_LONGEST_NAME = 1024
 
 
 def dvh_widths(parts: Parts, options: Options) -> Outcome:
@@ -37,9 +41,23 @@ def dvh_volumes(parts: Parts, options: Options) -> Outcome:
 
 
 def dvh_first_volume(parts: Parts, options: Options) -> Outcome:
-    """The first volume of DVH Data: of a cumulative histogram the whole structure's."""
+    """The first volume of DVH Data, in ``unit.in``: of a cumulative histogram that of the whole structure. None where it is zero."""
     found = _pairs(parts)
-    return Outcome(value=plain(found[0][1]), source=found[1]) if found else ABSENT
+    if found is None or not found[0][1]:
+        return ABSENT
+    return Outcome(value=quantity_json(found[0][1], options.unit_in or "", options), source=found[1])
+
+
+def side_of(parts: Parts, options: Options) -> Outcome:
+    """The side that the name of an organ means, by the table of organs: ``Left kidney``. Absent for an organ without a side."""
+
+    def told(element: Element) -> Outcome:
+        codes, table = options.codes, options.table or ""
+        entry = codes.by_text(table, values.text(element.text)) if len(element.text) <= _LONGEST_NAME else None
+        side = codes.by_text(LATERALITY_TABLE, entry.laterality) if entry and entry.laterality else None
+        return Outcome(value=codes.concept(side).as_json(), source=element.path) if side else ABSENT
+
+    return first_clean(parts, told)
 
 
 def _pairs(parts: Parts) -> tuple[list[Decimal], str] | None:
@@ -57,5 +75,6 @@ def _pairs(parts: Parts) -> tuple[list[Decimal], str] | None:
 DVH: tuple[Converter, ...] = (
     Converter(name="dvh_widths", convert=dvh_widths, parts={"value": Part(), "scaling": Part(required=False)}),
     Converter(name="dvh_volumes", convert=dvh_volumes),
-    Converter(name="dvh_first_volume", convert=dvh_first_volume, result="number"),
+    Converter(name="dvh_first_volume", convert=dvh_first_volume, takes_unit=True, result="quantity"),
+    Converter(name="side_of", convert=side_of, takes_codes=True, reads_tables=(LATERALITY_TABLE,), result="concept"),
 )

@@ -32,9 +32,19 @@ PADDED = {"EncapsulatedDocument": TEXT, "EncapsulatedDocumentLength": len(PDF)}
         ),
         ("{from: 'DVHSequence[0].DVHData', as: dvh_volumes}", {"DVHSequence": [{"DVHData": ["1", "310.0", "1", "0"]}]}, "310 0"),
         (
-            "{from: 'DVHSequence[0].DVHData', as: dvh_first_volume}",
+            "{from: 'DVHSequence[0].DVHData', as: dvh_first_volume, unit: {in: cm3, out: mL}}",
             {"DVHSequence": [{"DVHData": ["1", "310.0", "1", "0"]}]},
-            Decimal(310),
+            {"value": Decimal(310), "unit": "mL"},
+        ),
+        (
+            "{from: 'StructureSetROISequence[0].ROIName', as: side_of, codes: organs}",
+            {"StructureSetROISequence": [{"ROIName": "Kidney L"}]},
+            {"system": "http://snomed.info/sct", "code": "7771000", "text": "Left"},
+        ),
+        (
+            "{from: 'StructureSetROISequence[0].ROIName', as: side_of, codes: organs}",
+            {"StructureSetROISequence": [{"ROIName": "Liver"}]},
+            None,
         ),
     ],
 )
