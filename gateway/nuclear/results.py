@@ -256,8 +256,9 @@ MEMBERS: dict[str, str] = {
     "group": "string",
 }
 #: What stands beside the members: set by reading, not by a mapping.
-LABEL, OF = "label", "of_administration"
-"""``label``: how ``sources`` and issues call the result; ``of_administration``: its place in ``administrations`` of the same record."""
+LABEL, OF, PLACE = "label", "of_administration", "place"
+"""``label``: how ``sources`` and issues call the result; ``of_administration``: its place in ``administrations`` of the same record;
+``place``: what names its region where no name does, set by gathering."""
 #: Members of which one must be there, or there is no result.
 TELLING = ("value", "concept", "text", "points", "components", "dvh", "grid", "absent")
 #: What a member with a closed list of words may say.
@@ -287,4 +288,7 @@ DOCUMENT_MEMBERS: dict[str, str] = {
     "software.manufacturer": "string",
     "source": "code",
     "content_type": "code",
+    "hash": "string",
+    "size": "unsignedInt",
+    "presented": "string",  #: it is for people to look at: any word
 }
