@@ -29,6 +29,7 @@ class Shape(StrEnum):
     RESOURCES = "resources"
     DICOM = "dicom"
     GIVEN = "elements"
+    RECORD = "record"
     TESTS = "tests"
     FROM = "from"
     CONVERTER = "converter"
@@ -362,6 +363,11 @@ TEMPLATE_VERBS = (
 TEST_KEYS = (
     Key("name", Shape.TEXT, "A promise, as a sentence.", required=True),
     Key("given", Shape.GIVEN, "What differs from the example; `null` removes an element."),
+    Key(
+        "record",
+        Shape.RECORD,
+        "Instead of an object, for templates that other mappings share: what was read, as `document`, `administrations`, `results`.",
+    ),
     Key("expect", Shape.EXPECT, "What must come out.", required=True),
 )
 EXPECT_KEYS = (

@@ -226,6 +226,7 @@ def _proving() -> dict[str, Schema]:
     expect["properties"]["results"] = {"type": "array", **expect["properties"]["results"]}
     return {
         "given": {"type": "object"},
+        "record": {"type": "object"},
         "expect": expect,
         "tests": _list_of(_object(language.TEST_KEYS), least=0),
     }
