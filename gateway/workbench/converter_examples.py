@@ -124,7 +124,6 @@ administration.started_at:
         'series.x: {from: {sr: [113518 DCM], attribute: "NumericValueQualifierCodeSequence[0]"}, as: absent_reason}'
     ),
     "glucose": Example("series.x: {from: {sr: [121118 DCM, 14749-6 LN]}, as: glucose, unit: {out: mmol/L}}"),
-    "field_value": Example("series.x: {from: study.description, as: field_value}"),
     "injection_end": Example(
         """\
 administration.stopped_at:
