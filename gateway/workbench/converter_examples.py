@@ -77,6 +77,36 @@ EXAMPLES: dict[str, Example] = {
         '`{"system": "http://snomed.info/sct", "code": "7771000", "text": "Left"}`',
         ", codes: laterality",
     ),
+    "side_of": Example(
+        "study.x: {from: BodyPartExamined, as: side_of, codes: organs}",
+        {"BodyPartExamined": "LEFT KIDNEY"},
+        '`{"system": "http://snomed.info/sct", "code": "7771000", "text": "Left"}`',
+    ),
+    "attachment_size": Example(
+        "study.x: {from: {value: EncapsulatedDocument, length: EncapsulatedDocumentLength}, as: attachment_size}",
+        {"EncapsulatedDocument": "%PDF-1.4 short", "EncapsulatedDocumentLength": "14"},
+        "`14`",
+    ),
+    "attachment_hash": Example(
+        "study.x: {from: {value: EncapsulatedDocument, length: EncapsulatedDocumentLength}, as: attachment_hash}",
+        {"EncapsulatedDocument": "%PDF-1.4 short", "EncapsulatedDocumentLength": "14"},
+        '`"/WzXcPMTQT96XYhWZ3xFYuXY7bI="`',
+    ),
+    "dvh_widths": Example(
+        'study.x: {from: {value: "DVHSequence[0].DVHData", scaling: "DVHSequence[0].DVHDoseScaling"}, as: dvh_widths}',
+        {"DVHSequence[0].DVHData": "0.5\\310\\0.25\\155.5", "DVHSequence[0].DVHDoseScaling": "2"},
+        '`"1 0.5"`',
+    ),
+    "dvh_volumes": Example(
+        'study.x: {from: "DVHSequence[0].DVHData", as: dvh_volumes}',
+        {"DVHSequence[0].DVHData": "0.5\\310\\0.25\\155.5"},
+        '`"310 155.5"`',
+    ),
+    "dvh_first_volume": Example(
+        'study.x: {from: "DVHSequence[0].DVHData", as: dvh_first_volume, unit: {in: cm3, out: mL}}',
+        {"DVHSequence[0].DVHData": "0.5\\310\\0.25\\155.5"},
+        '`{"value": 310, "unit": "mL"}`',
+    ),
     "radiopharmaceutical": Example(
         """\
 administration.agent:
