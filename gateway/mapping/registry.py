@@ -7,12 +7,13 @@ from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Part
 from gateway.mapping.converters import GENERAL
 from gateway.mapping.dose import DOSE
 from gateway.mapping.dvh import DVH
+from gateway.mapping.frame_timing import TIMING
 from gateway.mapping.numbers import NUMBERS
 from gateway.mapping.times import TIMES
 from gateway.mapping.tracer import TRACER
 
 CONVERTERS: dict[str, Converter] = {
-    converter.name: converter for converter in (*GENERAL, *NUMBERS, *TRACER, *TIMES, *ATTACHMENTS, *DOSE, *DVH)
+    converter.name: converter for converter in (*GENERAL, *NUMBERS, *TRACER, *TIMES, *ATTACHMENTS, *DOSE, *DVH, *TIMING)
 }
 
 

@@ -168,6 +168,7 @@ _GIVES: dict[str, Hole] = {
     **dict.fromkeys(("date", "birth_date"), Hole("date")),
     **dict.fromkeys(("datetime", "datetime_of", "injection_time", "injection_end"), Hole("dateTime")),
     "list": Hole("string", many=True),
+    "frame_timing": Hole("object"),
     "integer": Hole("integer"),
     **dict.fromkeys(("count", "attachment_size"), Hole("unsignedInt")),
     "decimal": Hole("decimal"),

@@ -77,6 +77,10 @@ EXAMPLES: dict[str, Example] = {
         '`{"system": "http://snomed.info/sct", "code": "7771000", "text": "Left"}`',
         ", codes: laterality",
     ),
+    "frame_timing": Example(
+        "instance.pet: {from: {date: AcquisitionDate, time: AcquisitionTime, mean_offset: FrameReferenceTime, "
+        "duration: ActualFrameDuration}, as: frame_timing}"
+    ),
     "side_of": Example(
         "study.x: {from: BodyPartExamined, as: side_of, codes: organs}",
         {"BodyPartExamined": "LEFT KIDNEY"},

@@ -77,3 +77,37 @@ def test_what_cannot_be_right_is_told(tmp_path: Any, spec: str, given: dict[str,
 @pytest.mark.parametrize(("length", "left"), [(None, 4), (4, 4), (5, 5), (3, 4), (400, 4)])
 def test_a_length_that_is_off_by_more_than_the_padding_is_not_believed(length: int | None, left: int) -> None:
     assert len(unpadded(memoryview(b"abcd\0"), length)) == left
+
+
+TIMING = (
+    "{from: {date: AcquisitionDate, time: AcquisitionTime, mean_offset: FrameReferenceTime, duration: ActualFrameDuration}, "
+    "as: frame_timing}"
+)
+
+
+def test_the_timing_of_an_image_is_one_object_in_seconds(tmp_path: Any) -> None:
+    given = {"AcquisitionDate": "20240513", "AcquisitionTime": "001500.50", "FrameReferenceTime": "0", "ActualFrameDuration": "0"}
+    record = read(one_field(tmp_path, TIMING), given)
+    assert record.shared.study["x"] == {
+        "acquired_at": "2024-05-13T00:15:00.5+02:00",
+        "mean_offset": {"value": Decimal(0), "unit": "s"},
+    }, "an offset of zero is one, a duration of zero is none"
+    assert not said(record)
+
+
+def test_a_broken_part_of_a_timing_is_told_and_costs_only_itself(tmp_path: Any) -> None:
+    given = {"AcquisitionDate": "20240513", "AcquisitionTime": "noon", "FrameReferenceTime": "x", "ActualFrameDuration": "180000"}
+    record = read(one_field(tmp_path, TIMING), given)
+    assert record.shared.study["x"] == {"duration": {"value": Decimal(180), "unit": "s"}}
+    assert [one.split(" ", 1)[1] for one in said(record)] == [
+        "is not a time in AcquisitionTime",
+        "is not a number in FrameReferenceTime",
+    ]
+
+
+def test_a_time_without_a_day_and_a_time_in_a_clock_change_are_no_moments(tmp_path: Any) -> None:
+    mapping = one_field(tmp_path, TIMING)
+    assert "x" not in read(mapping, {"AcquisitionTime": "101500"}).shared.study
+    changed = read(mapping, {"AcquisitionDate": "20241027", "AcquisitionTime": "023000"})
+    assert changed.shared.study["x"] == {"acquired_at": "2024-10-27"}
+    assert any("clock change" in one for one in said(changed))
