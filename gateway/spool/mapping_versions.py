@@ -46,6 +46,20 @@ class Snapshot:
         names = sorted(self.files.keys() | other.files.keys())
         return [f"{name} ({word})" for name in names if (word := _change(other.files.get(name), self.files.get(name)))]
 
+    def write(self, directory: Path) -> None:
+        """As a new folder, synced to disk."""
+        directory.mkdir(mode=0o700)
+        for name, content in self.files.items():
+            path = directory / name
+            make_directory(path.parent)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_directory(path.parent)
+        sync_directory(directory)
+
 
 def _change(before: bytes | None, now: bytes | None) -> str:
     if before == now:
@@ -94,7 +108,7 @@ class MappingVersions:
                 return target
             self._clear_stale()
             temporary = self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
-            _write(temporary, taken)
+            taken.write(temporary)
             if target.exists():
                 target.rename(self._directory / f"{_TEMPORARY}damaged-{secrets.token_hex(8)}")
             temporary.rename(target)
@@ -134,17 +148,3 @@ class MappingVersions:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - _STALE_SECS:
                     shutil.rmtree(path, ignore_errors=True)
-
-
-def _write(directory: Path, taken: Snapshot) -> None:
-    directory.mkdir(mode=0o700)
-    for name, content in taken.files.items():
-        path = directory / name
-        make_directory(path.parent)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_directory(path.parent)
-    sync_directory(directory)
