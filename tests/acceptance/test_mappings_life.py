@@ -92,8 +92,10 @@ def studies(gateway: Installation) -> int:
 
 
 def medication(gateway: Installation) -> str:
-    """Every word about medications."""
-    return json.dumps(requests.get(f"{gateway.fhir_url}/Medication", timeout=30).json())
+    """Every word about the medications that administrations refer to."""
+    asked = f"{gateway.fhir_url}/MedicationAdministration?_include=MedicationAdministration:medication"
+    found = requests.get(asked, timeout=30).json()
+    return json.dumps([item["resource"] for item in found.get("entry", []) if item["resource"]["resourceType"] == "Medication"])
 
 
 @pytest.mark.timeout(900)

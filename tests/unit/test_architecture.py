@@ -26,7 +26,7 @@ LAYERS = [
     ["workers", "web"],
     ["roles"],
     ["daemon"],
-    ["cli_study"],
+    ["cli_dicom", "cli_spool", "cli_study"],
     ["cli_deploy"],
     ["cli_mappings"],
     ["cli"],
