@@ -31,6 +31,7 @@ from gateway.receive.door import Door, Expected
 from gateway.spool.decisions import By
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
+from gateway.spool.replays import Scope
 from gateway.spool.timers import QuietPolicy
 from gateway.understanding import understanding
 from gateway.workers import Marker, Worker, WorkSettings, caught
@@ -308,3 +309,31 @@ def test_another_object_under_the_same_uid_is_told_and_not_touched(house: House)
     house.deliver()
     assert house.held() == [stranger]
     assert "another object" in str(house.ledger.overview.deliveries("parked"))
+
+
+@pytest.mark.parametrize("house", [WEIGHT], indirect=True)
+def test_a_replay_replaces_what_comes_out_otherwise_and_sends_nothing_else(house: House, tmp_path: Path) -> None:
+    def replay() -> None:
+        house.ledger.replays.ask(Scope(study=str(read(first).StudyInstanceUID)), now=time.time())
+        house.worker.replay_batch()
+        assert house.states() == {"pending": 1}
+        house.deliver()
+        assert house.states() == {"verified": 1}
+
+    house.put(pet())
+    house.deliver()
+    (first,) = house.held()
+    replay()
+    assert house.held() == [first]
+    settings = Settings()
+    mappings = directory(tmp_path / "other", one=WEIGHT.replace('"80"', '"81"'))
+    settings = dataclasses.replace(
+        settings,
+        data=dataclasses.replace(settings.data, directory=tmp_path / "house"),
+        mappings=dataclasses.replace(settings.mappings, directory=mappings),
+    )
+    house.line.understanding = understanding(settings)  # as after a deployment
+    replay()
+    (second,) = house.held()
+    assert (read(first).PatientWeight, read(second).PatientWeight) == (80, 81)
+    assert read(first).SOPInstanceUID != read(second).SOPInstanceUID
