@@ -134,9 +134,7 @@ class SiteInForce:
                 self._understanding = self._understand(found)
             except Misconfigured as error:
                 self._try_again_at = time.monotonic() + _TRY_AGAIN_SECS
-                if error.reason != self._problem:
-                    log.warning("mappings_refused", action="mappings_refused", version=found.version, reason=error.reason)
-                self._problem = error.reason
+                self._refuse(found.version, error.reason)
                 return
         self.current, self._try_again_at, self._look_at, self._problem = found, 0.0, 0.0, ""
         self._retired.clear()
@@ -175,11 +173,18 @@ class SiteInForce:
         try:
             self._versions.read(self.current.version)
         except Misconfigured as error:
-            self._problem, self._changes = error.reason, []
+            self._refuse(self.current.version, error.reason)
+            self._changes = []
             return
         if self._understanding is not None and self._history_agrees():
             self._problem = ""
         self._changes = changed_on_disk(self._settings, self.current.version)
+
+    def _refuse(self, version: str, reason: str) -> None:
+        """Remembered, and logged when it is new."""
+        if reason != self._problem:
+            log.warning("mappings_refused", action="mappings_refused", version=version, reason=reason)
+        self._problem = reason
 
     def _history_agrees(self) -> bool:
         found = self._history.in_force()
