@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
-    """Normalise, gather, render and deliver until told to stop. While the mappings in force cannot be read, wait for them."""
+    """Normalise, gather, render and deliver until told to stop. While the mappings in force cannot be used, wait for them."""
     from gateway.publish.build import fact_targets, image_targets  # HTTP clients, which the receiver does not need
 
     configure(level=settings.log.level, style=settings.log.format, role="work")
@@ -35,29 +35,33 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         ledger.stages.count_crash(suspect)
         log.warning("reader_ended", stage="normalise", reason="the last reader ended while it read an object")
     site = SiteInForce(settings, ledger.mappings, images_at=images_address(settings))
-    with _reporter(settings, ledger, stop):
-        if not site.wait(stop):
-            return
-        line = Line(
-            understanding=site.understanding,
-            files=open_files(settings),
-            ledger=ledger,
-            targets=fact_targets(settings.targets, open_store(settings), ledger.deliveries),
-            archives=image_targets(settings.targets),
-        )
-        Worker(line, _work_settings(settings), marker, stop, look=site.refresh, idle=site.tell_changes).run()
-
-
-def _work_settings(settings: Settings) -> WorkSettings:
-    section = settings.work
-    return WorkSettings(
-        lease_secs=section.lease_secs,
-        batch_instances=section.batch_instances,
-        poll_secs=section.poll_millisecs / 1000,
-        shadow_new_scanners=settings.mappings.shadow_new_scanners,
-        retry_budget_secs=settings.publish.retry_for_hours * 3600,
-        retry_budgets={item.name: item.retry_for_hours * 3600 for item in settings.targets if item.retry_for_hours},
+    if not site.wait(stop):
+        return
+    line = Line(
+        understanding=site.understanding,
+        files=open_files(settings),
+        ledger=ledger,
+        targets=fact_targets(settings.targets, open_store(settings), ledger.deliveries),
+        archives=image_targets(settings.targets),
     )
+    section = settings.work
+    worker = Worker(
+        line,
+        WorkSettings(
+            lease_secs=section.lease_secs,
+            batch_instances=section.batch_instances,
+            poll_secs=section.poll_millisecs / 1000,
+            shadow_new_scanners=settings.mappings.shadow_new_scanners,
+            retry_budget_secs=settings.publish.retry_for_hours * 3600,
+            retry_budgets={item.name: item.retry_for_hours * 3600 for item in settings.targets if item.retry_for_hours},
+        ),
+        marker,
+        stop,
+        look=site.refresh,
+        idle=site.tell_changes,
+    )
+    with _reporter(settings, ledger, stop):
+        worker.run()
 
 
 @contextlib.contextmanager
