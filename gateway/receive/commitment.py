@@ -42,6 +42,10 @@ class Rows(Protocol):
 
     def hold(self, ids: Collection[int], *, until: float) -> None: ...
 
+    def stands(self, ticket: Ticket) -> bool: ...
+
+    def look_again(self, ticket: Ticket, *, now: float) -> None: ...
+
     def reported(self, ticket: Ticket, *, now: float) -> None: ...
 
     def retry(self, ticket: Ticket, reason: str, *, at: float) -> None: ...
@@ -145,7 +149,10 @@ class CommitmentDesk:
             self._held_at = now
         quiet = [key for key, value in list(self._open.items()) if not value.association.is_within_message]
         for ticket in self._rows.lease_held(quiet, now=now, lease_secs=ANSWER_SECS) if quiet else ():
-            self._in_loop(partial(self._send, ticket))
+            if ticket.is_fresh(now) and self._rows.stands(ticket):
+                self._in_loop(partial(self._send, ticket))
+            else:  # it waited for the association to be quiet; much may have happened meanwhile
+                self._rows.look_again(ticket, now=now)
 
     def _send(self, ticket: Ticket) -> None:
         """In the loop."""

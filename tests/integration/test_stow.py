@@ -143,6 +143,7 @@ def test_an_object_of_another_study_is_refused_and_kept_for_a_person(site: Site)
 
 def test_some_good_some_bad_is_202_and_names_both(site: Site) -> None:
     cut = part10(pet(SOPInstanceUID=uid("cut")))[:-10]
+    odd = part10(pet()).replace(pet().SOPInstanceUID.encode(), b"1.2.3.\xe9" + b"4" * (len(pet().SOPInstanceUID) - 7))
     raw = part10(pet(SOPInstanceUID=uid("raw"), SOPClassUID=RawDataStorage))
     answer = post(site, message([
         ({"Content-Type": "application/dicom"}, part10(pet())),
@@ -150,12 +151,15 @@ def test_some_good_some_bad_is_202_and_names_both(site: Site) -> None:
         ({"Content-Type": "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"}, raw),
         ({"Content-Type": "text/plain"}, b"hello"),
         ({"Content-Type": "application/dicom"}, b"no DICOM at all, in no way"),
+        ({"Content-Type": "application/dicom"}, odd),
         ({}, part10(pet(SOPInstanceUID=uid("second")))),
     ]))  # fmt: skip
     assert answer.status_code == 202
     assert len(answer.json()["00081199"]["Value"]) == 2
-    assert sorted(failures(answer)) == [0x0122, 0xC000, 0xC000, 0xC000]
-    assert sorted(item["state"] for item in rows(site)) == ["quarantined", "quarantined", "received", "received"]
+    assert sorted(failures(answer)) == [0x0122, 0xA900, 0xC000, 0xC000, 0xC000]
+    named = {item["00081155"]["Value"][0] for item in answer.json()["00081198"]["Value"]}
+    assert named == {uid("raw")}, "an identifier that is none is not told, least of all altered"
+    assert sorted(item["state"] for item in rows(site)) == ["quarantined"] * 3 + ["received"] * 2
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,19 @@ def test_commands_of_pynetdicom_are_understood() -> None:
     assert services.decode_command(encoded) == Command(0x0001, 7, True, PET, "1.2.3.4")
 
 
+def test_an_identifier_that_is_none_goes_back_as_it_came() -> None:
+    odd = "1.2.é.µ".encode("latin-1") + b"\xff"
+    values = [
+        (0x0002, PET.encode() + b"\0" * (len(PET) % 2)),
+        (0x0100, b"\1\0"),
+        (0x0110, b"\7\0"),
+        (0x0800, b"\1\0"),
+        (0x1000, odd),
+    ]
+    command = services.decode_command(b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in values))
+    assert struct.pack("<HHI", 0, 0x1000, len(odd)) + odd in services.encode_response(1, command, 0xA900)
+
+
 @pytest.mark.parametrize("reason", ["", "Short.", "A long reason \\ with a backslash, and much more than sixty-four characters."])
 def test_responses_are_understood_by_pydicom(reason: str) -> None:
     pdu = services.encode_response(5, Command(0x0001, 9, True, PET, "1.2.3"), 0xA900, reason)
