@@ -18,8 +18,9 @@ import structlog
 from gateway.dicom.commitment import RESOURCE_LIMITATION, Request, decode_request, encode_report
 from gateway.errors import Rejected, Retryable
 from gateway.receive import status
-from gateway.receive.association import Action, Association, State
+from gateway.receive.association import Association
 from gateway.receive.containment import contained
+from gateway.receive.talk import Action, State
 from gateway.spool.commitments import COMMITTED, Ticket
 
 _log = structlog.get_logger()

@@ -18,7 +18,7 @@ import pytest
 from pynetdicom import AE
 
 from gateway.dicom_settings import TlsSettings, client_context
-from gateway.receive.loop import run
+from gateway.receive.serving import run
 from gateway.receive.settings import ReceiveSettings
 from gateway.receive.tls import TlsPort
 from gateway.spool.files import SpoolFiles

@@ -20,15 +20,16 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, P_DATA_TF
 from gateway.errors import Rejected, Retryable
 from gateway.model import Instance, Received
 from gateway.receive import guard, services, status
-from gateway.receive.association import Association, State
+from gateway.receive.association import Association
 from gateway.receive.containment import INTERNAL_FAULT, Refusal, finish
 from gateway.receive.door import Door
 from gateway.receive.guard import Framer, ProtocolViolation
-from gateway.receive.loop import ignore_event
 from gateway.receive.negotiation import Agreed, Refused, negotiate
 from gateway.receive.rows import RowWriter
 from gateway.receive.services import Command
+from gateway.receive.serving import ignore_event
 from gateway.receive.settings import ReceiveSettings
+from gateway.receive.talk import State
 from gateway.spool.files import SpoolFiles
 from tests import builders
 from tests.integration.receiving import (
