@@ -186,7 +186,7 @@ def test_an_archive_that_orthanc_exports_comes_in_through_a_folder(tmp_path: Pat
         }
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + 60 * KILLS)
 def test_a_kill_anywhere_loses_nothing_that_a_door_acknowledged(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     files = list(generate_sample(tmp_path / "sample", slices=8).files)
