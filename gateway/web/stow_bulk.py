@@ -137,7 +137,8 @@ def _check_frames(dataset: JsonObject, parts: int) -> None:
     element = dataset.get("00280008")
     values = element.get("Value") if isinstance(element, dict) else None
     try:
-        frames = json_model.whole_number(values[0]) if isinstance(values, list) and values else 1
+        told = values[0] if isinstance(values, list) and values else None
+        frames = 1 if told is None else json_model.whole_number(told)
     except (ValueError, TypeError, ArithmeticError):
         raise Rejected("NumberOfFrames is no number.", status=status.CANNOT_UNDERSTAND) from None
     if parts != frames:
