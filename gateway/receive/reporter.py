@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -106,6 +107,9 @@ class Reporter:
         if tuple(outcomes) != ticket.outcomes:  # kept first: what is told must be what people can look up
             self._rows.looked_at(ticket, outcomes, now=self._now(), next_at=self._now())
             return True
+        if not self._rows.stands(ticket):  # asking the archives may have taken minutes
+            self._rows.look_again(ticket, now=self._now())
+            return True
         problem = self._call(ticket, address)
         now = self._now()
         if problem is None:
@@ -152,20 +156,24 @@ class Reporter:
         """For each object whether some archive holds it now; None for one: that cannot be told just now."""
         words: dict[str, bool | None] = dict.fromkeys(uids, False)
         copies = self._rows.copies(uids, list(self._archives))
+        silent: set[str] = set()  # archives that gave no answer: the rest is not asked of them
         with ThreadPoolExecutor(max_workers=_ASK_PARALLEL, thread_name_prefix="commitment") as pool:
             for start in range(0, len(copies), _ASK_TOGETHER):
                 if self._stop.is_set() or not self._rows.renew(ticket, until=self._now() + _LEASE_SECS):
                     return None
                 group = copies[start : start + _ASK_TOGETHER]
-                for copy, word in zip(group, pool.map(self._ask, group), strict=True):
+                for copy, word in zip(group, pool.map(partial(self._ask, silent), group), strict=True):
                     known = words[copy.sop_instance_uid]
                     words[copy.sop_instance_uid] = True if known or word else None if word is None else known
         return words
 
-    def _ask(self, copy: Copy) -> bool | None:
+    def _ask(self, silent: set[str], copy: Copy) -> bool | None:
+        if copy.archive in silent:
+            return None
         try:
             return self._archives[copy.archive](copy)
         except GatewayError as error:
+            silent.add(copy.archive)
             _log.warning("archive_unasked", stage="commitment", target=copy.archive, reason=error.reason)
             return None
 
