@@ -7,6 +7,7 @@ another file header. Success is told only when that digest is equal. What stands
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from functools import cached_property
@@ -106,6 +107,20 @@ class OrthancTarget:
             reason = "other senders may replace what we delivered; set OverwriteInstances to false"
             log.warning("target_overwrites", stage="publish", target=self._name, reason=reason)
         self._greeted = True
+
+    def holds(self, sop_instance_uid: str, digest: str, file: Path) -> bool:
+        """Whether it holds this object now, byte for byte; ``file`` is our copy, if we still have it. Raises :class:`Retryable`."""
+        md5 = ""
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as body:
+            md5 = hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return any(
+            (bool(md5) and self._md5_at(identifier) == md5) or self._digest_of(identifier) == digest
+            for identifier in self._lookup(sop_instance_uid)
+        )
+
+    def _md5_at(self, identifier: str) -> str | None:
+        answer = self._found(lambda: self._client.get(f"instances/{identifier}/attachments/dicom/md5", timeout=self._timeout))
+        return None if answer is None else answer.text.strip().lower()
 
     def _hold(self, content: Produced, held: list[str], ours: set[str]) -> None:
         """``ours`` are former objects of the same instance, proven by digest: the new one takes their place, they go last.

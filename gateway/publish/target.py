@@ -97,3 +97,7 @@ class ImageTarget(Protocol):
         :class:`~gateway.errors.GatewayError` when the target does not hold it afterwards.
         """
         ...
+
+    def holds(self, sop_instance_uid: str, digest: str, file: Path) -> bool:
+        """Ask back: does it hold this original now? Raises a :class:`~gateway.errors.GatewayError` when it cannot tell."""
+        ...
