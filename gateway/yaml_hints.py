@@ -135,9 +135,7 @@ def _end_of_quote(line: str, start: int) -> int:
     """Behind the closing quote; beyond the end of the line when there is none."""
     quote, at = line[start], start + 1
     while at < len(line):
-        if quote == '"' and line[at] == "\\":
-            at += 2
-        elif line[at] == quote and quote == "'" and line[at + 1 : at + 2] == "'":
+        if (quote == '"' and line[at] == "\\") or (line[at] == quote and quote == "'" and line[at + 1 : at + 2] == "'"):
             at += 2
         elif line[at] == quote:
             return at + 1
