@@ -197,13 +197,16 @@ def _new(file: Path, name: str | None, out: Path | None, loaded: Loaded, argumen
     of the file. It holds no value that tells of a patient.
     """
     from gateway.errors import Misconfigured
-    from gateway.mapping.language import load
+    from gateway.understanding import understanding
+    from gateway.workbench.read_as import finder
     from gateway.workbench.starter import starter
 
     if out and out.exists():
         raise Misconfigured(f"{out}: exists already; nothing was written")
     directory = loaded.settings.mappings.directory
-    made = starter(file, load(directory), directory, name=name or (out.stem if out else None))
+    site = understanding(loaded.settings)
+    kept = finder(site, directory)(file)
+    made = starter(file, site.mappings, directory, name=name or (out.stem if out else None), read_as=kept)
     if out is None:
         click.echo(made.text, nl=False)
         return
@@ -218,12 +221,15 @@ def _new(file: Path, name: str | None, out: Path | None, loaded: Loaded, argumen
 def _coverage(files: tuple[Path, ...], private_only: bool, as_json: bool, loaded: Loaded, arguments: list[str]) -> None:
     """List the elements of DICOM files that no rule reads, the most frequent first, private ones by creator; no values.
 
-    Of structured reports: the content items by their concepts. The first column is the number of files that have it.
+    Of structured reports: the content items by their concepts. Then the private elements that a rule reads, with the field that takes
+    them, and what no FHIR element says. The first column is the number of files that have it.
     """
-    from gateway.mapping.language import load
+    from gateway.understanding import understanding
     from gateway.workbench.coverage import coverage, coverage_lines
+    from gateway.workbench.read_as import finder
 
-    found = coverage(files, load(loaded.settings.mappings.directory))
+    site = understanding(loaded.settings)
+    found = coverage(files, site.mappings, finder(site, loaded.settings.mappings.directory))
     if as_json:
         _print_json(found.as_json())
     else:
