@@ -114,7 +114,8 @@ def _explain(file: Path, element: str | None, as_json: bool, loaded: Loaded, arg
     the rule in force with its line, the conversion, and the issues. Ends with 1 when nothing is called so.
     """
     from gateway.understanding import understanding
-    from gateway.workbench.explain import explain, explain_lines
+    from gateway.workbench.explain import explain
+    from gateway.workbench.explanation import explain_lines, is_fhir
     from gateway.workbench.origins import Origins
 
     found = explain(file, understanding(loaded.settings), Origins(loaded.settings.mappings.directory))
@@ -125,6 +126,9 @@ def _explain(file: Path, element: str | None, as_json: bool, loaded: Loaded, arg
         for line in explain_lines(shown, everything=bool(element)):
             click.echo(line)
     if element and not shown.fields and not shown.written and not shown.changes:
+        if is_fhir(element):
+            click.echo(f"{element}: not filled, because no line of mapping {found.mapping} fills it")
+            return
         near = difflib.get_close_matches(element, sorted(found.known_names()), n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         click.echo(f"{file.name}: no element, field or tag is called '{element}'{hint}", err=True)

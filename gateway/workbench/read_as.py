@@ -10,7 +10,8 @@ from pathlib import Path
 from gateway.errors import Quarantined
 from gateway.mapping.rules import LEVELS
 from gateway.understanding import Understanding
-from gateway.workbench.explain import Explained, explain
+from gateway.workbench.explain import explain
+from gateway.workbench.explanation import Explained
 from gateway.workbench.origins import Origins
 
 _INDEX = re.compile(r"\[\d+\]")
