@@ -77,7 +77,8 @@ def _test(prove: bool, as_json: bool, loaded: Loaded, arguments: list[str]) -> N
         sys.exit(1 if failed or unproven else 0)
     for result in results:
         if not prove or not result.ok:
-            click.echo(f"{'ok  ' if result.ok else 'FAIL'}  {result.mapping}: {result.name}", err=not result.ok)
+            mark = "ok  " if result.ok else f"FAIL  {result.where}:"
+            click.echo(f"{mark}  {result.mapping}: {result.name}", err=not result.ok)
         for reason in result.reasons:
             click.echo(f"        {reason}", err=True)
     for one in unproven:

@@ -25,6 +25,7 @@ from gateway.spool.mapping_versions import snapshot
 from gateway.spool.replays import Scope
 from gateway.workbench import replay
 from gateway.workbench.deploy import done_lines, plan_deployment, plan_lines, plan_rollback, put_in_force
+from gateway.workbench.shadow import approve_mapping
 from tests import builders
 from tests.conftest import ROOT
 from tests.web_site import Site
@@ -325,6 +326,8 @@ def test_a_mapping_in_shadow_is_published_when_approved(site: Site, folder: Path
     site.put(*study(1))
     site.work()
     assert site.get("/fhir/ImagingStudy").json()["total"] == 0
+    with pytest.raises(Rejected, match="for a mapping 'pet_imag' .did you mean 'pet_image'"):
+        approve_mapping(site.ledger, site.site.understanding, "pet_imag", By(name="n", reason="r", at=1.0))
     assert "is approved" in approve_on_page(site).text
     site.work()
     assert descriptions(site) == {"old": "1"}
