@@ -156,3 +156,12 @@ def test_an_entry_that_is_not_there_cannot_be_taken_away(tmp_path: Path) -> None
     assert told == [
         "sites/codes/routes.yaml:2:3: there is no shipped entry 'Nasal rout' to take away (did you mean 'Nasal route'?)"
     ]
+
+
+def test_the_code_table_of_the_guide_is_right_and_breaks_no_test(tmp_path: Path) -> None:
+    guide = (SHIPPED.parent / "docs" / "mapping-guide.md").read_text()
+    table = next(block.split("```")[0] for block in guide.split("```yaml\n") if block.startswith("entries:"))
+    found = examine(site(tmp_path, radiopharmaceuticals=table))
+    assert (found.complaints, found.warnings) == ([], [])
+    assert found.mappings is not None
+    assert [f"{result.mapping}: {result.name}" for result in run_tests(found.mappings) if not result.ok] == []
