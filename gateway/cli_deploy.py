@@ -18,7 +18,18 @@ Command = Callable[..., Any]
 _BY = click.option("--by", default=asked_user, show_default="your user name", callback=not_blank, help="Who does this.")
 _REASON = click.option("--reason", required=True, callback=not_blank, help="Why. It is kept.")
 _WHY = click.option("--reason", default="no reason given", callback=not_blank, help="Why. It is kept in the history.")
-_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def _nobody_to_ask(context: click.Context, parameter: click.Parameter, yes: bool) -> bool:
+    """Said before the long part: whoever pipes this must not wait for a question that never comes."""
+    if not yes and not sys.stdin.isatty():
+        click.echo(
+            "no terminal, so nobody can be asked: the change is checked and shown, and put in force with --yes only", err=True
+        )
+    return yes
+
+
+_YES = click.option("--yes", is_flag=True, callback=_nobody_to_ask, help="Do not ask.")
 
 
 def add_deployment(group: click.Group, with_settings: Callable[[Command], Command]) -> None:

@@ -31,6 +31,7 @@ _STEP = re.compile(
     r"(?:(?P<keyword>[A-Za-z]\w*)|\((?P<group>[0-9A-Fa-f]{4}),(?P<element>xx[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4})\)"
     r"(?:\[(?P<creator>(?!\*\])[^\]]*[^\]\d][^\]]*)\])?)(?:\[(?P<index>\d{1,3}|\*)\])?(?:\.|$)"
 )
+_BARE_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-fx]{4})\)?")
 _LONGEST = 512
 #: The index of ``[*]``.
 ALL = -1
@@ -221,7 +222,14 @@ def parse_path(text: str) -> Path:
     while position < len(text):
         found = _STEP.match(text, position)
         if not found:
-            raise PathError(f"'{text}' is not a path: it goes wrong at '{text[position:]}'")
+            bare = _BARE_TAG.fullmatch(text)
+            tag = (
+                (f"{bare[1]},xx{bare[2][-2:]})[Private Creator]" if int(bare[1], 16) % 2 else f"{bare[1]},{bare[2]})")
+                if bare
+                else ""
+            )
+            hint = f"; an element by its tag is written ({tag}" if tag else ""
+            raise PathError(f"'{text}' is not a path: it goes wrong at '{text[position:]}'{hint}")
         steps.append(_step(found, text))
         position = found.end()
     if not steps or text.endswith("."):
@@ -272,7 +280,9 @@ def _step(found: re.Match[str], text: str) -> Step:
             raise PathError(f"'{text}': only a private element has 'xx'")
         return Step(group << 16 | int(element, 16), None, index)
     if not found["creator"] or not element.startswith("xx"):
-        raise PathError(f"'{text}': a private element is written (gggg,xxee)[Private Creator]")
+        wanted = f"({found['group']},xx{element[-2:]})[{found['creator'] or 'Private Creator'}]"
+        block = "" if element.startswith("xx") else ": the block differs from file to file"
+        raise PathError(f"'{text}': a private element is written {wanted}{block}")
     return Step(group << 16 | int(element[2:], 16), found["creator"].strip(), index)
 
 

@@ -77,7 +77,8 @@ def _resource(name: str, piece: Piece, complaints: list[Complaint]) -> ResourceT
         return None
     missing = [key for key in _RESOURCE_KEYS if key not in node]
     if missing:
-        complaints.append(piece.origin.complain(f"resource '{name}' has no {' and no '.join(missing)}"))
+        text = f"resource '{name}' has no {' and no '.join(missing)}; what is written here stands instead of a whole inherited resource"
+        complaints.append(piece.origin.complain(f"{text}: copy that ('isobridge mappings show') and change the copy"))
         return None
     if node["per"] not in PER:
         hint = did_you_mean(str(node["per"]), PER)

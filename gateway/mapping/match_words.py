@@ -28,7 +28,9 @@ def _rule(key: str, piece: Piece, complaints: list[Complaint]) -> MatchRule | No
     subject = _subject(key, piece, complaints)
     wanted = piece.node if isinstance(piece.node, list) else [piece.node]
     if not wanted or not all(_is_pattern(value) for value in wanted):
-        text = f"'{key}' is matched by a text, by {{regex: ...}}, or by a list of these"
+        words = [word for value in wanted if isinstance(value, dict) for word in value if word != "regex"]
+        hint = did_you_mean(str(words[0]), ["regex"]) if words else ""
+        text = f"'{key}' is matched by a text, by {{regex: ...}}, or by a list of these{hint}"
         complaints.append(piece.origin.complain(text))
         return None
     patterns = [_pattern(value, subject, piece, complaints) for value in wanted]

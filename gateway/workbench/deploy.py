@@ -20,6 +20,7 @@ from gateway.dicom.reading import Header, read_header
 from gateway.errors import Misconfigured, Quarantined, Rejected, Retryable
 from gateway.in_force import changed_on_disk
 from gateway.mapping.language import Mappings, load
+from gateway.model import Json
 from gateway.spool.decisions import CONFLICT, By
 from gateway.spool.files import SpoolFiles
 from gateway.spool.history import InForce, PutKind
@@ -28,6 +29,7 @@ from gateway.spool.mapping_versions import MappingVersions, Snapshot, snapshot
 from gateway.spool.stages import Ticket
 from gateway.spool.study_view import NOT_FOUND
 from gateway.understanding import understanding
+from gateway.workbench.plain import plain
 from gateway.workbench.selftest import run_tests
 
 if TYPE_CHECKING:
@@ -251,8 +253,8 @@ def difference_line(difference: Difference) -> str:
     return f"{where}: {old} -> {new}"
 
 
-def _short(value: object) -> str:
-    text = "nothing" if value is None else str(value) if not isinstance(value, dict) else str(value.get("resourceType") or value)
+def _short(value: Json) -> str:
+    text = str(value["resourceType"]) if isinstance(value, dict) and "resourceType" in value else plain(value)
     clean = "".join(letter if letter.isprintable() else " " for letter in text)
     return clean if len(clean) <= 100 else f"{clean[:97]}..."
 

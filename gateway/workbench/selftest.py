@@ -27,6 +27,7 @@ from gateway.model import Json, JsonObject, Record
 from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SharedCache, SiteContext, normalise
 from gateway.r4.validate import validate
+from gateway.workbench.plain import quoted
 
 #: Tests speak of local times in this zone.
 SITE = SiteContext(timezone=ZoneInfo("Europe/Brussels"))
@@ -105,7 +106,7 @@ def record_differences(record: Record, expect: JsonObject) -> Iterable[str]:
         yield from _differences(name, _look(fields, name), wanted)
     for name in expect.get("absent", ()):
         if (found := _look(fields, name)) is not None:
-            yield f"{name} should be absent and is {found}"
+            yield f"{name} should be absent and is {quoted(found)}"
     said = [f"{issue.field} {issue.reason}" for issue in (*record.shared.issues, *record.issues)]
     for wanted in expect.get("issues", ()):
         if not any(wanted in sentence for sentence in said):
@@ -177,7 +178,9 @@ def _differences(name: str, found: Json, wanted: Json) -> Iterable[str]:
             yield from _differences(f"{name}[{index}]", found[index] if index < len(found) else None, value)
     elif wanted != {} and not _same(found, wanted):
         yield (
-            f"{name} should be {wanted!r} and is {found!r}" if found is not None else f"{name} should be {wanted!r} and is absent"
+            f"{name} should be {quoted(wanted)} and is {quoted(found)}"
+            if found is not None
+            else f"{name} should be {quoted(wanted)} and is absent"
         )
 
 

@@ -26,6 +26,7 @@ from gateway.spool.mapping_versions import snapshot
 from gateway.spool.replays import Scope
 from gateway.workbench import replay
 from gateway.workbench.deploy import done_lines, plan_deployment, plan_lines, plan_rollback, put_in_force
+from gateway.workbench.shadow import approve_mapping
 from tests import builders
 from tests.conftest import ROOT
 from tests.web_site import Site
@@ -402,6 +403,17 @@ def test_a_mapping_in_shadow_is_published_when_approved(site: Site, folder: Path
     assert "is approved" in approve_on_page(site).text
     site.work()
     assert descriptions(site) == {"old": "1"}
+
+
+def test_a_typo_in_approve_names_what_is_in_shadow(site: Site, folder: Path) -> None:
+    by = By(name="n", reason="r", at=1.0)
+    with pytest.raises(Rejected, match="no mapping is in shadow"):
+        approve_mapping(site.ledger, site.site.understanding, "pet_image", by)
+    edit(folder, "pet_image", "extends:", "shadow: true\nextends:")
+    deploy(site, folder)
+    site.site.refresh()
+    with pytest.raises(Rejected, match=r"for a mapping 'pet_imag' .did you mean 'pet_image'"):
+        approve_mapping(site.ledger, site.site.understanding, "pet_imag", by)
 
 
 def test_a_mapping_in_shadow_takes_nothing_back(site: Site, folder: Path) -> None:
