@@ -21,6 +21,7 @@ from gateway.nuclear import units
 #: The keys of a field, and of one that makes a list by its own ``for_each``.
 FIELD_KEYS = ("from", "as", "codes", "unit", "need", "range", "when")
 LIST_KEYS = ("for_each", "fields", "need", "when")
+UNIT_KEYS = ("in", "out", "pinned")
 _KEYS = tuple(dict.fromkeys((*FIELD_KEYS, *LIST_KEYS)))
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: Lists of lists of lists are for nobody to read.
@@ -207,6 +208,11 @@ def _unit_problems(unit: Any, converter: Converter, carried: bool, origin: Origi
     if not converter.takes_unit:
         if unit is not None:
             yield origin.complain(f"'{converter.name}' takes no 'unit'", "unit")
+        return
+    unknown = [key for key in unit if key not in UNIT_KEYS] if isinstance(unit, dict) else []
+    for key in unknown:
+        yield origin.complain(f"unknown key '{key}' in a unit{did_you_mean(key, UNIT_KEYS)}", "unit", key)
+    if unknown:
         return
     if carried and (not isinstance(unit, dict) or set(unit) != {"out"}):
         yield origin.complain(f"'{converter.name}' needs 'unit: {{out: ...}}': a report's number brings its unit along", "unit")
