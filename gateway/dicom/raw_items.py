@@ -14,7 +14,8 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DELIMITERS = 0xFFFE
 #: PS3.5 table 7.1-2: VRs with a 16-bit length in explicit encodings.
-_SHORT = {vr.encode(): vr for vr in "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()}
+_SHORT_NAMES = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
+_SHORT = {vr.encode(): vr for vr in _SHORT_NAMES.split()}
 _LITTLE, _BIG = Struct("<HHI").unpack_from, Struct(">HHI").unpack_from
 _LONG_LITTLE, _LONG_BIG = Struct("<I").unpack_from, Struct(">I").unpack_from
 _SHORT_LITTLE, _SHORT_BIG = Struct("<H").unpack_from, Struct(">H").unpack_from

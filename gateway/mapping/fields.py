@@ -210,16 +210,19 @@ def _unit_problems(unit: Any, converter: Converter, carried: bool, origin: Origi
             yield origin.complain(f"'{converter.name}' takes no 'unit'", "unit")
         return
     unknown = [key for key in unit if key not in UNIT_KEYS] if isinstance(unit, dict) else []
-    for key in unknown:
-        yield origin.complain(f"unknown key '{key}' in a unit{did_you_mean(key, UNIT_KEYS)}", "unit", key)
     if unknown:
-        return
-    if carried and (not isinstance(unit, dict) or set(unit) != {"out"}):
+        yield from (
+            origin.complain(f"unknown key '{key}' in a unit{did_you_mean(key, UNIT_KEYS)}", "unit", key) for key in unknown
+        )
+    elif carried and (not isinstance(unit, dict) or set(unit) != {"out"}):
         yield origin.complain(f"'{converter.name}' needs 'unit: {{out: ...}}': a report's number brings its unit along", "unit")
-        return
-    if not carried and (not isinstance(unit, dict) or set(unit) - {"pinned"} != {"in", "out"}):
+    elif not carried and (not isinstance(unit, dict) or set(unit) - {"pinned"} != {"in", "out"}):
         yield origin.complain(f"'{converter.name}' needs 'unit: {{in: ..., out: ...}}'", "unit")
-        return
+    else:
+        yield from _wrong_units(unit, carried, origin)
+
+
+def _wrong_units(unit: dict[str, Any], carried: bool, origin: Origin) -> Iterable[Complaint]:
     if not isinstance(unit.get("pinned", True), bool):
         yield origin.complain("'pinned' is true or false", "unit", "pinned")
     for key in ("in", "out"):

@@ -107,7 +107,7 @@ def test_a_sequence_that_was_once_unknown_stays_implicit_inside() -> None:
     ],
 )
 def test_what_lies_about_its_length_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="item|end|longer"):
+    with pytest.raises(ValueError, match=r"item|end|longer"):
         read_items(content, implicit=True, little=True, spend=Budget().spend)
 
 

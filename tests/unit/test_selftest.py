@@ -46,7 +46,8 @@ def test_a_test_whose_object_another_mapping_takes_first_fails(tmp_path: Path) -
 
 @pytest.mark.parametrize("given", ["", "    given: {StationName: B}\n"])
 def test_a_quarantine_that_is_expected_is_of_the_right_mapping_too(tmp_path: Path, given: str) -> None:
-    own = "match: {StationName: A, Modality: NM}\nfields:\n  study.uid: {from: StudyInstanceUID, as: uid, need: must}\nexample: {StationName: A, Modality: NM}\n"
+    own = "match: {StationName: A, Modality: NM}\nfields:\n  study.uid: {from: StudyInstanceUID, as: uid, need: must}\n"
+    own += "example: {StationName: A, Modality: NM}\n"
     test = f"tests:\n  - name: no study\n{given}    expect: {{outcome: quarantined}}\n"
     assert bool(reasons(tmp_path, base=BASE, own=own + test)) is bool(given)
 
