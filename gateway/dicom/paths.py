@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -24,6 +24,7 @@ from pydicom.sequence import Sequence
 from gateway.dicom.charset import CHARSET_TAG, CHARSET_VRS, decode, encodings_of
 from gateway.dicom.raw_items import RawItem, read_items
 from gateway.dicom.values import Invalid
+from gateway.dicom.written import private_tag, raw_bytes, written
 from gateway.errors import Quarantined
 from gateway.model import UNKNOWN, Came
 
@@ -130,7 +131,7 @@ class Item:
     def __init__(self, dataset: Dataset | RawItem, encodings: tuple[str, ...], budget: Budget | None = None) -> None:
         self._dataset = dataset
         self.budget = budget or Budget()
-        own = b"" if isinstance(dataset, RawItem) and CHARSET_TAG not in dataset.elements else _raw_bytes(dataset, CHARSET_TAG)
+        own = b"" if isinstance(dataset, RawItem) and CHARSET_TAG not in dataset.elements else raw_bytes(dataset, CHARSET_TAG)
         self._encodings = encodings_of(own) if own else encodings
         self._opened: dict[int, tuple[Item, ...]] | None = None
         self.content: Content | None = None
@@ -388,21 +389,21 @@ def _pick(found: Element, index: int) -> Element | None:
 
 
 def _element_of(place: Root | Item, dataset: Dataset | RawItem, step: Step, text: str) -> Element | None:
-    tag = step.tag if step.creator is None else _private_tag(dataset, step.tag, step.creator)
+    tag = step.tag if step.creator is None else private_tag(dataset, step.tag, step.creator)
     if tag is None:
         return None
-    written = _written(dataset, tag)
-    if written is None:
+    stands = written(dataset, tag)
+    if stands is None:
         return None
     known = vr_of(tag) if step.creator is None else private_vr(tag, step.creator)
-    vr = written.vr if written.vr and written.vr != "UN" else known
+    vr = stands.vr if stands.vr and stands.vr != "UN" else known
     if vr == "SQ":
         items = place.opened(tag)
         place.budget.spend(len(items))
         return Element(text, (), items) if items else None
-    value = written.value
-    if vr in _NUMBERS and written.order:
-        found = _numbers(text, vr, value, written.order)
+    value = stands.value
+    if vr in _NUMBERS and stands.order:
+        found = _numbers(text, vr, value, stands.order)
     elif vr == "UN" and step.creator is not None:
         found = _text_element(text, "LO", _printable(value), ())
     else:
@@ -417,28 +418,6 @@ def _printable(value: bytes) -> bytes:
     if any(byte < 0x20 or byte > 0x7E for byte in value.rstrip(b"\0")):
         raise Invalid("is private, and its type is not known")
     return value
-
-
-class _Written(NamedTuple):
-    """An element as it was written: its VR, where the encoding tells it, its bytes, and their order, where they are still encoded."""
-
-    vr: str
-    value: bytes
-    order: str
-
-
-def _written(dataset: Dataset | RawItem, tag: int) -> _Written | None:
-    if isinstance(dataset, RawItem):
-        found = dataset.elements.get(tag)
-        if found is None:
-            return None
-        return _Written(found[0], b"" if found[0] == "SQ" else dataset.value(tag), "<" if dataset.little else ">")
-    raw = dataset.get_item(tag, keep_deferred=True) if tag in dataset else None
-    if raw is None:
-        return None
-    if isinstance(raw, RawDataElement):
-        return _Written(str(raw.VR or ""), raw.value or b"", "<" if raw.is_little_endian else ">")
-    return _Written(str(raw.VR or ""), b"" if raw.VR == "SQ" else _raw_bytes(dataset, tag), "")
 
 
 def _sequence(dataset: Dataset | RawItem, tag: int, encodings: tuple[str, ...], budget: Budget) -> tuple[Item, ...]:
@@ -490,36 +469,12 @@ def _shortest(value: float) -> str:
     return repr(value)
 
 
-def _private_tag(dataset: Dataset | RawItem, tag: int, creator: str) -> int | None:
-    group = tag >> 16
-    tags = dataset.elements if isinstance(dataset, RawItem) else set(map(int, dataset.keys()))
-    for key in sorted(key for key in tags if key >> 16 == group and 0x10 <= key & 0xFFFF <= 0xFF):
-        found = group << 16 | (key & 0xFF) << 8 | tag & 0xFF
-        if found in tags and _raw_bytes(dataset, key).strip(b" \0") == creator.encode():
-            return found
-    return None
-
-
 def private_vr(tag: int, creator: str) -> str:
     """What pydicom's private dictionary knows of an element; ``UN`` when it knows nothing."""
     try:
         return private_dictionary_VR(tag, creator)[:2]
     except KeyError:
         return "UN"
-
-
-def _raw_bytes(dataset: Dataset | RawItem, tag: int) -> bytes:
-    """The bytes of a text element; those of an already decoded one are rebuilt as UTF-8 or ASCII."""
-    if isinstance(dataset, RawItem):
-        return dataset.value(tag)
-    if tag not in dataset:
-        return b""
-    raw = dataset.get_item(tag, keep_deferred=True)
-    value = raw.value if raw is not None else None
-    if value is None or isinstance(value, bytes):
-        return value or b""
-    values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
-    return "\\".join(str(getattr(one, "original_string", None) or one) for one in values).encode()
 
 
 class DatasetHeader:
@@ -529,11 +484,11 @@ class DatasetHeader:
         self.dataset = dataset
         self.came = came
         meta = getattr(dataset, "file_meta", None) or Dataset()
-        self.file_meta: Mapping[int, bytes] = {int(tag): _raw_bytes(meta, int(tag)) for tag in list(meta.keys())}
+        self.file_meta: Mapping[int, bytes] = {int(tag): raw_bytes(meta, int(tag)) for tag in list(meta.keys())}
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a top-level value; of an already decoded element, text that changes whenever its content does."""
-        return _raw_bytes(self.dataset, tag)
+        return raw_bytes(self.dataset, tag)
 
     def tags(self) -> Iterable[int]:
         """The tags of the top level."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.dicom import sr
-from gateway.dicom.paths import Element, Root, parse_path
+from gateway.dicom import paths, sr
+from gateway.dicom.paths import Budget, Element, Root, parse_path
 from gateway.dicom.reading import header_of, read_header
 from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
@@ -16,6 +16,7 @@ from gateway.mapping.codes import load_codes
 from gateway.mapping.example import encode, merged
 from gateway.mapping.language import load
 from gateway.model import JsonObject
+from gateway.normalise import record
 from gateway.normalise.record import SharedCache, normalise
 from gateway.workbench.sample_report import administration_report
 from tests import builders
@@ -196,3 +197,21 @@ def test_merging_a_short_form_changes_one_word_and_leaves_the_example_alone() ->
     assert changed["sr"]["1 DCM"]["items"]["2 DCM"] == {"num": "1", "unit": "mCi"}
     assert example["sr"] == {"1 DCM": {"items": {"2 DCM": {"num": "1", "unit": "MBq"}}}}
     assert "1 DCM" not in merged(example, {"sr/1 DCM": None})["sr"]
+
+
+def test_a_large_report_is_opened_item_by_item_once_and_stays_far_below_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[object, int]] = []
+    read = paths._sequence
+    monkeypatch.setattr(
+        paths, "_sequence", lambda dataset, tag, *more: opened.append((dataset, tag)) or read(dataset, tag, *more)
+    )  # type: ignore[func-returns-value]
+    budgets: list[Budget] = []
+    monkeypatch.setattr(record, "Budget", lambda: budgets.append(Budget()) or budgets[-1])  # type: ignore[func-returns-value]
+    dataset = builders.rrdsr()
+    (one,) = [item for item in dataset.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "113502"]
+    dataset.ContentSequence = [*dataset.ContentSequence, *[one] * 99]
+    header = header_of(builders.part10(dataset))
+    shared = normalise(header, REPORT, SITE, SharedCache(1)).shared
+    assert len(shared.administrations) == 100
+    assert len(opened) == len({(id(dataset), tag) for dataset, tag in opened})
+    assert (budgets[0].most - budgets[0].left) * 20 < budgets[0].most
