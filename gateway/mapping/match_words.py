@@ -35,11 +35,10 @@ def match_rules(effective: Effective, complaints: list[Complaint]) -> tuple[Matc
 
 
 def _contradiction(key: str, base: Piece) -> str:
-    document = base.origin.document
-    where = document.where(base.origin.place).rsplit(":", 1)[0]
+    where = base.origin.document.where(base.origin.place).rsplit(":", 1)[0]
     return (
-        f"nothing fits both this and the '{key}' of '{document.name}' ({where}), which holds as well:"
-        f" extend another mapping, or match fewer of what that one matches"
+        f"nothing fits both this and the '{key}' of {where}, which holds as well:"
+        " extend another mapping, or match fewer of what that one matches"
     )
 
 

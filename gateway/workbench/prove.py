@@ -44,7 +44,7 @@ class Unproven:
     mapping: str
     what: str  #: ``field``, ``element`` or ``dicom``
     name: str  #: ``series.lot``, ``study.series.uid``
-    where: str  #: ``pet_image.yaml:43``
+    where: str  #: ``pet_common.yaml:43``
 
     def as_json(self) -> JsonObject:
         return {"mapping": self.mapping, "what": self.what, "name": self.name, "where": self.where}
