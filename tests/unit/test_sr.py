@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from gateway.dicom import paths, sr
 from gateway.dicom.paths import Budget, Element, Root, parse_path
+from gateway.dicom.raw_items import RawItem
 from gateway.dicom.reading import header_of, read_header
 from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
@@ -201,12 +203,14 @@ def test_merging_a_short_form_changes_one_word_and_leaves_the_example_alone() ->
 
 def test_a_large_report_is_opened_item_by_item_once_and_stays_far_below_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[object, int]] = []
-    read = paths._sequence
-    monkeypatch.setattr(
-        paths, "_sequence", lambda dataset, tag, *more: opened.append((dataset, tag)) or read(dataset, tag, *more)
-    )  # type: ignore[func-returns-value]
-    budgets: list[Budget] = []
-    monkeypatch.setattr(record, "Budget", lambda: budgets.append(Budget()) or budgets[-1])  # type: ignore[func-returns-value]
+    read_items, budget = paths._sequence, Budget()
+
+    def counted(dataset: Dataset | RawItem, tag: int, *more: Any) -> tuple[paths.Item, ...]:
+        opened.append((dataset, tag))
+        return read_items(dataset, tag, *more)
+
+    monkeypatch.setattr(paths, "_sequence", counted)
+    monkeypatch.setattr(record, "Budget", lambda: budget)
     dataset = builders.rrdsr()
     (one,) = [item for item in dataset.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "113502"]
     dataset.ContentSequence = [*dataset.ContentSequence, *[one] * 99]
@@ -214,4 +218,4 @@ def test_a_large_report_is_opened_item_by_item_once_and_stays_far_below_the_limi
     shared = normalise(header, REPORT, SITE, SharedCache(1)).shared
     assert len(shared.administrations) == 100
     assert len(opened) == len({(id(dataset), tag) for dataset, tag in opened})
-    assert (budgets[0].most - budgets[0].left) * 20 < budgets[0].most
+    assert (budget.most - budget.left) * 20 < budget.most
