@@ -18,15 +18,16 @@ SECTIONS = (
     Key(
         "extends",
         Shape.NAMES,
-        "Takes over another mapping, or several: of two, the later one wins, and what is written here wins over both. "
+        "Takes over another mapping, or several. A key is taken from the last file of the line that itself wrote it: what is written "
+        "here wins over all bases, of bases the later one, and what a base only inherits never wins over what another base wrote. "
         "A field or resource set to `null` is taken away.",
         "extends: pet_image",
     ),
     Key(
         "match",
         Shape.MATCH,
-        "For which objects this mapping is. All conditions must fit, those of the bases as well. `everything` fits all; "
-        "`nothing` makes a base that only others extend.",
+        "For which objects this mapping is. All conditions must fit, those of the bases as well: a condition on the same key narrows. "
+        "`everything` fits all; `nothing` makes a base that only others extend.",
         'match: {SOPClassUID: PositronEmissionTomographyImageStorage, Manufacturer: "GE *"}',
         required=True,
     ),

@@ -21,6 +21,7 @@ from gateway.nuclear import units
 #: The keys of a field, and of one that makes a list by its own ``for_each``.
 FIELD_KEYS = ("from", "as", "codes", "unit", "need", "range", "when")
 LIST_KEYS = ("for_each", "fields", "need", "when")
+UNIT_KEYS = ("in", "out", "pinned")
 _KEYS = tuple(dict.fromkeys((*FIELD_KEYS, *LIST_KEYS)))
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: Lists of lists of lists are for nobody to read.
@@ -212,12 +213,20 @@ def _unit_problems(unit: Any, converter: Converter, carried: bool, origin: Origi
         if unit is not None:
             yield origin.complain(f"'{converter.name}' takes no 'unit'", "unit")
         return
-    if carried and (not isinstance(unit, dict) or set(unit) != {"out"}):
+    unknown = [key for key in unit if key not in UNIT_KEYS] if isinstance(unit, dict) else []
+    if unknown:
+        yield from (
+            origin.complain(f"unknown key '{key}' in a unit{did_you_mean(key, UNIT_KEYS)}", "unit", key) for key in unknown
+        )
+    elif carried and (not isinstance(unit, dict) or set(unit) != {"out"}):
         yield origin.complain(f"'{converter.name}' needs 'unit: {{out: ...}}': a report's number brings its unit along", "unit")
-        return
-    if not carried and (not isinstance(unit, dict) or set(unit) - {"pinned"} != {"in", "out"}):
+    elif not carried and (not isinstance(unit, dict) or set(unit) - {"pinned"} != {"in", "out"}):
         yield origin.complain(f"'{converter.name}' needs 'unit: {{in: ..., out: ...}}'", "unit")
-        return
+    else:
+        yield from _wrong_units(unit, carried, origin)
+
+
+def _wrong_units(unit: dict[str, Any], carried: bool, origin: Origin) -> Iterable[Complaint]:
     if not isinstance(unit.get("pinned", True), bool):
         yield origin.complain("'pinned' is true or false", "unit", "pinned")
     for key in ("in", "out"):

@@ -48,7 +48,7 @@ class Explained:
     name: str  #: ``administration[1].activity`` when the object holds several
     value: Json  #: None: absent or withheld
     origins: tuple[Origin, ...]
-    rule: str  #: ``pet_image.yaml:43``
+    rule: str  #: ``pet_common.yaml:43``
     conversion: str  #: ``activity, in: Bq, out: MBq``
     issues: tuple[str, ...]
     elements: tuple[Filled, ...]

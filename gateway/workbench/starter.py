@@ -174,8 +174,9 @@ def _tried(text: str, name: str, directory: Path) -> list[str]:
         complaints = [str(complaint) for complaint in lint(copy)]
         if complaints:
             return complaints
-        mapping = load(copy).named(name)
-        return [f"{test.name}: {reason}" for test in mapping.tests for reason in run_test(mapping, test).reasons]
+        mappings = load(copy)
+        mapping = mappings.named(name)
+        return [f"{test.name}: {reason}" for test in mapping.tests for reason in run_test(mapping, test, mappings).reasons]
 
 
 def _example(root: Root, base: Mapping) -> JsonObject:
