@@ -27,7 +27,6 @@ from gateway.mapping.rules import REPEATED, Mapping
 from gateway.model import Json, JsonObject, Record
 from gateway.normalise import coerced_values, spelling
 from gateway.normalise.coerced_values import Code, tag_of
-from gateway.normalise.recode import NotExact
 from gateway.normalise.record import Reading, SiteContext
 
 #: What Python's own conversions raise on content that nobody foresaw. Other errors are faults of ours.
@@ -104,7 +103,7 @@ class Edits:
         self._zone = _zone_of(header, zone)
 
     def all(self) -> list[Edit]:
-        """Those that change something, in the order of the rules. Raises :class:`NotExact` when the object must stay as it is."""
+        """Those that change something, in the order of the rules."""
         edits = [*self._identity(), *(edit for rule in self._mapping.dicom.elements for edit in self._of(rule))]
         return [edit for edit in edits if not self._is_said(edit)]
 
@@ -120,6 +119,7 @@ class Edits:
     # --- the patient
 
     def _identity(self) -> Iterator[Edit]:
+        """None of it when the object cannot hold the patient's id: half an identity would be worse, and it is marked then."""
         patient = self._patient
         if patient is None:
             return
@@ -137,7 +137,10 @@ class Edits:
                 check(tag, vr, text)
             except Invalid as error:
                 if keyword == "PatientID":
-                    raise NotExact(f"the id of the patient to whom it belongs {error}") from error
+                    self.problems.append(
+                        f"identity: the id of the patient to whom it belongs {error}: it keeps the former patient"
+                    )
+                    return
                 self.problems.append(f"identity: {keyword} of the patient to whom it belongs {error}: it is left out")
                 text = ""
             missing = keyword == "IssuerOfPatientID" and not text

@@ -91,7 +91,8 @@ class OrthancTarget:
         digests = {item.digest for item in former}
         found = {identifier for identifiers in places.values() for identifier in identifiers}
         kept = self._hold(content, held, {identifier for identifier in found if self._digest_of(identifier) in digests})
-        if produced is not None and ticket.patient_key != ticket.original_key and not produced.names_patient:
+        belongs_elsewhere = bool(ticket.original_key) and ticket.patient_key != ticket.original_key
+        if self._normalised and belongs_elsewhere and not content.names_patient:
             self._set_mark(kept, _MARKS[Variant.REASSIGNED])
         if produced is None and ticket.variant is not Variant.NORMALISED:
             return None

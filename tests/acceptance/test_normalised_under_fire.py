@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -69,7 +70,7 @@ def test_each_object_stands_once_in_an_archive_of_normalised_objects(tmp_path: P
     files = [builders.write(one, tmp_path / "send" / f"{number}.dcm") for number, one in enumerate(series)]
     folders = [_mappings(tmp_path / f"mappings_{weight}", weight) for weight in WEIGHTS]
     orthanc = Orthanc(tmp_path / "orthanc")
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "targets": {"archive": {"kind": "orthanc", "url": orthanc.url, "send": "normalised", "connect_timeout_secs": 2}},
         "mappings": {"directory": str(folders[0])},
         "work": {"lease_secs": 5},
