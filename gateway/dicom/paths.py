@@ -461,13 +461,16 @@ def _text_element(text: str, vr: str, raw: bytes, encodings: tuple[str, ...]) ->
 
 
 def _numbers(text: str, vr: str, raw: bytes, order: str) -> Element | None:
+    return Element(text, number_texts(vr, raw, order)) if raw else None
+
+
+def number_texts(vr: str, raw: bytes, order: str) -> tuple[str, ...]:
+    """The binary numbers of a value (PS3.5 6.2: US, SS, UL, SL, UV, SV, FL, FD) as text. Raises :class:`Invalid`."""
     size = struct.calcsize(_NUMBERS[vr])
-    if not raw:
-        return None
     if len(raw) % size:
         raise Invalid("is a damaged number")
     values = struct.unpack(f"{order}{len(raw) // size}{_NUMBERS[vr]}", raw)
-    return Element(text, tuple(_shortest(value) if vr == "FL" else repr(value).removesuffix(".0") for value in values))
+    return tuple(_shortest(value) if vr == "FL" else repr(value).removesuffix(".0") for value in values)
 
 
 def _shortest(value: float) -> str:

@@ -65,6 +65,11 @@ class Produced(Protocol):
     @property
     def md5(self) -> str: ...
 
+    @property
+    def names_patient(self) -> bool:
+        """It says itself to whom a person gave it."""
+        ...
+
     def open(self) -> BinaryIO: ...
 
 

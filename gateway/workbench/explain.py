@@ -56,7 +56,9 @@ def explain(path: Path, understanding: Understanding, origins: Origins) -> Expla
         fields=fields,
         written=tuple(explainer.written()),
         issues=tuple(f"{severity}: {name} {reason}".replace("  ", " ") for name, severity, reason in rest),
-        changes=coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC)).changes,
+        changes=coerce(
+            path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC), zone=understanding.site.timezone
+        ).changes,
     )
 
 

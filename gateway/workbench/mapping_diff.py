@@ -264,7 +264,7 @@ def _changes(path: Path, understanding: Understanding) -> dict[str, Change]:
         mapping, record = understanding.mappings.for_header(header), understanding.understand(header)
     except Quarantined:
         return {}
-    coerced = coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC))
+    coerced = coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC), zone=understanding.site.timezone)
     return {change.path: change for change in coerced.changes}
 
 

@@ -166,7 +166,7 @@ def dicom_differences(mapping: Mapping, test: MappingTest, record: Record) -> It
     with tempfile.NamedTemporaryFile(prefix="example-", suffix=".dcm") as file:
         file.write(encode(merged(mapping.example, test.given)))
         file.flush()
-        coerced = coerce(Path(file.name), record, mapping, arrived_at=_ARRIVED)
+        coerced = coerce(Path(file.name), record, mapping, arrived_at=_ARRIVED, zone=SITE.timezone)
     changes = {change.path: change.after for change in coerced.changes}
     for path, words in wanted.items():
         if words is None and path in changes:
