@@ -130,12 +130,13 @@ def test_a_starter_says_of_the_file_only_what_stands_in_it(tmp_path: Path) -> No
     made = starter(file, MAPPINGS, SHIPPED, name="ours", read_as=finder(site(MAPPINGS), SHIPPED)(file))
     assert "#   (0009,xx38)[GEMS_PETD_01]  read as administration.measured_before" in made.text
     (tmp_path / "mappings" / "sites" / "ours.yaml").write_text(made.text)
-    mapping = load(tmp_path / "mappings").named("ours")
+    mappings = load(tmp_path / "mappings")
+    mapping = mappings.named("ours")
     assert "RadionuclideTotalDose" not in mapping.example["RadiopharmaceuticalInformationSequence"][0]
     assert "(0009,xx3B)[GEMS_PETD_01]" not in mapping.example
     assert "Radiopharmaceutical" in mapping.example["RadiopharmaceuticalInformationSequence"][0]
     assert "administration.activity" not in mapping.tests[0].expect["fields"]
-    assert run_test(mapping, mapping.tests[0]).ok
+    assert run_test(mapping, mapping.tests[0], mappings).ok
 
 
 def test_coverage_of_a_report_goes_by_its_concepts(tmp_path: Path) -> None:
