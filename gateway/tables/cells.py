@@ -53,6 +53,7 @@ class Row:
     """The cells of one row by the name of their column, and by number from 1."""
 
     number: int
+    sheet: str = ""
     cells: dict[str, Cell]
     ordered: tuple[Cell, ...]
 
@@ -133,5 +134,5 @@ def under_header(name: str, header: Sequence[str], rows: Iterator[tuple[int, Seq
         if len(cells) > len(columns) and not all(cell.is_empty for cell in cells[len(columns) :]):
             raise Rejected(f"Row {number} has more cells than the header has columns.", status=UNREADABLE)
         named = {column: cell for column, cell in zip(columns, cells, strict=False) if column}
-        made.append(Row(number=number, cells=named, ordered=tuple(cells)))
+        made.append(Row(number=number, sheet=name, cells=named, ordered=tuple(cells)))
     return Sheet(name=name, columns=columns, rows=tuple(made))

@@ -40,7 +40,7 @@ def failed_checks(
         over = stated > wanted * (1 + check.within) if wanted is not None else False
         apart = dosimetry.share_apart(stated, wanted) if wanted is not None else Decimal(0)
         only_upper = check.name in ("not_longer_than_physical", "not_above")
-        if (over if only_upper else apart > check.within):
+        if over if only_upper else apart > check.within:
             names = tuple(dict.fromkeys(name.partition(".")[0] for _, name in check.operands if name != _ACTIVITY))
             concerned = names if check.failing == "withhold" else (_stated_of(check),)
             yield Failed(reason=words, concerned=concerned, withholds=check.failing == "withhold")
@@ -104,7 +104,10 @@ def _biological(values: Mapping[str, JsonObject], physical_h: Any) -> tuple[Deci
 
 def _bed(values: Mapping[str, JsonObject], _physical: Any) -> tuple[Decimal, Decimal, str]:
     expected = dosimetry.bed(
-        _in(values["dose"], "Gy"), _in(values["alpha_beta"], "Gy"), _in(values["repair_half_time"], "h"), _in(values["effective"], "h")
+        _in(values["dose"], "Gy"),
+        _in(values["alpha_beta"], "Gy"),
+        _in(values["repair_half_time"], "h"),
+        _in(values["effective"], "h"),
     )
     return values["is"]["value"], expected, "is not the BED that dose, alpha/beta and half-times give for one exponential"
 

@@ -13,7 +13,7 @@ from gateway.mapping.codes import Codes
 from gateway.mapping.complaints import Complaint, complain, did_you_mean
 from gateway.nuclear.results import KINDS, Link
 from gateway.tables import definition
-from gateway.tables.compile_read import Where, compile_match, compile_read, conditions
+from gateway.tables.compile_read import Where, compile_match, compile_read, conditions, texts
 from gateway.tables.compile_values import Values
 from gateway.tables.rules import Adapter, AdapterTest, CheckRule, PointsRule, ResultRule, StatusRule, ValueRule
 from gateway.yamlfile import Document
@@ -36,13 +36,13 @@ def compile_adapter(name: str, document: Document, codes: Codes, complaints: lis
 
 def _shape(document: Document) -> Iterable[Complaint]:
     data = document.data
-    words = {dict: "a mapping of keys", list: "a list", str: "a text", bool: "true or false"}
+    words: dict[Any, str] = {dict: "a mapping of keys", list: "a list", str: "a text", bool: "true or false"}
     for section, node in data.items():
         wanted = definition.SECTIONS.get(section)
         if wanted is None:
             yield complain(document, (section,), f"unknown section '{section}'{did_you_mean(section, definition.SECTIONS)}")
         elif not isinstance(node, wanted):
-            yield complain(document, (section,), f"'{section}' must be {words[wanted]}")
+            yield complain(document, (section,), f"'{section}' must be {words.get(wanted, 'a list of columns')}")
     for section in definition.REQUIRED:
         if section not in data:
             yield complain(document, (), f"'{section}' is missing")
@@ -74,8 +74,10 @@ class _Compiler:
             match=compile_match(data["match"], where.at("match")),
             read=read,
             skip=conditions(data.get("skip"), where.at("skip")),
-            group_by=tuple(map(str, data.get("group_by") or ())),
+            group_by=self._group_by(data.get("group_by"), where.at("group_by")),
+            is_one_group=data.get("group_by") == definition.WHOLE_TABLE,
             patient=values.members(data.get("patient") or {}, definition.PATIENT_MEMBERS, where.at("patient")),
+            device=values.members(data.get("device") or {}, definition.DEVICE_MEMBERS, where.at("device")),
             document=values.members(data.get("document") or {}, definition.DOCUMENT_MEMBERS, where.at("document")),
             administration=administration,
             creates_administration=node.get("create") is True,
@@ -93,6 +95,13 @@ class _Compiler:
             where.at("unverified").say("an adapter that nobody verified is an example: name its file 'example_....yaml'")
         if adapter.creates_administration and not {"started_at", "activity"} <= {rule.name for rule in adapter.administration}:
             where.at("administration").say("an administration that a table creates needs 'started_at' and 'activity'")
+
+    def _group_by(self, node: Any, where: Where) -> tuple[str, ...]:
+        if isinstance(node, str):
+            if node != definition.WHOLE_TABLE:
+                where.say("'group_by' is a list of columns, or 'table' where the whole table is one group")
+            return ()
+        return texts(node, where)
 
     def _administration(self, node: dict[str, Any], values: Values, where: Where) -> tuple[ValueRule, ...]:
         create = node.get("create", False)
@@ -127,11 +136,7 @@ class _Compiler:
         self, name: str, node: dict[str, Any], kind: str, common: tuple[ValueRule, ...], values: Values, where: Where
     ) -> ResultRule:
         taken = {key for key in node if node[key] is None}
-        rest = {
-            key: value
-            for key, value in node.items()
-            if key not in (*definition.RESULT_KEYS, "points") and value is not None
-        }
+        rest = {key: value for key, value in node.items() if key not in (*definition.RESULT_KEYS, "points") and value is not None}
         own = values.members(rest, definition.RESULT_MEMBERS, where, kind=kind)
         names = {member.name for member in own} | taken
         points = node.get("points")

@@ -106,7 +106,7 @@ class Values:
         if "filename" not in node:
             return False
         if node["filename"] is not True or "pattern" not in node:
-            where.say("from the name of the file: {filename: true, pattern: \"regular expression with (one group)\"}")
+            where.say('from the name of the file: {filename: true, pattern: "regular expression with (one group)"}')
         return True
 
     def _unit(self, name: str, node: Any, kind_of: str, where: Where, kind: str | None) -> tuple[str | None, str | None]:
@@ -128,7 +128,11 @@ class Values:
 
     def _dimensions(self, name: str, kind: str | None) -> set[str | None]:
         if name in definition.UNITS:
-            return {dimension(definition.UNITS[name]), dimension("kBq/mL")} if name == "activity" else {dimension(definition.UNITS[name])}
+            return (
+                {dimension(definition.UNITS[name]), dimension("kBq/mL")}
+                if name == "activity"
+                else {dimension(definition.UNITS[name])}
+            )
         if name == "value" and kind:
             return set(KINDS[kind].dimensions)
         return {*KINDS[kind].dimensions, dimension("%")} if name == "uncertainty" and kind and KINDS[kind].dimensions else set()
@@ -153,7 +157,9 @@ class Values:
                 where.at("format").say("only dates have a format")
             return ()
         if not formats and "value" not in node:
-            where.say("a date needs its 'format', e.g. \"%d/%m/%Y %H:%M\", or 'cell' where the spreadsheet says that it is a date")
+            where.say(
+                "a date needs its 'format', e.g. \"%d/%m/%Y %H:%M\", or 'cell' where the spreadsheet says that it is a date"
+            )
         for text in formats:
             signs = {text[index + 1 : index + 2] for index, letter in enumerate(text) if letter == "%"}
             if text != "cell" and (not signs or not signs <= _DATE_SIGNS or not {"d", "m"} <= signs or not signs & {"Y", "y"}):
@@ -166,8 +172,10 @@ class Values:
     def _limits(self, node: Any, where: Where) -> tuple[Decimal, Decimal] | None:
         if node is None:
             return None
-        numbers = isinstance(node, list) and len(node) == 2 and all(
-            isinstance(item, int | Decimal) and not isinstance(item, bool) for item in node
+        numbers = (
+            isinstance(node, list)
+            and len(node) == 2
+            and all(isinstance(item, int | Decimal) and not isinstance(item, bool) for item in node)
         )
         if not numbers or node[0] > node[1]:
             where.say("'range' is [lowest, highest], in the unit of the table")

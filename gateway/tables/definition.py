@@ -9,14 +9,15 @@ ENCODINGS = ("utf-8", "utf-16", "cp1252", "latin-1", "iso8859-15")
 DELIMITERS = {"tab": "\t", "\t": "\t", ";": ";", ",": ",", "|": "|", "whitespace": "whitespace", ":": ":"}
 THOUSANDS = {"none": "", ".": ".", ",": ",", "'": "'", "space": " "}
 
-SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, type | tuple[type, ...]] = {
     "title": str,
     "unverified": bool,
     "match": dict,
     "read": dict,
     "skip": list,
-    "group_by": list,
+    "group_by": (list, str),
     "patient": dict,
+    "device": dict,
     "document": dict,
     "administration": dict,
     "common": dict,
@@ -25,6 +26,8 @@ SECTIONS: dict[str, type] = {
     "status": dict,
     "tests": list,
 }
+#: ``group_by`` for a file that is one curve.
+WHOLE_TABLE = "table"
 REQUIRED = ("title", "match", "read", "results", "tests")
 
 READ_KEYS = (
@@ -39,7 +42,7 @@ RESULT_KEYS = ("kind", "section", "when")
 CHECK_KEYS = ("within", "otherwise")
 STATUS_KEYS = ("approvers",)
 TEST_KEYS = ("name", "file", "given", "expect")
-EXPECT_KEYS = ("patient", "administration", "document", "results", "issues", "rejected", "parts")
+EXPECT_KEYS = ("patient", "device", "administration", "document", "results", "issues", "rejected", "parts")
 
 #: Our short types for FHIR's.
 _TYPES = {"string": "text", "HumanName": "text"}
@@ -54,6 +57,8 @@ POINT_MEMBERS = {
     name.removeprefix("points[]."): _TYPES.get(kind, kind) for name, kind in MEMBERS.items() if name.startswith("points[].")
 }
 PATIENT_MEMBERS = {"id": "identifier", "issuer": "text"}
+#: A camera or a calibrator, for facts about a device.
+DEVICE_MEMBERS = dict.fromkeys(("manufacturer", "model", "serial", "station", "software"), "text")
 ADMINISTRATION_MEMBERS = {
     "event_uid": "identifier",
     "started_at": "dateTime",

@@ -58,31 +58,49 @@ class Adapters:
     def _choose(self, content: bytes, filename: str) -> tuple[Adapter, Source]:
         """The adapter that asks the most of what the file has. Two that ask as much: a person says which."""
         fitting: list[tuple[Adapter, Source]] = []
-        near: list[str] = []
+        near: list[tuple[int, str]] = []
         for adapter in self.adapters:
             named = not adapter.match.filenames or any(pattern.fits(filename) for pattern in adapter.match.filenames)
-            if not named or (adapter.read.format == "xlsx") != is_workbook(content):
+            if not named or not _may_be(adapter.read.format, content):
                 continue
             try:
                 source = read_source(content, filename, adapter)
             except Rejected as error:
-                near.append(f"{adapter.name}: {error.reason}")
+                near.append((0, f"{adapter.name}: {error.reason}"))
                 continue
-            if _looks_right(adapter, source, content):
+            missing = _missing(adapter, source)
+            if not missing and _looks_right(adapter, source, content):
                 fitting.append((adapter, source))
+            elif 0 < 2 * len(missing) <= len(adapter.match.columns):
+                near.append((len(adapter.match.columns), f"{adapter.name}, but there is no column '{missing[0]}'."))
         fitting.sort(key=lambda item: -item[0].match.weight)
         if not fitting:
-            told = f" The nearest: {near[0]}" if len(near) == 1 else ""
-            raise Rejected(f"No adapter reads this table.{told} See 'isobridge tables list' and docs/tables.md.", status=UNSUPPORTED)
+            told = f" The nearest: {max(near)[1]}" if near else ""
+            raise Rejected(
+                f"No adapter reads this table.{told} See 'isobridge tables list' and docs/tables.md.", status=UNSUPPORTED
+            )
         if len(fitting) > 1 and fitting[0][0].match.weight == fitting[1][0].match.weight:
             names = " and ".join(item[0].name for item in fitting[:2])
-            raise Rejected(f"Several adapters read this table: {names}. Say which (--adapter), or make one more exact.", status=UNSUPPORTED)
+            raise Rejected(
+                f"Several adapters read this table: {names}. Say which (--adapter), or make one more exact.", status=UNSUPPORTED
+            )
         return fitting[0]
 
 
-def _looks_right(adapter: Adapter, source: Source, content: bytes) -> bool:
+def _may_be(form: str, content: bytes) -> bool:
+    """Whether a file may be of a format at all, by how it begins."""
+    if (form == "xlsx") != is_workbook(content):
+        return False
+    return form != "json" or content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+
+
+def _missing(adapter: Adapter, source: Source) -> list[str]:
     columns = {name for sheet in source.sheets for name in sheet.columns}
-    if not set(adapter.match.columns) <= columns or not any(sheet.rows for sheet in source.sheets):
+    return [name for name in adapter.match.columns if name not in columns]
+
+
+def _looks_right(adapter: Adapter, source: Source, content: bytes) -> bool:
+    if not any(sheet.rows for sheet in source.sheets):
         return False
     head = "\n".join(source.lines)[:_HEAD_CHARACTERS] if source.lines else content[:_HEAD_CHARACTERS].decode("latin-1")
     return all(text in head for text in adapter.match.contains)

@@ -32,7 +32,9 @@ class Found:
     place: str
     stated: JsonObject | None = None
     notes: tuple[tuple[str, Severity], ...] = ()
-    implied: JsonObject = field(default_factory=dict)  #: other members that a code says: the side of an organ, the nuclide of an agent
+    implied: JsonObject = field(
+        default_factory=dict
+    )  #: other members that a code says: the side of an organ, the nuclide of an agent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

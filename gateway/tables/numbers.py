@@ -45,7 +45,9 @@ def from_text(text: str, read: ReadRule) -> Decimal:
     thousands = read.thousands or ""
     if read.decimal is None:
         if re.fullmatch(r"[+-]?[0-9.,' ]+(?:[eE][+-]?[0-9]+)?", text):
-            raise Invalid("holds a sign that may separate decimals or thousands: the adapter must say which ('decimal', 'thousands')")
+            raise Invalid(
+                "holds a sign that may separate decimals or thousands: the adapter must say which ('decimal', 'thousands')"
+            )
         raise Invalid("is no number")
     point, comma = re.escape(read.decimal), re.escape(thousands)
     whole = f"(?:[0-9]{{1,3}}(?:{comma}[0-9]{{3}})+|[0-9]+)" if thousands else "[0-9]+"

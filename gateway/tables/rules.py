@@ -151,8 +151,10 @@ class Adapter:
     match: MatchRule
     read: ReadRule
     skip: tuple[Condition, ...] = ()
-    group_by: tuple[str, ...] = ()
+    group_by: tuple[str, ...] = ()  #: nothing: every row tells of its own
+    is_one_group: bool = False  #: the whole table is one group
     patient: tuple[ValueRule, ...] = ()
+    device: tuple[ValueRule, ...] = ()
     document: tuple[ValueRule, ...] = ()
     administration: tuple[ValueRule, ...] = ()
     creates_administration: bool = False

@@ -72,7 +72,7 @@ def _differences(understood: Understood, expect: JsonObject) -> Iterator[str]:
     parts = understood.parts
     if "parts" in expect and len(parts) != expect["parts"]:
         yield f"there should be {expect['parts']} parts, one for each patient and administration, and there are {len(parts)}"
-    for level in ("patient", "administration", "document"):
+    for level in ("patient", "device", "administration", "document"):
         if level in expect:
             yield from _compare(level, getattr(parts[0], level), expect[level])
     results = [result for part in parts for result in part.results]
@@ -118,7 +118,13 @@ def part_lines(part: Part) -> Iterator[str]:
     for result in part.results:
         where = " ".join(str((result.get(name) or {}).get("text", "")) for name in ("laterality", "region")).strip()
         value = result.get("value")
-        told = f"{value['value']} {value['unit']}" if value else f"{len(result.get('points', ()))} points" if "points" in result else ""
+        told = (
+            f"{value['value']} {value['unit']}"
+            if value
+            else f"{len(result.get('points', ()))} points"
+            if "points" in result
+            else ""
+        )
         yield f"  {result['kind']}  {where}  {told}  [{part.sources.get(str(result['label']) + '.value', '')}]"
     for issue in part.issues:
         yield f"  {issue.severity}: {issue.field} {issue.reason}"

@@ -46,12 +46,15 @@ def _strict(content: bytes, encoding: str) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise Rejected(f"The file is not {encoding} at byte {error.start + 1}; see 'encoding' of the adapter.", status=UNREADABLE) from error
+        reason = f"The file is not {encoding} at byte {error.start + 1}; see 'encoding' of the adapter."
+        raise Rejected(reason, status=UNREADABLE) from error
 
 
 def _printable(text: str) -> str:
     if "\0" in text:
-        raise Rejected("The file holds zero bytes: it is no text, or its encoding is not the one of the adapter.", status=UNREADABLE)
+        raise Rejected(
+            "The file holds zero bytes: it is no text, or its encoding is not the one of the adapter.", status=UNREADABLE
+        )
     odd = next((letter for letter in text if letter < " " and letter not in _BLANKS), None)
     if odd is not None:
         raise Rejected(f"The file holds a control character (code {ord(odd)}).", status=UNREADABLE)
@@ -66,7 +69,7 @@ def split_lines(text: str) -> list[str]:
 def read_csv(text: str, rule: ReadRule) -> tuple[Sheet, ...]:
     """One sheet. Raises :class:`Rejected`."""
     rows = list(_records(text.replace("\r\n", "\n").replace("\r", "\n"), rule.delimiter))
-    index = find_header([[value for value in row] for _, row in rows], rule.header)
+    index = find_header([row for _, row in rows], rule.header)
     header = rows[index][1]
     body = ((number, [Cell(text=value, place=f"row {number}") for value in row]) for number, row in rows[index + 1 :])
     return (under_header("", header, body),)

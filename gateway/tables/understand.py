@@ -33,6 +33,7 @@ class Part:
     patient: JsonObject
     administration: JsonObject
     document: JsonObject
+    device: JsonObject = field(default_factory=dict)
     results: list[JsonObject] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Part:
     @property
     def key(self) -> str:
         """Tells the parts of one file apart, whatever their order."""
-        return canonical([self.patient, self.administration]).decode()
+        return canonical([self.patient, self.administration, self.device]).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +76,11 @@ class _Reader:
     _count: int = 0
 
     def parts(self) -> list[Part]:
-        groups: dict[str, list[Row]] = {}
         sections = dict.fromkeys(result.section for result in self.adapter.results)
         for section in sections:
             for group in self._groups(section):
                 rules = [rule for rule in self.adapter.results if rule.section == section]
                 self._group(group, rules)
-        del groups
         return [self._parts[key] for key in sorted(self._parts)]
 
     def _groups(self, section: str) -> Iterable[list[Row]]:
@@ -96,7 +95,7 @@ class _Reader:
                 if any(fits(condition, row) for condition in self.adapter.skip):
                     continue
                 key: tuple[object, ...] = tuple(_text(row, name) for name in self.adapter.group_by)
-                grouped.setdefault((sheet.name, *(key or (row.number,))), []).append(row)
+                grouped.setdefault((sheet.name, *(key or (0 if self.adapter.is_one_group else row.number,))), []).append(row)
         return grouped.values()
 
     def _group(self, rows: Sequence[Row], rules: Sequence[ResultRule]) -> None:
@@ -130,6 +129,7 @@ class _Reader:
             ("patient", self.adapter.patient, fresh.patient),
             ("administration", self.adapter.administration, fresh.administration),
             ("document", self.adapter.document, fresh.document),
+            ("device", self.adapter.device, fresh.device),
         )
         for level, rules, tree in levels:
             for rule in rules:
@@ -142,8 +142,8 @@ class _Reader:
         return part
 
     def _result(self, rule: ResultRule, rows: Sequence[Row], part: Part) -> JsonObject | None:
-        label = f"results[{self._count + sum(1 for _ in part.results)}].{rule.name}"
-        label = f"{rule.name}@{rows[0].number}"
+        sheet = f"{rows[0].sheet}!" if rows[0].sheet else ""
+        label = f"{rule.name}@{sheet}{rows[0].number}"
         result: JsonObject = {"kind": rule.kind, "label": label, "group": self._group_name(rows)}
         for member in rule.members:
             if not self._read(member, rows, f"{label}.{member.name}", result, part, rule.kind):
@@ -210,7 +210,9 @@ class _Reader:
         unique = {point["time"]["value"]: point for point in whole}
         if unique:
             result["points"] = [unique[time] for time in sorted(unique)]
-            part.sources[f"{label}.points"] = f"rows {rows[0].number} to {rows[-1].number}" if len(rows) > 1 else f"row {rows[0].number}"
+            part.sources[f"{label}.points"] = (
+                f"rows {rows[0].number} to {rows[-1].number}" if len(rows) > 1 else f"row {rows[0].number}"
+            )
         return True
 
     def _points_of(self, rule: ResultRule, row: Row) -> list[JsonObject]:
@@ -238,10 +240,12 @@ class _Reader:
             result["approved"] = approved
             return
         why = "has no date" if approved.get("by") in self.adapter.status.approvers else "is by nobody on the list of approvers"
-        self._tell(part, Issue(field=f"{label}.approved", reason=f"{why}: the fact stays preliminary", severity=Severity.INFORMATION))
+        self._tell(
+            part, Issue(field=f"{label}.approved", reason=f"{why}: the fact stays preliminary", severity=Severity.INFORMATION)
+        )
 
     def _group_name(self, rows: Sequence[Row]) -> str:
-        return f"row-{rows[0].number}"
+        return f"{rows[0].sheet}-{rows[0].number}" if rows[0].sheet else f"row-{rows[0].number}"
 
     def _physical_half_life_h(self, part: Part) -> object:
         concept = part.administration.get("radionuclide") or {}

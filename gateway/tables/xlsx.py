@@ -23,7 +23,18 @@ from gateway.tables.text_files import find_header
 _MOST_UNPACKED = 128 << 20
 _MOST_MEMBERS = 2_000
 _PIECE = 1 << 20
-_BROKEN = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, AttributeError, IndexError, OSError, EOFError, SyntaxError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OSError,
+    EOFError,
+    SyntaxError,
+)
 
 
 def is_workbook(content: bytes) -> bool:
@@ -87,7 +98,10 @@ def _sheet(name: str, values: Any, formulas: Any, rule: ReadRule, counter: Count
     rows: list[tuple[int, list[Cell]]] = []
     for number, (shown, written) in enumerate(zip(values.iter_rows(), formulas.iter_rows(), strict=False), 1):
         counter.row(shown)
-        cells = [_cell(one, other, f"{name}!{_letters(index)}{number}") for index, (one, other) in enumerate(zip(shown, written, strict=False))]
+        cells = [
+            _cell(one, other, f"{name}!{_letters(index)}{number}")
+            for index, (one, other) in enumerate(zip(shown, written, strict=False))
+        ]
         if any(not cell.is_empty for cell in cells):
             rows.append((number, cells))
     index = find_header([[cell.text for cell in cells] for _, cells in rows], rule.header)
@@ -115,7 +129,9 @@ def _cell(shown: Any, written: Any, place: str) -> Cell:
         kind = CellKind.FORMULA if is_formula else CellKind.NUMBER
         return Cell(text=f"{number:f}" if number is not None else "", place=place, kind=kind, number=number)
     text = Counter.text(str(value) if value is not None else "", place)
-    return Cell(text=text or ("formula" if is_formula else ""), place=place, kind=CellKind.FORMULA if is_formula else CellKind.TEXT)
+    return Cell(
+        text=text or ("formula" if is_formula else ""), place=place, kind=CellKind.FORMULA if is_formula else CellKind.TEXT
+    )
 
 
 def _number(value: int | float) -> Decimal | None:
