@@ -23,6 +23,7 @@ from gateway.model import Bundle, Came, Dossier, JsonObject, Record, SharedField
 from gateway.normalise.record import SiteContext, normalise
 from gateway.r4.bundles import resources_of
 from gateway.spool.standing import Decision
+from gateway.tables.library import Adapters, load_adapters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class Understanding:
     site: SiteContext
     patients: PatientKeys
     renderer: Renderer
+    adapters: Adapters
 
     def read(self, path: Path, came: Came | None = None) -> Record:
         """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""
@@ -146,4 +148,5 @@ def understanding(settings: Settings, *, images_at: str | None = None, directory
             policy=POLICIES[settings.identity.policy],
             images_at=images_at,
         ),
+        adapters=load_adapters(directory, mappings.codes),
     )
