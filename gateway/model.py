@@ -134,6 +134,8 @@ class SharedFields:
     administrations: tuple[JsonObject, ...] = ()
     issues: tuple[Issue, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
+    document: JsonObject = field(default_factory=dict)  #: of a report or a table: what it is, how final, what it supersedes
+    results: tuple[JsonObject, ...] = ()  #: facts of dosimetry; members in ``nuclear/results.py``, ``label`` leads to ``sources``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +201,36 @@ class Administration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoseResult:
+    """One fact of dosimetry, from all documents that tell it. ``key`` is its minted id, ``aliases`` the names it is known by."""
+
+    key: str
+    aliases: tuple[str, ...]
+    kind: str  #: one of ``nuclear.results.KINDS``
+    fields: JsonObject  #: members in ``nuclear.results.MEMBERS``
+    status: str  #: FHIR observation-status
+    administration: str | None  #: id of the administration that it belongs to
+    document: str  #: key of the document whose words are published
+    study_uids: tuple[str, ...]
+    mapping: str
+    issues: tuple[Issue, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)  #: member -> ``mapping: path`` of the published value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One report or table that tells facts. ``key`` is its SOP Instance UID, or its digest where it has none."""
+
+    key: str
+    fields: JsonObject
+    study_uid: str
+    mapping: str
+    administrations: tuple[str, ...] = ()  #: ids of those that it tells of
+    superseded: bool = False  #: another document stands in its place
+    issues: tuple[Issue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
     """What is known of one patient across studies."""
 
@@ -208,6 +240,10 @@ class Dossier:
     minted: dict[str, str]  #: alias -> id, those that were not known before or led to another id
     mapping_versions: tuple[str, ...]
     replaced: dict[str, str] = field(default_factory=dict)  #: lost administration id -> the id that survives
+    results: tuple[DoseResult, ...] = ()
+    documents: tuple[Document, ...] = ()
+    minted_results: dict[str, str] = field(default_factory=dict)  #: alias -> id of a result, new or led elsewhere
+    replaced_results: dict[str, str] = field(default_factory=dict)  #: lost result id -> the id that survives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,14 +136,24 @@ def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line
     """What a dossier comes to with these records, given what was sealed and decided before. Changes nothing."""
     subjects, patient_key = line.ledger.subjects, ticket.key
     past = _past(subjects.last_sealed(ticket), line.ledger.decisions.of_dossier(patient_key))
-    known, replaced = subjects.facts.aliases(patient_key), subjects.facts.replaced(patient_key)
-    dossier = line.understanding.dossier(patient_key, records, known, replaced)
+    facts = subjects.facts
+    dossier = line.understanding.dossier(
+        patient_key,
+        records,
+        facts.aliases(patient_key),
+        facts.replaced(patient_key),
+        known_results=facts.result_aliases(patient_key),
+        replaced_results=facts.replaced_results(patient_key),
+    )
     return dataclasses.replace(
         _sealed(line.understanding.dossier_bundle(dossier, records, recorded=recorded, past=past)),
         patient_key=patient_key,
         aliases=dossier.minted,
         replaced=dossier.replaced,
         active=frozenset(item.key for item in dossier.administrations),
+        result_aliases=dossier.minted_results,
+        replaced_results=dossier.replaced_results,
+        active_results=frozenset(item.key for item in dossier.results),
     )
 
 

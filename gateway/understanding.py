@@ -75,21 +75,32 @@ class Understanding:
         records: Sequence[SharedFields],
         known: Mapping[str, str],
         replaced: Mapping[str, str] | None = None,
+        *,
+        known_results: Mapping[str, str] | None = None,
+        replaced_results: Mapping[str, str] | None = None,
     ) -> Dossier:
-        return gather_dossier(patient_key, records, known=known, replaced=replaced, mint=self.renderer.mint)
+        return gather_dossier(
+            patient_key,
+            records,
+            known=known,
+            replaced=replaced,
+            mint=self.renderer.mint,
+            known_results=known_results,
+            replaced_results=replaced_results,
+        )
 
     def dossier_bundle(
         self, dossier: Dossier, records: Sequence[SharedFields], *, recorded: str, past: Past = NO_PAST
     ) -> Bundle | None:
         """A dossier as FHIR; None when there is nothing to say and never was. Facts that are gone are entered in error."""
-        subject = f"dossier|{dossier.patient_key}"
-        if dossier.administrations:
+        subject, replaced = f"dossier|{dossier.patient_key}", {**dossier.replaced, **dossier.replaced_results}
+        if dossier.administrations or dossier.results or dossier.documents:
             bundle = self.renderer.dossier(dossier, recorded=recorded)
-            return self._corrected(bundle, resources_of(bundle.body), subject, past, dossier.replaced)
+            return self._corrected(bundle, resources_of(bundle.body), subject, past, replaced)
         if not past.resources:
             return None
         patient = self.renderer.patient(dossier.patient, [record.mapping for record in records])
-        return self._corrected(None, patient, subject, past, dossier.replaced)
+        return self._corrected(None, patient, subject, past, replaced)
 
     def feed(self, policy: IdentityPolicy) -> Understanding:
         """The same site for a feed with another identity policy."""

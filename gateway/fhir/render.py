@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.errors import Quarantined
 from gateway.fhir import endpoint
+from gateway.fhir.facts import administration_scope, document_scope, grouped, result_scope
 from gateway.fhir.identity import Identity
 from gateway.fhir.policy import CLINICAL, IdentityPolicy
 from gateway.fhir.provenance import provenance
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.template import ResourceTemplate
-from gateway.model import Administration, Bundle, Dossier, JsonObject, Study
+from gateway.model import Bundle, Document, DoseResult, Dossier, JsonObject, Study
 from gateway.r4.bundles import bundle_hash, transaction
 from gateway.r4.identifiers import system_of
 from gateway.r4.validate import validate
@@ -113,6 +114,9 @@ class Renderer:
         ]
         endpoint_refs = self._endpoint()
         study_refs = resources.put_all(templates, "study", scope, {**refs, **endpoint_refs})
+        for item in scope["series"]:
+            inner = {"series": item, "study": scope["study"], "patient": scope["patient"]}
+            resources.put_all(templates, "series", inner, {**study_refs, **item["refs"]})
         entity = {"system": "urn:dicom:uid", "value": f"urn:oid:{study.uid}"}
         return self._finish(resources, f"study|{study.uid}", study_refs, [entity], study.mapping_versions, recorded)
 
@@ -130,17 +134,22 @@ class Renderer:
         return {**fields, "accession_issuer": system_of(issuer, self._accession_system)}
 
     def dossier(self, dossier: Dossier, *, recorded: str) -> Bundle:
-        """Patient, administrations with their medications and observations, and Provenance of one dossier."""
+        """Patient, administrations, documents and results of dosimetry, and Provenance of one dossier."""
         resources = _Resources(self._identity, self._witness)
         dossier = dataclasses.replace(dossier, patient=self._policy.patient(dossier.patient))
-        templates = self._templates(sorted({item.mapping for item in dossier.administrations}))
+        told = {item.mapping for item in dossier.administrations} | {item.mapping for item in dossier.documents}
+        templates = self._templates(sorted(told | {item.mapping for item in dossier.results}))
         patient_refs = resources.put_all(templates, "patient", {"patient": dossier.patient}, {})
         series_uids: set[str] = set()
+        scopes: dict[str, JsonObject] = {}
+        refs: dict[str, JsonObject] = {}
         for item in dossier.administrations:
-            scope = self._administration_scope(item, dossier)
-            resources.put_all(self._templates((item.mapping,)), "administration", scope, patient_refs)
+            scopes[item.key] = administration_scope(item, dossier.patient, self._studies(item.study_uids))
+            refs[item.key] = resources.put_all(self._templates((item.mapping,)), "administration", scopes[item.key], patient_refs)
             series_uids.update(item.series_uids)
-        entities = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"} for uid in sorted(series_uids)]
+        self._put_results(resources, dossier, scopes, {"": patient_refs, **refs})
+        uids = sorted(series_uids | {uid for item in dossier.documents if (uid := str(item.fields.get("uid") or ""))})
+        entities = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"} for uid in uids]
         key = f"dossier|{dossier.patient_key}"
         return self._finish(resources, key, patient_refs, entities, dossier.mapping_versions, recorded)
 
@@ -159,22 +168,55 @@ class Renderer:
         _check(resources)
         return Bundle(body=transaction(resources), content_hash=bundle_hash(resources))
 
-    def _administration_scope(self, item: Administration, dossier: Dossier) -> JsonObject:
-        studies = [
-            {"reference": f"ImagingStudy/{self._identity.resource_id('ImagingStudy', uid)}", "uid": uid}
-            for uid in item.study_uids
-        ]
-        return {
-            "administration": {
-                **item.fields,
-                "key": item.key,
-                "event_uids": list(item.event_uids),
-                "reconciled": item.reconciled or None,
-                "remarks": [issue.reason for issue in item.issues],
-            },
-            "patient": dossier.patient,
-            "studies": studies,
-        }
+    def _put_results(
+        self, resources: _Resources, dossier: Dossier, scopes: dict[str, JsonObject], refs: dict[str, JsonObject]
+    ) -> None:
+        """Documents and results. ``scopes`` are those of the administrations by id, ``refs`` what was made of them, "" of the patient.
+
+        A document refers to its results and they refer to it, so all are named before one is rendered.
+        """
+        documents = {item.key: item for item in dossier.documents}
+        named = {item.key: self._named_document(resources, item, dossier, scopes) for item in dossier.documents}
+        made = {item.key: self._named_result(resources, item, documents, dossier, scopes) for item in dossier.results}
+        groups = grouped(dossier.results, {key: reference for key, (_, reference) in made.items() if reference})
+        for item in dossier.results:
+            scope, _ = made[item.key]
+            scope["result"]["related"] = groups[item.key]
+            document_refs = named[item.document][1] if item.document in named else {}
+            own = refs.get(item.administration or "") or refs[""]
+            templates = [one for one in self._templates((item.mapping,)) if not one.kinds or item.kind in one.kinds]
+            resources.put_all(templates, "result", scope, {**document_refs, **own})
+        for document in dossier.documents:
+            scope, _ = named[document.key]
+            told = [made[item.key] for item in dossier.results if item.document == document.key]
+            scope["results"] = [{**inner["result"], "reference": reference} for inner, reference in told if reference]
+            only = refs.get(document.administrations[0]) if len(document.administrations) == 1 else None
+            resources.put_all(self._templates((document.mapping,)), "document", scope, only or refs[""])
+
+    def _named_document(
+        self, resources: _Resources, item: Document, dossier: Dossier, scopes: dict[str, JsonObject]
+    ) -> tuple[JsonObject, JsonObject]:
+        told = [scopes[key]["administration"] for key in item.administrations if key in scopes]
+        scope = document_scope(item, dossier.patient, self._studies((item.study_uid,) if item.study_uid else ()), told)
+        return scope, resources.names(self._templates((item.mapping,)), "document", scope)
+
+    def _named_result(
+        self,
+        resources: _Resources,
+        item: DoseResult,
+        documents: dict[str, Document],
+        dossier: Dossier,
+        scopes: dict[str, JsonObject],
+    ) -> tuple[JsonObject, str | None]:
+        """The scope of a result, and the reference of the Observation that it becomes."""
+        administration = scopes.get(item.administration or "", {}).get("administration")
+        scope = result_scope(item, documents[item.document], administration, dossier.patient, self._studies(item.study_uids))
+        templates = [one for one in self._templates((item.mapping,)) if not one.kinds or item.kind in one.kinds]
+        names = resources.names([one for one in templates if one.resource_type == "Observation"], "result", scope)
+        return scope, next(iter(names.values()), None)
+
+    def _studies(self, uids: Iterable[str]) -> list[JsonObject]:
+        return [{"reference": f"ImagingStudy/{self._identity.resource_id('ImagingStudy', uid)}", "uid": uid} for uid in uids]
 
     def _templates(self, names: Iterable[str]) -> list[ResourceTemplate]:
         """The resource templates of these mappings; one inherited by several counts once."""
@@ -257,6 +299,11 @@ class _Resources:
                 if self._witness:
                     self._witness(template, filled, made)
         return known
+
+    def names(self, templates: Sequence[ResourceTemplate], per: str, scope: JsonObject) -> JsonObject:
+        """The references of what :meth:`put_all` will make, by the names of the templates."""
+        wanted = [template for template in templates if template.per == per]
+        return {one.name: reference for one in wanted if (reference := self._identify(one, scope))}
 
     def _identify(self, template: ResourceTemplate, scope: JsonObject) -> str | None:
         """``Type/id``, or None when the business identifier is absent: then there is nothing to publish."""

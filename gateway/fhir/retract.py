@@ -13,15 +13,18 @@ from gateway.model import Json, JsonObject
 from gateway.r4.bundles import REPLACED_BY_EXTENSION
 
 #: The status of what no longer holds, for every type that states facts (R4 value sets imagingstudy-status, medication-admin-status,
-#: observation-status, diagnostic-report-status, event-status). Patients, devices, medications state none: they are shared.
+#: observation-status, diagnostic-report-status, event-status, document-reference-status). Patients, devices, medications state none:
+#: they are shared.
 RETRACTED = {
     "ImagingStudy": "cancelled",
     "MedicationAdministration": "entered-in-error",
     "Observation": "entered-in-error",
     "DiagnosticReport": "entered-in-error",
     "Procedure": "entered-in-error",
+    "DocumentReference": "entered-in-error",
 }
-_ADMINISTRATION_SYSTEM = "urn:isobridge:administration"
+#: Our own identifiers of facts that may be lost to another one.
+_FACT_SYSTEMS = {"MedicationAdministration": "urn:isobridge:administration", "Observation": "urn:isobridge:dose-result"}
 
 
 def retractions(
@@ -88,9 +91,9 @@ def _survivors(resources: Iterable[JsonObject], replaced: Mapping[str, str]) -> 
     by_key = {
         identifier["value"]: reference_of(item)
         for item in resources
-        if item["resourceType"] == "MedicationAdministration"
+        if item["resourceType"] in _FACT_SYSTEMS
         for identifier in item.get("identifier", ())
-        if identifier.get("system") == _ADMINISTRATION_SYSTEM
+        if identifier.get("system") == _FACT_SYSTEMS[item["resourceType"]]
     }
     return {by_key[lost]: by_key[kept] for lost, kept in replaced.items() if lost in by_key and kept in by_key}
 

@@ -6,22 +6,24 @@ and its remarks.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
 
 from gateway.gather.choose import by_majority, canonical
 from gateway.gather.corroborate import CANDIDATES, corroborated
+from gateway.gather.documents import documents, standing
+from gateway.gather.identity import assign_keys, replacements
 from gateway.gather.patient import demographics
 from gateway.gather.readings import Account, Reading, Source, accounts, injection
 from gateway.gather.reconcile import Fact, reconcile
+from gateway.gather.results import gather_results
 from gateway.model import Administration, Dossier, Issue, JsonObject, Severity, SharedFields
 from gateway.nuclear.sameness import gap
 
 #: Fields in which the readings of one administration should agree.
 _MUST_AGREE = ("activity", "started_at", "radionuclide", "agent")
 #: Fields that mean something only together: they are taken from one source.
-_TOGETHER = {"started_at": ("stopped_at",), "activity": ("measured_before", "measured_after")}
+_TOGETHER = {"started_at": ("stopped_at",), "activity": ("activity_stated", "measured_before", "measured_after")}
 
 
 def gather_dossier(
@@ -31,75 +33,45 @@ def gather_dossier(
     known: Mapping[str, str],
     mint: Callable[[str], str],
     replaced: Mapping[str, str] | None = None,
+    known_results: Mapping[str, str] | None = None,
+    replaced_results: Mapping[str, str] | None = None,
 ) -> Dossier:
     """Gather a dossier from all that published instances say of one patient.
 
-    ``known`` maps this patient's aliases to ids minted before, ``replaced`` ids that were lost to the ones that survive; ``mint``
-    makes an id from a name (a pure function of it). The patient is part of that name: an event UID that turns up under a second
-    patient (a study sent again under a corrected id, a header that is wrong) makes a second fact, and never moves the first one.
+    ``known`` maps this patient's aliases to ids minted before, ``replaced`` ids that were lost to the ones that survive;
+    ``known_results`` and ``replaced_results`` are the same for results. ``mint`` makes an id from a name (a pure function of it). The
+    patient is part of that name: an event UID that turns up under a second patient (a study sent again under a corrected id, a
+    header that is wrong) makes a second fact, and never moves the first one.
     """
-    facts = reconcile(accounts(records))
-    keys = _assign_keys([fact.account.names for fact in facts], known, lambda alias: mint(f"{patient_key}|{alias}"))
+    told = documents(records)
+    facts = reconcile(accounts(standing(records, told)))
+    keys = assign_keys([fact.account.names for fact in facts], known, lambda alias: mint(f"{patient_key}|{alias}"))
     administrations = tuple(sorted((_one(keys[fact.account.names], fact) for fact in facts), key=_order))
+    bound = {(reading.shared.key, reading.index): keys[fact.account.names] for fact in facts for reading in fact.account.readings}
+    gathered = gather_results(
+        told,
+        administrations,
+        bound,
+        known=known_results or {},
+        mint=lambda alias: mint(f"{patient_key}|result|{alias}"),
+        replaced=replaced_results,
+    )
     return Dossier(
         patient_key=patient_key,
         patient=demographics(patient_key, records),
         administrations=administrations,
         minted={alias: item.key for item in administrations for alias in item.aliases if known.get(alias) != item.key},
         mapping_versions=tuple(
-            sorted({f"{shared.mapping}@{shared.mapping_version}" for shared in records if shared.administrations})
+            sorted(
+                {f"{shared.mapping}@{shared.mapping_version}" for shared in records if shared.administrations or shared.results}
+            )
         ),
-        replaced=_replaced(administrations, known, replaced or {}),
+        replaced=replacements(administrations, known, replaced or {}),
+        results=gathered.results,
+        documents=gathered.documents,
+        minted_results=gathered.minted,
+        replaced_results=gathered.replaced,
     )
-
-
-def _assign_keys(
-    facts: Sequence[tuple[str, ...]], known: Mapping[str, str], mint: Callable[[str], str]
-) -> dict[tuple[str, ...], str]:
-    """An id for each fact: one minted before, if a name of it has one. No id serves two.
-
-    Of several ids that a fact was known by, the one of its surest name survives (an event UID of a report, of an image, then the
-    earliest start): a rule that does not ask what arrived first. An id that several facts know stays with one that has an event
-    UID, and of those with the one it was minted for.
-    """
-
-    def stays_with(key: str, group: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-        return min(group, key=lambda names: (names[0].startswith("fact|"), all(mint(name) != key for name in names), names))
-
-    knowers: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-    for names in sorted(facts):
-        for key in dict.fromkeys(known[name] for name in names if name in known):
-            knowers[key].append(names)
-    owner = {key: stays_with(key, group) for key, group in knowers.items()}
-    keys: dict[tuple[str, ...], str] = {}
-    for names in facts:
-        own = [known[name] for name in names if name in known and owner[known[name]] == names]
-        if own:
-            keys[names] = own[0]
-    taken = {*keys.values(), *owner}
-    for names in sorted(facts):
-        if names not in keys:
-            fresh = (mint(f"{names[0]}{'|apart' * times}") for times in count())
-            keys[names] = next(key for key in fresh if key not in taken)
-            taken.add(keys[names])
-    return keys
-
-
-def _replaced(administrations: Sequence[Administration], known: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
-    """Every id that was lost, with the id that survives now. One that is in use again is not lost."""
-    active = {item.key for item in administrations}
-    lost = {known[alias]: item.key for item in administrations for alias in item.aliases if alias in known}
-    chain = {**before, **{old: new for old, new in lost.items() if old != new}}
-    return {old: _last(old, chain, active) for old in sorted(chain) if old not in active}
-
-
-def _last(key: str, chain: Mapping[str, str], active: set[str]) -> str:
-    """Follow the chain of replacements to its end."""
-    seen: set[str] = set()
-    while key in chain and key not in active and key not in seen:
-        seen.add(key)
-        key = chain[key]
-    return key
 
 
 def _one(key: str, fact: Fact) -> Administration:

@@ -42,6 +42,7 @@ class Reading:
     event: str | None  #: its name by event UID
     fact: str  #: its name by what it says
     words: str  #: the same without the day of an injection that has no start
+    index: int = 0  #: its place among the administrations of its record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,11 @@ def account(readings: Iterable[Reading], facts: Iterable[str]) -> Account:
 
 def injection(readings: Sequence[Reading]) -> Injection:
     """What these readings tell, by majority, in the words of arithmetic."""
-    fields = by_majority((dict(reading.fields), 1) for reading in readings)
+    return injection_of(by_majority((dict(reading.fields), 1) for reading in readings))
+
+
+def injection_of(fields: JsonObject) -> Injection:
+    """What the fields of an administration tell of an injection."""
     started, clock = fields.get("started_at"), fields.get("start_clock")
     return Injection(
         nuclide=_code(fields.get("radionuclide"), or_text=True),
@@ -137,7 +142,7 @@ def _readings(shared: SharedFields) -> Iterable[Reading]:
             fact = f"{fact}|{repeats[fact]}"
         label = "administration" if len(shared.administrations) == 1 else f"administration[{index}]"
         words = fact if fields.get("started_at") else fact.replace(_day(shared), "some day")
-        yield Reading(fields=fields, shared=shared, source=source, label=label, event=event, fact=fact, words=words)
+        yield Reading(fields=fields, shared=shared, source=source, label=label, event=event, fact=fact, words=words, index=index)
 
 
 def _fact_name(fields: JsonObject, shared: SharedFields) -> str:

@@ -12,27 +12,30 @@ from gateway.mapping.dicom_section import compile_dicom
 from gateway.mapping.fields import FieldCompiler
 from gateway.mapping.files import Effective, Piece
 from gateway.mapping.match_words import match_rules
+from gateway.mapping.results import compile_results, kinds_problem
 from gateway.mapping.rules import (
     LEVELS,
     FieldRef,
     FieldRule,
     Mapping,
     MappingTest,
+    ResultRule,
 )
 from gateway.mapping.template import ResourceTemplate, TemplateError, compile_template
 
 _RESOURCE_KEYS = ("per", "identity", "resourceType")
-PER = ("patient", "study", "device", "administration")
+PER = ("patient", "study", "series", "device", "administration", "document", "result")
 
 
 def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complaint]) -> Mapping:
     """Compile one mapping; after any complaint the result must not be used."""
     compiler = FieldCompiler(effective, codes, complaints)
     fields = compiler.fields()
+    results = compile_results(effective, compiler, complaints)
     resources = {name: made for name, piece in effective.resources.items() if (made := _resource(name, piece, complaints))}
     return Mapping(
         name=effective.name,
-        version=_version(effective, fields),
+        version=_version(effective, fields, results),
         lineage=effective.lineage,
         conditions=match_rules(effective, complaints),
         fields=_ordered(fields, effective, complaints),
@@ -40,6 +43,7 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
         repeated=compiler.repeated,
         resources=resources,
         codes=codes,
+        results=results,
         dicom=compile_dicom(effective, compiler.sources, complaints),
         example=effective.example,
         tests=tuple(_tests(effective)),
@@ -83,17 +87,22 @@ def _resource(name: str, piece: Piece, complaints: list[Complaint]) -> ResourceT
         hint = did_you_mean(str(node["per"]), PER)
         complaints.append(piece.origin.complain(f"'per' is one of {', '.join(PER)}, not '{node['per']}'{hint}", "per"))
         return None
+    problem = kinds_problem(node)
+    if problem:
+        complaints.append(piece.origin.complain(problem, "kinds"))
+        return None
     if not isinstance(node["identity"], list) or not node["identity"]:
         complaints.append(piece.origin.complain("'identity' is a list of texts", "identity"))
         return None
     try:
-        body = {key: value for key, value in node.items() if key not in ("per", "identity")}
+        body = {key: value for key, value in node.items() if key not in ("per", "identity", "kinds")}
         return ResourceTemplate(
             name=name,
             per=node["per"],
             identity=tuple(compile_template(str(part)) for part in node["identity"]),
             body=compile_template(body),
             resource_type=str(node["resourceType"]),
+            kinds=tuple(node.get("kinds") or ()),
         )
     except TemplateError as error:
         complaints.append(piece.origin.complain(str(error), *error.place))
@@ -111,14 +120,16 @@ def _tests(effective: Effective) -> Iterable[MappingTest]:
             )
 
 
-def _version(effective: Effective, fields: list[FieldRule]) -> str:
-    tables = sorted({table for rule in fields for table in _tables(rule)})
+def _version(effective: Effective, fields: list[FieldRule], results: Iterable[ResultRule]) -> str:
+    read = [*fields, *(rule for result in results for rule in result.fields)]
+    tables = sorted({table for rule in read for table in _tables(rule)})
     codes = fields[0].options.codes if fields else None
     content = {
         "let": {name: piece.node for name, piece in effective.let.items()},
         "for_each": {name: piece.node for name, piece in effective.for_each.items()},
         "fields": {name: piece.node for name, piece in effective.fields.items()},
         "resources": {name: piece.node for name, piece in effective.resources.items()},
+        **({"results": {name: piece.node for name, piece in effective.results.items()}} if effective.results else {}),
         "codes": {name: codes.tables[name].digest for name in tables if codes and name in codes.tables},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -52,6 +52,7 @@ class Outcome:
     notes: tuple[Note, ...] = ()
     source: str = ""
     repaired: bool = False  #: also sets the field ``<name>_repaired``
+    stated: Json = None  #: number and unit as the source coded them, where they differ; sets the field ``<name>_stated``
     candidates: tuple[Json, ...] = ()  #: of a withheld value: what it may be; sets the field ``<name>_candidates``
 
 
@@ -136,4 +137,4 @@ def _after_failures(clean: Outcome, tried: list[Outcome]) -> Outcome:
     if not broken:
         return clean
     reason = f"{broken[0].notes[0].reason} in its first place; {clean.source} was taken"
-    return Outcome(value=clean.value, source=clean.source, notes=(Note(reason, Severity.WARNING),))
+    return Outcome(value=clean.value, stated=clean.stated, source=clean.source, notes=(Note(reason, Severity.WARNING),))

@@ -154,6 +154,13 @@ def quantity_json(number: Decimal, unit: str, options: Options) -> Json:
     return {"value": convert_unit(number, unit, options.unit_out), "unit": options.unit_out}
 
 
+def stated_in(element: Element, options: Options) -> Json:
+    """Number and unit as a source coded them, where it names a unit that is not the published one."""
+    if not element.unit or element.unit == options.unit_out:
+        return None
+    return {"value": values.decimal(one_value(element)), "unit": element.unit}
+
+
 def unit_of(element: Element, options: Options) -> str:
     """The unit of a number: the one that a report gives with it, else the one that the mapping says senders write.
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from gateway.mapping.complaints import Complaint
 from gateway.mapping.fhir_check import Finding, Hole, check_template
 from gateway.mapping.files import Effective
-from gateway.mapping.rules import LEVELS, Mapping
-from gateway.mapping.scopes import hole_at, readable
+from gateway.mapping.rules import Mapping
+from gateway.mapping.scopes import TEMPLATE_LEVELS, hole_at, readable
 from gateway.yamlfile import Place
 
 #: Resources that a template may refer to although its own mapping does not make them.
@@ -22,7 +22,7 @@ def check_resources(effective: Iterable[Effective], mappings: Iterable[Mapping])
     """
     done: dict[object, list[Finding]] = {}
     for one, mapping in zip(effective, mappings, strict=True):
-        levels = {level: readable(mapping, level) for level in LEVELS}
+        levels = {level: readable(mapping, level) for level in TEMPLATE_LEVELS}
         types = _ALWAYS | {name: resource.resource_type for name, resource in mapping.resources.items()}
         for name, resource in mapping.resources.items():
             piece = one.resources[name]

@@ -41,6 +41,10 @@ class FieldCompiler:
         compiled = [self._field(name, piece) for name, piece in self._effective.fields.items()]
         return [rule for rule in compiled if rule]
 
+    def members(self, reader: str, nodes: dict[str, Any], origin: Origin) -> list[FieldRule]:
+        """The fields of a result, named ``item.<member>``. ``reader`` is a field name that stands for what they may read."""
+        return self._below(reader, nodes, origin, 0)
+
     def _field(self, name: str, piece: Piece) -> FieldRule | None:
         problems = list(self._name_problems(name, piece))
         self._complaints += problems
@@ -94,8 +98,16 @@ class FieldCompiler:
             self._complaints.append(origin.complain(f"lists are at most {_DEEPEST_LIST} deep", "for_each"))
             return None
         sources = self.sources.alternatives(field, spec["for_each"], LIST.parts["items"].kind, origin, inside)
+        rules = self._below(field, spec["fields"], origin, depth)
+        options = Options(codes=self._codes)
+        return FieldRule(
+            name=name, converter=LIST, sources={"items": sources}, options=options, need=Need.MAY, items=tuple(rules)
+        )
+
+    def _below(self, field: str, nodes: dict[str, Any], origin: Origin, depth: int) -> list[FieldRule]:
+        """The ``fields`` of an item; each may read those above it."""
         rules: list[FieldRule] = []
-        for key, node in spec["fields"].items():
+        for key, node in nodes.items():
             below = Origin(origin.document, (*origin.place, "fields", key))
             if not all(_NAME.fullmatch(word) for word in key.split(".")):
                 self._complaints.append(below.complain(f"'{key}' is not a field name: lower-case words with points"))
@@ -104,10 +116,7 @@ class FieldCompiler:
             rule = self._rule(f"{ITEM}.{key}", field, node, below, siblings, depth + 1)
             if rule:
                 rules.append(rule)
-        options = Options(codes=self._codes)
-        return FieldRule(
-            name=name, converter=LIST, sources={"items": sources}, options=options, need=Need.MAY, items=tuple(rules)
-        )
+        return rules
 
     def _parts(
         self, field: str, node: Any, converter: Converter, origin: Origin, inside: Siblings

@@ -22,6 +22,7 @@ SECTIONS: dict[str, type | tuple[type, ...]] = {
     "let": dict,
     "for_each": dict,
     "fields": dict,
+    "results": dict,
     "resources": dict,
     "dicom": dict,
     "example": dict,
@@ -35,7 +36,7 @@ _TYPE_NAMES: dict[type, str] = {
     bool: "true or false",
 }
 #: Sections that are inherited key by key.
-INHERITED = ("match", "let", "for_each", "fields", "resources", "dicom")
+INHERITED = ("match", "let", "for_each", "fields", "results", "resources", "dicom")
 #: Of more bases and deeper lines nobody can say what holds.
 MOST_BASES, DEEPEST_LINE = 8, 16
 #: Folders that hold mappings; ``codes`` and ``tables`` hold data.
@@ -74,6 +75,7 @@ class Effective:
     fields: dict[str, Piece]
     resources: dict[str, Piece]
     example: dict[str, Any]
+    results: dict[str, Piece] = field(default_factory=dict)
     dicom: dict[str, Piece] = field(default_factory=dict)  #: ``charset``, ``identity``, ``elements.<path>``
     priority: int = 0
     shadow: bool = False

@@ -25,8 +25,10 @@ from gateway.mapping.template import Template
 from gateway.mapping.unused import unused
 
 _TEST_KEYS = ("name", "given", "expect")
-_EXPECT_KEYS = ("fields", "resources", "absent", "issues", "dicom", "outcome")
+_EXPECT_KEYS = ("fields", "results", "resources", "absent", "issues", "dicom", "outcome")
 OUTCOMES = ("record", "quarantined")
+#: Paths of a scope that are lists of what a level holds.
+_WHOLE_LISTS = ("series", "studies", "administrations", "results", "series[].instances", "series.instances", "study.modalities[]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ def _check_template(
 
 def _path_problem(path: str, per: str, mappings: Sequence[Mapping]) -> str | None:
     """Why nothing will ever stand at a scope path, or ``None``."""
-    if path.startswith("refs.") or path in ("series", "studies", "series[].instances", "study.modalities[]"):
+    if path.startswith("refs.") or path in _WHOLE_LISTS:
         return None
     scope = SCOPES[per]
     root = root_of(path, scope)
@@ -144,7 +146,15 @@ def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
 
 
 def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin, taken_away: Collection[str]) -> Iterable[Complaint]:
-    kinds: dict[str, type] = {"fields": dict, "resources": dict, "absent": list, "issues": list, "dicom": dict, "outcome": str}
+    kinds: dict[str, type] = {
+        "fields": dict,
+        "resources": dict,
+        "absent": list,
+        "issues": list,
+        "dicom": dict,
+        "outcome": str,
+        "results": list,
+    }
     for key, kind in kinds.items():
         if key in expect and not isinstance(expect[key], kind):
             yield origin.complain(
@@ -161,7 +171,7 @@ def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin, take
         if bare not in known and not (key == "absent" and bare in taken_away):
             yield origin.complain(f"no field '{bare}' is written{did_you_mean(bare, known)}", key, place)
     for name in expect.get("resources", {}):
-        if name not in mapping.resources:
+        if name.partition("[")[0] not in mapping.resources:
             yield origin.complain(f"there is no resource '{name}'{did_you_mean(name, mapping.resources)}", "resources", name)
 
 

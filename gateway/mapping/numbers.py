@@ -9,7 +9,7 @@ from gateway.dicom import values
 from gateway.dicom.paths import Element
 from gateway.dicom.values import Invalid
 from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Parts, first_clean
-from gateway.mapping.converters import one_value, quantity_json, simple, unit_of
+from gateway.mapping.converters import one_value, quantity_json, simple, stated_in, unit_of
 from gateway.model import Json, JsonObject
 from gateway.nuclear.units import convert as convert_unit
 from gateway.nuclear.units import dimension, plain
@@ -82,9 +82,8 @@ def quantity_unless_zero(parts: Parts, options: Options) -> Outcome:
 
 
 def _quantity(element: Element, options: Options) -> Outcome:
-    return Outcome(
-        value=quantity_json(values.decimal(one_value(element)), unit_of(element, options), options), source=element.path
-    )
+    value = quantity_json(values.decimal(one_value(element)), unit_of(element, options), options)
+    return Outcome(value=value, stated=stated_in(element, options), source=element.path)
 
 
 def quantity_comma(parts: Parts, options: Options) -> Outcome:
@@ -110,7 +109,8 @@ def duration(parts: Parts, options: Options) -> Outcome:
             raise Invalid("is in a unit that is no time")
         if number < 0:
             raise Invalid("is below zero")
-        return Outcome(value=quantity_json(number, unit, options), source=element.path)
+        stated = None if ":" in text else stated_in(element, options)
+        return Outcome(value=quantity_json(number, unit, options), stated=stated, source=element.path)
 
     return first_clean(parts, read)
 

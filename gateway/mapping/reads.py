@@ -40,7 +40,7 @@ from gateway.mapping.sources import (
 )
 from gateway.mapping.sr_paths import sr_path
 
-LEVELS = ("patient", "study", "series", "device", "instance", "administration")
+LEVELS = ("patient", "study", "series", "device", "document", "instance", "administration")
 #: How a source that is no plain path is told: by the key that it has.
 FORMS = ("path", "sr", "frame", "meta", "arrival")
 #: Alternatives of one part: more is no fallback list any more.

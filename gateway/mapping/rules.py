@@ -50,11 +50,12 @@ __all__ = [
     "MetaPath",
     "Need",
     "Plain",
+    "ResultRule",
     "RootPath",
     "Source",
 ]
 
-LEVELS = ("patient", "study", "series", "device", "instance", "administration")
+LEVELS = ("patient", "study", "series", "device", "document", "instance", "administration")
 
 
 class Need(StrEnum):
@@ -99,6 +100,29 @@ class FieldRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRule:
+    """One entry of ``results``: facts of dosimetry that are read from an object, once or once per item."""
+
+    name: str
+    kind: str | None  #: one of ``nuclear.results.KINDS``; ``None``: a field ``kind`` says it
+    fields: tuple[FieldRule, ...]  #: named ``item.<member>``, each after those that it refers to
+    fixed: JsonObject = field(default_factory=dict)  #: ``set``: members that the mapping knows
+    of_administration: bool = False  #: read once per administration, and bound to it
+    sources: tuple[Source, ...] = ()  #: ``for_each``: whose items; none: once
+    when: Condition | None = None
+    where: str = field(default="", compare=False)
+
+    def looked_at(self) -> Iterator[Plain]:
+        """Every source that may decide what is read."""
+        sources = list(self.sources)
+        conditions = [source.when for source in sources if isinstance(source, Guarded)]
+        sources += [seen for condition in (*conditions, *([self.when] if self.when else [])) for seen in sources_of(condition)]
+        yield from map(plain, sources)
+        for rule in self.fields:
+            yield from rule.looked_at()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MappingTest:
     """One inline test: what differs from the example, and what must come out."""
 
@@ -121,6 +145,7 @@ class Mapping:
     repeated: Path | SrPath | None  #: the sequence, or the container of a report, whose items are administrations
     resources: dict[str, ResourceTemplate]
     codes: Codes
+    results: tuple[ResultRule, ...] = ()
     dicom: DicomRules = NO_RULES  #: what is changed in objects for targets that ask for it; no part of ``version``
     example: JsonObject = field(default_factory=dict)
     tests: tuple[MappingTest, ...] = ()
@@ -147,7 +172,9 @@ class Mapping:
     @cached_property
     def shared_sources(self) -> tuple[Plain, ...]:
         """Whatever decides a field other than ``instance.*``."""
-        return tuple(dict.fromkeys(source for rule in self.fields if rule.level != "instance" for source in rule.looked_at()))
+        rules: list[FieldRule | ResultRule] = [rule for rule in self.fields if rule.level != "instance"]
+        rules += self.results
+        return tuple(dict.fromkeys(source for rule in rules for source in rule.looked_at()))
 
     @cached_property
     def shared_paths(self) -> tuple[Path, ...]:

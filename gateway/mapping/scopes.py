@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.mapping.fhir_check import Hole
-from gateway.mapping.rules import FieldRule, Mapping
+from gateway.mapping.rules import LEVELS, FieldRule, Mapping
+from gateway.nuclear.results import DOCUMENT_MEMBERS, KINDS, MEMBERS
 
+#: What templates can read: the levels of fields, and the result, whose members are fixed.
+TEMPLATE_LEVELS = (*LEVELS, "result")
 #: What rendering adds to the fields, for each level: name -> what a hole brings.
 PROVIDED: dict[str, dict[str, Hole]] = {
     "patient": {"key": Hole("string")},
@@ -15,6 +18,28 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "number_of_series": Hole("unsignedInt"),
         "number_of_instances": Hole("unsignedInt"),
         "reference": Hole("string", target="ImagingStudy"),
+    },
+    "document": {
+        "key": Hole("string"),
+        "verified": Hole("boolean"),
+        "superseded": Hole("boolean"),
+        "remarks": Hole("string", many=True),
+    },
+    "result": {
+        "key": Hole("string"),
+        "status": Hole("code"),
+        "kind_code": Hole("CodeableConcept"),
+        "category": Hole("code"),
+        "remarks": Hole("string", many=True),
+        "sources": Hole("object", many=True),
+        "sources[].member": Hole("string"),
+        "sources[].path": Hole("string"),
+        "reference": Hole("string", target="Observation"),
+        "structure_key": Hole("string"),
+        "missing": Hole("object", many=True),
+        "missing[].code": Hole("code"),
+        **{f"related.{kind.replace('-', '_')}": Hole("object", many=True) for kind in KINDS},
+        **{f"related.{kind.replace('-', '_')}[].reference": Hole("string", target="Observation") for kind in KINDS},
     },
     "series": {"number_of_instances": Hole("unsignedInt"), "instances": Hole("object", many=True)},
     "device": {"key": Hole("string")},
@@ -31,7 +56,22 @@ SCOPES: dict[str, dict[str, str]] = {
     "patient": {"patient": "patient"},
     "study": {"study": "study", "patient": "patient", "series[]": "series", "series[].instances[]": "instance"},
     "device": {"device": "device"},
+    "series": {"series": "series", "study": "study", "patient": "patient", "series.instances[]": "instance"},
     "administration": {"administration": "administration", "patient": "patient", "studies[]": "study"},
+    "document": {
+        "document": "document",
+        "patient": "patient",
+        "studies[]": "study",
+        "administrations[]": "administration",
+        "results[]": "result",
+    },
+    "result": {
+        "result": "result",
+        "administration": "administration",
+        "document": "document",
+        "patient": "patient",
+        "studies[]": "study",
+    },
 }
 _NAME_GROUP = {"family": Hole("string"), "given": Hole("string", many=True), "text": Hole("string")}
 _NAME = {**_NAME_GROUP, "prefix": Hole("string", many=True), "suffix": Hole("string", many=True)}
@@ -76,9 +116,26 @@ def gives(converter: str, result: str) -> Hole:
 def readable(mapping: Mapping, level: str) -> dict[str, Hole]:
     """All that a template can read below a level: fields, what stands inside them, and what rendering provides."""
     found = dict(PROVIDED[level])
+    if level == "result":
+        return found | _fixed(MEMBERS)
+    if level == "document":
+        found |= _fixed(DOCUMENT_MEMBERS)
     for rule in mapping.fields:
         if rule.level == level:
             found |= _of_rule(rule)
+    return found
+
+
+def _fixed(members: dict[str, str]) -> dict[str, Hole]:
+    """Members that a tree has whatever wrote it, and what stands inside them."""
+    found: dict[str, Hole] = {}
+    for name, type_ in members.items():
+        *groups, _ = name.split(".")
+        for depth in range(len(groups)):
+            group = ".".join(groups[: depth + 1])
+            found.setdefault(group.removesuffix("[]"), Hole("object", many=group.endswith("[]")))
+        found[name] = Hole("string", many=True) if type_ == "list" else Hole(type_)
+        found |= {f"{name}.{inner}": part for inner, part in INSIDE.get(type_, {}).items()}
     return found
 
 
@@ -89,6 +146,8 @@ def _of_rule(rule: FieldRule, words: tuple[str, ...] | None = None) -> dict[str,
     inside = {f"{whole}.{name}": part for name, part in INSIDE.get(hole.type or "", {}).items() if not hole.many}
     for item in rule.items:
         inside |= {f"{whole}[].{name}": part for name, part in _of_rule(item, item.keys).items()}
+    if hole.type == "Quantity":
+        inside[f"{whole}_stated"] = hole
     told = {f"{whole}_repaired": Hole("boolean"), f"{whole}_candidates": Hole(hole.type, many=True)}
     return {**outer, **inside, **told, whole: hole}
 

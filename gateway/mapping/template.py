@@ -78,6 +78,7 @@ class ResourceTemplate:
     identity: tuple[Template, ...]
     body: Template
     resource_type: str
+    kinds: tuple[str, ...] = ()  #: of ``per: result``: only for these kinds; none: for all
 
     def identify(self, scope: Scope) -> tuple[str, ...] | None:
         """The business key within the resource type; absent parts are empty. ``None`` when all holes are: no resource then."""

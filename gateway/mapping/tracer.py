@@ -21,7 +21,7 @@ from gateway.mapping.conversion import (
     first_clean,
     withheld,
 )
-from gateway.mapping.converters import concept_of, one_value, unit_of
+from gateway.mapping.converters import concept_of, one_value, stated_in, unit_of
 from gateway.model import Json, JsonObject, Severity
 from gateway.nuclear.activity import Withheld, read_activity
 from gateway.nuclear.nuclide import Nuclide, half_life_fits
@@ -98,7 +98,7 @@ def activity(parts: Parts, options: Options) -> Outcome:
             return replace(withheld(reading.reason, element.path), candidates=candidates)
         value = published(reading.mbq)
         if not reading.repaired:
-            return Outcome(value=value, source=element.path)
+            return Outcome(value=value, stated=stated_in(element, options), source=element.path)
         name = nuclide.name if nuclide else "this nuclide"
         reason = f"stands in {reading.unit} where {unit_in} belongs: no other unit is plausible for {name}; it was repaired"
         return Outcome(value=value, notes=(Note(reason, Severity.WARNING),), source=element.path, repaired=True)

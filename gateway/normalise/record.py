@@ -41,11 +41,12 @@ from gateway.mapping.rules import (
 )
 from gateway.mapping.sources import ITEM
 from gateway.model import Issue, Json, JsonObject, Record, Severity, SharedFields
+from gateway.normalise.results import read_results
 
 __all__ = ["Reading", "SharedCache", "SiteContext", "normalise"]
 
 _CHARSET, _OFFSET = parse_path("SpecificCharacterSet"), parse_path("TimezoneOffsetFromUTC")
-_SHARED_LEVELS = ("patient", "study", "series", "device")
+_SHARED_LEVELS = ("patient", "study", "series", "device", "document")
 #: What a converter may raise when it meets something that nobody foresaw: it costs the field, not the object.
 _FAULTS = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, AssertionError, RecursionError)
 #: More items of one sequence are not read: neither administrations nor lists are ever that long.
@@ -115,15 +116,21 @@ def _shared(root: Root, mapping: Mapping, context: SiteContext, failures: list[s
     tree = reading.read(mapping.shared_fields, failures)
     levels = {level: tree.get(level, {}) for level in _SHARED_LEVELS}
     issues, sources = list(reading.issues), dict(reading.sources)
-    administrations = []
+    administrations: list[JsonObject] = []
+    told: list[tuple[int, Reading]] = []
     items = _items(root, mapping, issues)
     for index, item in enumerate(items):
         label = REPEATED if len(items) == 1 else f"{REPEATED}[{index}]"
         inner = Reading(root, context, items={REPEATED: item}, label=label, known=dict(reading.known))
-        administrations.append(inner.read(mapping.by_level[REPEATED], failures).get(REPEATED, {}))
+        read = inner.read(mapping.by_level[REPEATED], failures).get(REPEATED, {})
         issues += inner.issues
         sources |= inner.sources
-    return _sealed(mapping, levels, [one for one in administrations if one], issues, sources)
+        if read:
+            told.append((len(administrations), inner))
+            administrations.append(read)
+    reading.issues, reading.sources = issues, sources
+    results = read_results(mapping, reading, told, failures) if mapping.results else []
+    return _sealed(mapping, levels, administrations, results, reading)
 
 
 def _items(root: Root, mapping: Mapping, issues: list[Issue]) -> tuple[Item, ...]:
@@ -149,13 +156,17 @@ def _sealed(
     mapping: Mapping,
     levels: dict[str, JsonObject],
     administrations: list[JsonObject],
-    issues: list[Issue],
-    sources: dict[str, str],
+    results: list[JsonObject],
+    reading: Reading,
 ) -> SharedFields:
+    issues, sources = reading.issues, reading.sources
+    document = levels.pop("document", {})
+    later = {name: value for name, value in (("document", document), ("results", results)) if value}
     content = {
         "mapping": mapping.name,
         "mapping_version": mapping.version,
         **levels,
+        **later,  # absent from the key where they are empty: a record of an older release keeps its key
         "administrations": administrations,
         "issues": [issue.as_json() for issue in issues],
         "sources": sources,
@@ -172,6 +183,8 @@ def _sealed(
         administrations=tuple(administrations),
         issues=tuple(issues),
         sources=sources,
+        document=document,
+        results=tuple(results),
     )
 
 
@@ -247,6 +260,8 @@ class Reading:
         self.known[rule.name if rule.level != ITEM else f"${rule.name}"] = outcome.value
         self.sources[name] = outcome.source
         _put(tree, rule.keys, outcome.value)
+        if outcome.stated is not None:
+            _put(tree, (*rule.keys[:-1], f"{rule.keys[-1]}_stated"), outcome.stated)
         if outcome.repaired:
             _put(tree, (*rule.keys[:-1], f"{rule.keys[-1]}_repaired"), True)
 
@@ -281,6 +296,17 @@ class Reading:
             return withheld(f"has {len(found.items):,} items; more than {MOST_ITEMS:,} are not believed", found.path)
         made = [self._entry(rule, f"{name}[{index}]", item, failures) for index, item in enumerate(found.items)]
         return Outcome(value=[entry for entry in made if entry] or None, source=found.path)
+
+    def members(
+        self, rules: Iterable[FieldRule], item: Item | None, failures: list[str]
+    ) -> tuple[JsonObject, list[Issue], dict[str, str]]:
+        """The members of a result, read of one item or of the object: what was read, and issues and sources named ``.member``."""
+        items = {**self.items, ITEM: item} if item is not None else self.items
+        inner = Reading(self.root, self.context, items, known=dict(self.known), shared=self.shared)
+        tree: JsonObject = {}
+        for rule in rules:
+            inner._field(rule, rule.name[len(ITEM) :], tree, failures)
+        return tree, inner.issues, inner.sources
 
     def _entry(self, rule: FieldRule, label: str, item: Item, failures: list[str]) -> JsonObject:
         inner = Reading(self.root, self.context, {**self.items, ITEM: item}, known=dict(self.known), shared=self.shared)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 
-#: Unit -> (dimension, size in the dimension's base unit). Base units: Bq, s, mL, kg, m, Bq/mol, 1, keV, Gy.
+#: Unit -> (dimension, size in the dimension's base unit). Base units: Bq, s, mL, kg, m, Bq/mol, 1, keV, Gy, Sv, Gy/Bq, Sv/Bq, Bq.s,
+#: Gy/h, Sv/h, Gy.cm, Gy.m2, g/Bq. Annotated units (Gy{BED}) are dimensions of their own: what they weigh is no absorbed dose.
 _UNITS: dict[str, tuple[str, Decimal]] = {
     "Bq": ("activity", Decimal(1)),
     "kBq": ("activity", Decimal("1E3")),
@@ -38,11 +39,63 @@ _UNITS: dict[str, tuple[str, Decimal]] = {
     "keV": ("energy", Decimal(1)),
     "Gy": ("absorbed dose", Decimal(1)),
     "mGy": ("absorbed dose", Decimal("1E-3")),
+    "cGy": ("absorbed dose", Decimal("1E-2")),
+    "uGy": ("absorbed dose", Decimal("1E-6")),
+    "RAD": ("absorbed dose", Decimal("1E-2")),
+    "Sv": ("equivalent dose", Decimal(1)),
+    "cSv": ("equivalent dose", Decimal("1E-2")),
+    "mSv": ("equivalent dose", Decimal("1E-3")),
+    "uSv": ("equivalent dose", Decimal("1E-6")),
+    "REM": ("equivalent dose", Decimal("1E-2")),
+    "mGy/MBq": ("absorbed dose per activity", Decimal("1E-9")),
+    "Gy/GBq": ("absorbed dose per activity", Decimal("1E-9")),
+    "Gy/MBq": ("absorbed dose per activity", Decimal("1E-6")),
+    "uGy/MBq": ("absorbed dose per activity", Decimal("1E-12")),
+    "mGy/GBq": ("absorbed dose per activity", Decimal("1E-12")),
+    "mSv/MBq": ("equivalent dose per activity", Decimal("1E-9")),
+    "Sv/GBq": ("equivalent dose per activity", Decimal("1E-9")),
+    "uSv/MBq": ("equivalent dose per activity", Decimal("1E-12")),
+    "MBq.h": ("time-integrated activity", Decimal("36E8")),
+    "GBq.h": ("time-integrated activity", Decimal("36E11")),
+    "kBq.h": ("time-integrated activity", Decimal("36E5")),
+    "Bq.h": ("time-integrated activity", Decimal("36E2")),
+    "MBq.s": ("time-integrated activity", Decimal("1E6")),
+    "GBq.s": ("time-integrated activity", Decimal("1E9")),
+    "Bq.s": ("time-integrated activity", Decimal(1)),
+    "MBq.h/MBq": ("time", Decimal(3600)),
+    "Gy{BED}": ("biologically effective dose", Decimal(1)),
+    "mGy{BED}": ("biologically effective dose", Decimal("1E-3")),
+    "cGy{BED}": ("biologically effective dose", Decimal("1E-2")),
+    "Gy{EQD2}": ("equieffective dose", Decimal(1)),
+    "cGy{EQD2}": ("equieffective dose", Decimal("1E-2")),
+    "Gy/s": ("absorbed dose rate", Decimal(3600)),
+    "Gy/h": ("absorbed dose rate", Decimal(1)),
+    "mGy/h": ("absorbed dose rate", Decimal("1E-3")),
+    "uGy/h": ("absorbed dose rate", Decimal("1E-6")),
+    "Sv/h": ("equivalent dose rate", Decimal(1)),
+    "mSv/h": ("equivalent dose rate", Decimal("1E-3")),
+    "uSv/h": ("equivalent dose rate", Decimal("1E-6")),
+    "mGy.cm": ("dose length product", Decimal("1E-3")),
+    "Gy.cm": ("dose length product", Decimal(1)),
+    "Gy.m2": ("dose area product", Decimal(1)),
+    "uGy.m2": ("dose area product", Decimal("1E-6")),
+    "mGy.m2": ("dose area product", Decimal("1E-3")),
+    "Gy.cm2": ("dose area product", Decimal("1E-4")),
+    "dGy.cm2": ("dose area product", Decimal("1E-5")),
+    "cGy.cm2": ("dose area product", Decimal("1E-6")),
+    "mGy.cm2": ("dose area product", Decimal("1E-7")),
+    "g/Bq": ("standardised uptake scale", Decimal(1)),
+    "mg": ("mass", Decimal("1E-6")),
+    "wk": ("time", Decimal(604800)),
+    "1": ("share", Decimal(1)),
     "MBq/umol": ("specific activity", Decimal("1E12")),
 }
 
 #: Enough for every number a DICOM Decimal String (16 characters) or FHIR decimal can hold.
 _DIGITS = 60
+#: Of a converted number. A DICOM Decimal String of 16 characters holds 14 at most: what lies below is rounding of whoever wrote it, so
+#: that 394 MBq written in mCi comes back as 394.
+_SIGNIFICANT = 12
 
 KNOWN = frozenset(_UNITS)
 
@@ -54,7 +107,9 @@ def dimension(unit: str) -> str | None:
 
 
 def convert(value: Decimal, source: str, target: str) -> Decimal:
-    """``value`` of unit ``source`` as a number of unit ``target``: converted without trailing zeros, unconverted as it was written.
+    """``value`` of unit ``source`` as a number of unit ``target``: unconverted as it was written, else without trailing zeros.
+
+    Between powers of ten exactly; between others (mCi, min) with 12 significant digits at most.
 
     Raises :class:`ValueError` when a unit is unknown or the two measure different things.
     """
@@ -64,7 +119,15 @@ def convert(value: Decimal, source: str, target: str) -> Decimal:
     if source == target and isinstance(exponent, int) and exponent <= 0:
         return value
     with localcontext(prec=_DIGITS):
-        return plain(value * _UNITS[source][1] / _UNITS[target][1])
+        converted = plain(value * _UNITS[source][1] / _UNITS[target][1])
+        if _is_power_of_ten(_UNITS[source][1] / _UNITS[target][1]):
+            return converted
+    with localcontext(prec=_SIGNIFICANT):
+        return plain(+converted)
+
+
+def _is_power_of_ten(factor: Decimal) -> bool:
+    return factor.normalize().as_tuple().digits == (1,)
 
 
 def plain(value: Decimal) -> Decimal:

@@ -1,4 +1,4 @@
-"""Administrations as the ledger remembers them: their names, and which of two that proved to be one was given up."""
+"""Administrations and results as the ledger remembers them: their names, and which of two that proved to be one was given up."""
 
 from __future__ import annotations
 
@@ -26,6 +26,40 @@ class Facts:
         with self._database.read() as connection:
             rows = connection.execute(self._sql["select_replaced"], {"patient_key": patient_key})
             return {row.id: row.replaced_by for row in rows}
+
+    def result_aliases(self, patient_key: str) -> dict[str, str]:
+        """Known results of a patient: alias -> result id."""
+        with self._database.read() as connection:
+            rows = connection.execute(self._sql["select_result_alias"], {"patient_key": patient_key})
+            return {row.alias: row.dose_result_id for row in rows}
+
+    def replaced_results(self, patient_key: str) -> dict[str, str]:
+        """Results of a patient that were given up: lost id -> surviving id."""
+        with self._database.read() as connection:
+            rows = connection.execute(self._sql["select_replaced_results"], {"patient_key": patient_key})
+            return {row.id: row.replaced_by for row in rows}
+
+    def store_results(
+        self,
+        connection: Connection,
+        patient_key: str,
+        *,
+        aliases: Mapping[str, str],
+        replaced: Mapping[str, str],
+        active: Iterable[str],
+    ) -> None:
+        """The same as :meth:`store`, for results."""
+        rows = [{"id": key, "patient_key": patient_key, "alias": alias} for alias, key in sorted(aliases.items())]
+        if rows:
+            connection.execute(self._sql["insert_result"], rows)
+            connection.execute(self._sql["put_result_alias"], rows)
+        connection.execute(self._sql["enter_results_in_error"], {"patient_key": patient_key})
+        in_use = [{"id": key} for key in sorted(active)]
+        if in_use:
+            connection.execute(self._sql["activate_result"], in_use)
+        lost = [{"id": key, "patient_key": patient_key, "survivor": kept} for key, kept in sorted(replaced.items())]
+        if lost:
+            connection.execute(self._sql["replace_result"], lost)
 
     def store(
         self,

@@ -78,6 +78,9 @@ class Sealed:
     aliases: Mapping[str, str]  #: administration alias -> id, newly minted or newly learnt
     replaced: Mapping[str, str] = field(default_factory=dict)  #: administration id given up -> id that survives
     active: frozenset[str] = frozenset()  #: ids of the dossier's administrations that are no error
+    result_aliases: Mapping[str, str] = field(default_factory=dict)  #: the same three of its results
+    replaced_results: Mapping[str, str] = field(default_factory=dict)
+    active_results: frozenset[str] = frozenset()
 
 
 class Subjects:
@@ -179,6 +182,13 @@ class Subjects:
             connection.execute(self._sql["release_instance"], {"id": instance_id})
         if ticket.kind is SubjectKind.DOSSIER:
             self.facts.store(connection, ticket.key, aliases=sealed.aliases, replaced=sealed.replaced, active=sealed.active)
+            self.facts.store_results(
+                connection,
+                ticket.key,
+                aliases=sealed.result_aliases,
+                replaced=sealed.replaced_results,
+                active=sealed.active_results,
+            )
         self._timers.touch(connection, SubjectKind.DOSSIER, sealed.dossiers, now=now)
 
     def _insert_version(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,6 +28,7 @@ from gateway.model import Json, JsonObject, Record
 from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SharedCache, SiteContext, normalise
 from gateway.r4.validate import validate
+from gateway.workbench.example_facts import facts
 
 #: Tests speak of local times in this zone.
 SITE = SiteContext(timezone=ZoneInfo("Europe/Brussels"))
@@ -103,6 +105,11 @@ def record_differences(record: Record, expect: JsonObject) -> Iterable[str]:
     fields = _fields(record)
     for name, wanted in expect.get("fields", {}).items():
         yield from _differences(name, _look(fields, name), wanted)
+    for index, wanted in enumerate(expect.get("results", ())):
+        told = record.shared.results
+        yield from _differences(f"results[{index}]", told[index] if index < len(told) else None, wanted)
+    if "results" in expect and len(record.shared.results) > len(expect["results"]):
+        yield f"results should be {len(expect['results'])} and are {len(record.shared.results)}"
     for name in expect.get("absent", ()):
         if (found := _look(fields, name)) is not None:
             yield f"{name} should be absent and is {found}"
@@ -151,6 +158,7 @@ def _fields(record: Record) -> JsonObject:
         "study": shared.study,
         "series": shared.series,
         "device": shared.device,
+        "document": shared.document,
         "instance": record.instance,
         REPEATED: list(shared.administrations),
     }
@@ -189,9 +197,16 @@ def _same(found: Json, wanted: Json) -> bool:
 
 
 def render_all(mapping: Mapping, record: Record) -> dict[str, JsonObject]:
-    """Every resource of the mapping once, of the first administration, as rendering would call them."""
-    rendered = {template.name: template.body.render(scope) for template, scope in renderings(mapping, record)}
-    return {name: body for name, body in rendered.items() if body is not None}
+    """Every resource of the mapping, of the first administration, as rendering would call them; a second one of a result as ``name[1]``."""
+    rendered: dict[str, JsonObject] = {}
+    met: Counter[str] = Counter()
+    for template, scope in renderings(mapping, record):
+        body = template.body.render(scope)
+        if body is not None:
+            name = f"{template.name}[{met[template.name]}]" if met[template.name] else template.name
+            rendered[name] = body
+            met[template.name] += 1
+    return rendered
 
 
 def renderings(mapping: Mapping, record: Record) -> Iterator[tuple[ResourceTemplate, JsonObject]]:
@@ -204,6 +219,7 @@ def renderings(mapping: Mapping, record: Record) -> Iterator[tuple[ResourceTempl
         wanted = [template for template in mapping.resources.values() if template.per == per]
         refs |= {t.name: f"{t.resource_type}/example" for t in wanted if t.identify(scope)}
         yield from ((template, {**scope, "refs": refs}) for template in wanted if template.name in refs)
+    yield from facts(mapping, record, refs)
 
 
 def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:

@@ -31,7 +31,15 @@ def would_be_published(ledger: Ledger, site: Understanding, study_uid: str) -> t
     facts = ledger.subjects.facts
     try:
         bundle = site.study_bundle(study, shared, recorded=_RECORDED)
-        dossier = site.dossier(study.patient_key, shared, facts.aliases(study.patient_key), facts.replaced(study.patient_key))
+        key = study.patient_key
+        dossier = site.dossier(
+            key,
+            shared,
+            facts.aliases(key),
+            facts.replaced(key),
+            known_results=facts.result_aliases(key),
+            replaced_results=facts.replaced_results(key),
+        )
         about = site.dossier_bundle(dossier, shared, recorded=_RECORDED)
     except GatewayError as error:
         return None, None, error.reason

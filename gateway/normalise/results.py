@@ -1,0 +1,128 @@
+"""The ``results`` of a mapping, read from one object: each a JSON tree with the members of :mod:`gateway.nuclear.results`.
+
+Read after the administrations, because a result may belong to one. A number that cannot be used leaves a result without a value and
+with the reason (``absent``), so that a researcher sees that something was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gateway.dicom.values import Invalid
+from gateway.mapping.rules import Mapping, ResultRule
+from gateway.model import Issue, Json, JsonObject, Severity
+from gateway.nuclear.results import KINDS, LABEL, OF, TELLING, WORDS
+
+if TYPE_CHECKING:
+    from gateway.normalise.record import Reading
+
+#: More results of one rule are not believed.
+MOST_RESULTS = 5000
+#: FHIR data-absent-reason of a value that was told and could not be used.
+_UNUSABLE = "error"
+
+
+def read_results(
+    mapping: Mapping, document: Reading, administrations: list[tuple[int, Reading]], failures: list[str]
+) -> list[JsonObject]:
+    """All results of an object. ``administrations`` are the readings of its administrations, each with its place in the record.
+
+    Issues and sources are added to ``document``.
+    """
+    found: list[JsonObject] = []
+    for rule in mapping.results:
+        places: list[tuple[int | None, Reading]] = [*administrations] if rule.of_administration else [(None, document)]
+        read = [(place, tree) for place, reading in places for tree in _of(rule, reading, document, failures)]
+        for index, (place, (tree, issues, sources)) in enumerate(read):
+            label = f"results.{rule.name}" if len(read) == 1 else f"results.{rule.name}[{index}]"
+            made = _finished(rule, tree, issues, label)
+            document.issues += [Issue(field=f"{label}{one.field}", reason=one.reason, severity=one.severity) for one in issues]
+            document.sources |= {f"{label}{name}": path for name, path in sources.items()}
+            if made is not None:
+                found.append(made | {LABEL: label} | ({OF: place} if place is not None else {}))
+    return found
+
+
+def _of(
+    rule: ResultRule, reading: Reading, document: Reading, failures: list[str]
+) -> Iterator[tuple[JsonObject, list[Issue], dict[str, str]]]:
+    """What a rule reads at one place: members, issues and sources, both named from the member on (``.value``)."""
+    if rule.when is not None and not reading.holds(rule.when):
+        return
+    if not rule.sources:
+        yield reading.members(rule.fields, None, failures)
+        return
+    try:
+        found = next((element for source in rule.sources if (element := reading.element(source))), None)
+    except Invalid as error:
+        document.issues.append(Issue(field=f"results.{rule.name}", reason=str(error)))
+        return
+    items = found.items if found else ()
+    if len(items) > MOST_RESULTS:
+        reason = f"has {len(items):,} items; more than {MOST_RESULTS:,} are not believed"
+        document.issues.append(Issue(field=f"results.{rule.name}", reason=reason))
+        return
+    for item in items:
+        yield reading.members(rule.fields, item, failures)
+
+
+def _finished(rule: ResultRule, tree: JsonObject, issues: list[Issue], label: str) -> JsonObject | None:
+    """A result with its kind and what the mapping knows of it; ``None`` when nothing is told."""
+    tree = dict(tree)
+    stated = tree.pop("value_stated", None)
+    if stated is not None:
+        tree["stated"] = stated
+    if not any(name in tree for name in TELLING):
+        if not any(issue.field == ".value" and issue.severity is Severity.ERROR for issue in issues):
+            return None
+        tree["absent"] = _UNUSABLE
+    kind = rule.kind or tree.pop("kind", None)
+    if kind not in KINDS:
+        issues.append(Issue(field=".kind", reason="is no kind of result that this gateway knows"))
+        return None
+    for name, words in WORDS.items():
+        if name in tree and tree[name] not in words:
+            issues.append(Issue(field=f".{name}", reason=f"is none of {', '.join(sorted(words))}"))
+            del tree[name]
+    made = _under(rule.fixed, tree) | {"kind": kind}
+    return _in_its_unit(made, issues)
+
+
+def _in_its_unit(made: JsonObject, issues: list[Issue]) -> JsonObject | None:
+    """A value in a unit that its kind is not measured in is withheld. A rule with a fixed kind has been checked before."""
+    kind, value = KINDS[made["kind"]], made.get("value")
+    if isinstance(value, dict) and kind.unit_for(value["unit"]) is None:
+        issues.append(Issue(field=".value", reason=f"is in {value['unit']}, in which a {kind.title.lower()} is not measured"))
+        del made["value"]
+        made["absent"] = _UNUSABLE
+    return made
+
+
+def _under(fixed: JsonObject, tree: JsonObject) -> JsonObject:
+    """The members that were read, over those that the mapping set; names with points are members of members."""
+    made: JsonObject = {}
+    for name, value in fixed.items():
+        _put(made, name.split("."), value)
+    return _merged(made, tree)
+
+
+def _merged(below: JsonObject, above: JsonObject) -> JsonObject:
+    made = dict(below)
+    for name, value in above.items():
+        inner = made.get(name)
+        if isinstance(inner, dict) and _is_group(inner) and _is_group(value):
+            made[name] = _merged(inner, value)
+        else:
+            made[name] = value
+    return made
+
+
+def _is_group(value: Json) -> bool:
+    return isinstance(value, dict) and not value.keys() & {"value", "unit", "text", "code"}
+
+
+def _put(tree: JsonObject, keys: list[str], value: Json) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[keys[-1]] = value
