@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TIME: sa.Double[float] = sa.Double()
