@@ -44,7 +44,9 @@ class TableDoor:
         self._files = files
         self._look = look
 
-    def take(self, content: bytes, filename: str, *, door: str, sender: str, now: float, adapter: str | None = None) -> TableTaken:
+    def take(
+        self, content: bytes, filename: str, *, door: str, sender: str, now: float, adapter: str | None = None
+    ) -> TableTaken:
         """Raises :class:`~gateway.errors.Rejected` for a table that cannot be understood, :class:`~gateway.errors.Retryable`."""
         site = self._look()
         name = "".join(letter for letter in filename if letter.isprintable())[-_LONGEST_NAME:]
@@ -66,7 +68,8 @@ class TableDoor:
             received_at=received_at,
         )
         taken = self._ledger.tables.take(file, parts, now=now)
-        log.info("table_taken", stage="tables", item=token(digest), count=len(parts), kind=chosen.name, result="new" if taken.is_new else "known")
+        result = "new" if taken.is_new else "known"
+        log.info("table_taken", stage="tables", item=token(digest), count=len(parts), kind=chosen.name, result=result)
         return TableTaken(digest=digest, is_new=taken.is_new, understood=understood)
 
     def _new_part(self, site: Understanding, part: Part, understood: Understood, digest: str, received_at: float) -> NewPart:

@@ -23,7 +23,7 @@ from gateway.model import Bundle, Came, Dossier, JsonObject, Record, SharedField
 from gateway.normalise.record import SiteContext, normalise
 from gateway.r4.bundles import resources_of
 from gateway.spool.standing import Decision
-from gateway.tables.library import Adapters, load_adapters
+from gateway.tables.library import NO_ADAPTERS, Adapters, load_adapters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Understanding:
     site: SiteContext
     patients: PatientKeys
     renderer: Renderer
-    adapters: Adapters
+    adapters: Adapters = NO_ADAPTERS
 
     def read(self, path: Path, came: Came | None = None) -> Record:
         """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""

@@ -82,14 +82,19 @@ def _one(key: str, fact: Fact) -> Administration:
         key=key,
         aliases=told.names,
         fields=fields,
-        study_uids=tuple(sorted({str(reading.shared.study.get("uid")) for reading in told.readings})),
-        series_uids=tuple(sorted({str(reading.shared.series.get("uid")) for reading in told.readings})),
+        study_uids=_uids(reading.shared.study for reading in told.readings),
+        series_uids=_uids(reading.shared.series for reading in told.readings),
         mapping=_mapping(told),
         issues=(*fact.issues, *settled, *_disagreements(told, reconciled=fact.reconciled)),
         event_uids=tuple(event_uids),
         reconciled=fact.reconciled,
         sources=_sources(fields, told),
     )
+
+
+def _uids(levels: Iterable[JsonObject]) -> tuple[str, ...]:
+    """Of studies or series; a table has neither."""
+    return tuple(sorted({str(level["uid"]) for level in levels if level.get("uid")}))
 
 
 def _fields(told: Account) -> JsonObject:

@@ -270,4 +270,5 @@ DOCUMENT_MEMBERS: dict[str, str] = {
     "software.manufacturer": "string",
     "source": "code",
     "content_type": "code",
+    "digest": "string",
 }

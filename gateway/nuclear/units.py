@@ -88,6 +88,10 @@ _UNITS: dict[str, tuple[str, Decimal]] = {
     "mg": ("mass", Decimal("1E-6")),
     "wk": ("time", Decimal(604800)),
     "1": ("share", Decimal(1)),
+    "Bq/mL": ("activity concentration", Decimal(1)),
+    "kBq/mL": ("activity concentration", Decimal("1E3")),
+    "MBq/mL": ("activity concentration", Decimal("1E6")),
+    "{counts}/s/MBq": ("sensitivity of a camera", Decimal(1)),
     "MBq/umol": ("specific activity", Decimal("1E12")),
 }
 

@@ -151,7 +151,7 @@ class Tables:
                 "body": bodies.pack(part.fields),
             }
             connection.execute(self._sql["put_part"], values)
-        self._timers.touch(connection, "dossier", {key for key in concerned if key is not None}, now=now)
+        self._timers.touch(connection, "dossier", {key for key in concerned if key is not None}, now=now, at_once=True)
 
     def of_patient(self, patient_key: str) -> list[TablePart]:
         """The parts that stand in one dossier, the older first. Those of a later reading or withdrawn ones are not among them."""
@@ -202,7 +202,9 @@ class Tables:
             rows = connection.execute(self._sql["decisions"], {"part_id": part_id}).all()
         return [TableDecision(**{**row._mapping, "kind": TableDecisionKind(row.kind)}) for row in rows]
 
-    def assign(self, part_id: int, by: By, *, patient_key: str, administration_id: str | None, cycle: int | None) -> TableDecision:
+    def assign(
+        self, part_id: int, by: By, *, patient_key: str, administration_id: str | None, cycle: int | None
+    ) -> TableDecision:
         """A person says whose it is. Raises :class:`Rejected` when patient or administration are not known."""
         part, _ = self.one(part_id)
         if not self.is_known(patient_key):

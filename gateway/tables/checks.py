@@ -63,9 +63,10 @@ def _operand(name: str, results: Mapping[str, JsonObject], administration: JsonO
 def _expected(check: CheckRule, values: Mapping[str, JsonObject], physical_h: Any) -> tuple[Decimal, Decimal, str] | None:
     """``(stated, expected, what is wrong when they differ)``; None when nothing can be said."""
     try:
-        return _FORMULAS[check.name](values, physical_h)
+        found: tuple[Decimal, Decimal, str] | None = _FORMULAS[check.name](values, physical_h)
     except (ZeroDivisionError, InvalidOperation):
         return None
+    return found
 
 
 def _in(quantity: JsonObject, unit: str) -> Decimal:

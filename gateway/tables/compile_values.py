@@ -164,9 +164,9 @@ class Values:
             signs = {text[index + 1 : index + 2] for index, letter in enumerate(text) if letter == "%"}
             if text != "cell" and (not signs or not signs <= _DATE_SIGNS or not {"d", "m"} <= signs or not signs & {"Y", "y"}):
                 where.at("format").say("a format of dates holds %Y, %m and %d, perhaps %H, %M, %S and %z")
-        if formats and any("%H" in text or "%I" in text or text == "cell" for text in formats) and self._read.timezone is None:
-            if not all("%z" in text for text in formats):
-                where.say("a time of day needs 'timezone' in the section 'read' ('site', or e.g. Europe/Brussels)")
+        has_time = any("%H" in text or "%I" in text or text == "cell" for text in formats)
+        if has_time and self._read.timezone is None and not all("%z" in text for text in formats):
+            where.say("a time of day needs 'timezone' in the section 'read' ('site', or e.g. Europe/Brussels)")
         return formats
 
     def _limits(self, node: Any, where: Where) -> tuple[Decimal, Decimal] | None:

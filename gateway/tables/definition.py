@@ -47,12 +47,13 @@ EXPECT_KEYS = ("patient", "device", "administration", "document", "results", "is
 #: Our short types for FHIR's.
 _TYPES = {"string": "text", "HumanName": "text"}
 
+_SET_BY_US = ("kind", "stated", "group", "images", "approved.accepted")
 #: What a value of a result may be; the rest of the members is set by us (group) or by matching.
 RESULT_MEMBERS: dict[str, str] = {
     name: _TYPES.get(kind, kind)
     for name, kind in MEMBERS.items()
-    if not name.startswith(("points[]", "components[]", "administration.")) and name not in ("kind", "stated", "group", "images")
-} | {"statistic": "CodeableConcept"}
+    if not name.startswith(("points[]", "components[]", "administration.")) and name not in _SET_BY_US
+}
 POINT_MEMBERS = {
     name.removeprefix("points[]."): _TYPES.get(kind, kind) for name, kind in MEMBERS.items() if name.startswith("points[].")
 }

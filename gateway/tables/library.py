@@ -11,6 +11,8 @@ from gateway import yamlfile
 from gateway.errors import Misconfigured, Rejected
 from gateway.mapping.codes import Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.schemes import Schemes
+from gateway.nuclear.nuclide import Nuclides
 from gateway.tables.cells import MOST_BYTES, TOO_LARGE, UNREADABLE, Source
 from gateway.tables.compile import compile_adapter
 from gateway.tables.json_files import read_json
@@ -85,6 +87,13 @@ class Adapters:
                 f"Several adapters read this table: {names}. Say which (--adapter), or make one more exact.", status=UNSUPPORTED
             )
         return fitting[0]
+
+
+#: Of a site that reads no tables.
+NO_ADAPTERS = Adapters(
+    adapters=(),
+    codes=Codes(schemes=Schemes(systems={}, snomed_rt=frozenset(), snomed_rt_extra={}), nuclides=Nuclides(()), tables={}),
+)
 
 
 def _may_be(form: str, content: bytes) -> bool:

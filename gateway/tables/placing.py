@@ -20,6 +20,7 @@ from gateway.nuclear.units import convert
 from gateway.tables.records import sealed
 
 _NO_SECONDS = 2**31
+NO_OBJECTS = "No object tells of this patient yet; a table creates no patient."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,63 @@ def place(
         outcomes[part.id] = (bound, why)
         if why is None:
             records.append(_record(part, bound))
-    return Placed(records=tuple(records), outcomes=outcomes)
+    return Placed(records=tuple(_without_superseded(records)), outcomes=outcomes)
+
+
+def _without_superseded(records: Sequence[SharedFields]) -> list[SharedFields]:
+    """A corrected table takes the place of what an older one says of the same administration, region, intent and software.
+
+    What both say is left to gathering, which takes the newer one and knows that it was corrected; what only the older one says is gone.
+    """
+    newest: dict[str, tuple[str, str]] = {}
+    for record in records:
+        for result in record.results:
+            name = _subject(result, record)
+            newest[name] = max(newest.get(name, ("", "")), _age(record))
+    told = {
+        (name, _what(result))
+        for record in records
+        for result in record.results
+        if _age(record) == newest[(name := _subject(result, record))]
+    }
+    made = []
+    for record in records:
+        kept = tuple(
+            result
+            for result in record.results
+            if _age(record) == newest[(name := _subject(result, record))] or (name, _what(result)) in told
+        )
+        made.append(record if len(kept) == len(record.results) else sealed(dataclasses.replace(record, results=kept)))
+    return made
+
+
+def _age(record: SharedFields) -> tuple[str, str]:
+    """Two tables of one moment supersede nothing of each other: both count as the newest."""
+    return str(record.document.get("created_at") or ""), ""
+
+
+def _subject(result: JsonObject, record: SharedFields) -> str:
+    of = (result.get("administration") or {}).get("id") or str(record.document.get("uid"))
+    lesion = result.get("lesion") or {}
+    words = [
+        of,
+        _word(result.get("region")),
+        _word(result.get("laterality")),
+        lesion.get("tracking_uid") or lesion.get("tracking_id") or lesion.get("label"),
+        result.get("intent"),
+        (result.get("software") or {}).get("name"),
+    ]
+    return "|".join(str(word or "-") for word in words)
+
+
+def _what(result: JsonObject) -> str:
+    parameter = result.get("parameter") or {}
+    words = (result["kind"], _word(result.get("statistic")), _word(result.get("code")), parameter.get("name"), result.get("at"))
+    return "|".join(str(word or "-") for word in words)
+
+
+def _word(concept: Any) -> str | None:
+    return (concept.get("code") or concept.get("text")) if isinstance(concept, dict) else None
 
 
 def _bound(
@@ -161,7 +218,7 @@ def _record(part: ToPlace, bound: str | None) -> SharedFields:
     fields = part.fields
     results = []
     for result in fields.results:
-        hint = {name: value for name, value in (result.get("administration") or {}).items()}
+        hint = result.get("administration") or {}
         made = {**result, **({"cycle": part.cycle} if part.cycle is not None else {})}
         made.pop("administration", None)
         if bound is not None:

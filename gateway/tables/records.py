@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
+import uuid
 
 import msgspec
 
+from gateway.dicom.values import instant
 from gateway.model import JsonObject, SharedFields
 from gateway.tables.rules import Adapter
 from gateway.tables.understand import Part
 
 #: The mapping whose templates render facts of tables (``mappings/table.yaml``).
 MAPPING = "table"
+#: RFC 4180 and the registry of media types.
+CONTENT_TYPES = {
+    "csv": "text/csv",
+    "report": "text/plain",
+    "json": "application/json",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+#: Names of parts of tables (RFC 9562, version 5); as a UID below 2.25 (PS3.5 B.2).
+_NAMESPACE = uuid.UUID("6f2a4b0e-5d1c-4f43-9f0a-7a6f0f1c9f55")
 _encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 #: Of an administration that a table creates; what else it says of it stands in results.
 _ADMINISTRATION = (
@@ -27,12 +39,15 @@ def part_key(part: Part) -> str:
 
 def record_of(part: Part, adapter: Adapter, digest: str, received_at: str) -> SharedFields:
     """``received_at`` (FHIR dateTime) counts where the table does not say when it was made."""
+    key = part_key(part)
     document: JsonObject = {
-        "uid": f"{digest}.{part_key(part)[:16]}",
-        "created_at": received_at,
         **part.document,
+        "uid": f"2.25.{uuid.uuid5(_NAMESPACE, f'{digest}|{key}').int}",
+        "created_at": _in_utc(str(part.document.get("created_at") or received_at)),
         "template": adapter.name,
         "source": "table",
+        "content_type": CONTENT_TYPES[adapter.read.format],
+        "digest": digest,
     }
     hint = {name: value for name, value in part.administration.items() if name != "cycle"}
     cycle = part.administration.get("cycle")
@@ -61,6 +76,12 @@ def record_of(part: Part, adapter: Adapter, digest: str, received_at: str) -> Sh
             results=results,
         )
     )
+
+
+def _in_utc(moment: str) -> str:
+    """Moments of several zones in one writing, so that the newer one sorts later. A day alone stays one."""
+    found = instant(moment)
+    return found.astimezone(dt.UTC).isoformat(timespec="seconds") if found else moment
 
 
 def sealed(fields: SharedFields) -> SharedFields:

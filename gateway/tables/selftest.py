@@ -58,9 +58,8 @@ def table_of(adapter: Adapter, given: Any) -> bytes:
         return str(given).encode(adapter.read.encodings[0])
     import openpyxl
 
-    book = openpyxl.Workbook()
-    sheet = book.active
-    sheet.title = adapter.read.sheet.replace("*", "") or "Sheet"
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet(adapter.read.sheet.replace("*", "") or "Sheet")
     for row in given if isinstance(given, list) else []:
         sheet.append([float(value) if isinstance(value, Decimal) else value for value in row])
     kept = io.BytesIO()

@@ -237,7 +237,7 @@ class _Reader:
         if not approved:
             return
         if approved.get("by") in self.adapter.status.approvers and approved.get("at"):
-            result["approved"] = approved
+            result["approved"] = {**approved, "accepted": True}
             return
         why = "has no date" if approved.get("by") in self.adapter.status.approvers else "is by nobody on the list of approvers"
         self._tell(
