@@ -196,6 +196,7 @@ class Administration:
     mapping: str
     issues: tuple[Issue, ...]
     event_uids: tuple[str, ...] = ()  #: every event UID that a source gave
+    verified: bool = False  #: every report that tells of it is verified, and nothing of it was repaired
     reconciled: bool = False  #: facts of two kinds of source were taken as one within tolerances
     sources: dict[str, str] = field(default_factory=dict)  #: field -> ``mapping: path`` of the published value
 

@@ -63,7 +63,10 @@ _READ: WeakKeyDictionary[Root | Item, _Children] = WeakKeyDictionary()
 
 @dataclass(frozen=True, slots=True)
 class SrPath:
-    """Concept names from the root, or from an item of ``for_each``, downwards. ``text`` is how it was written."""
+    """Concept names from the root, or from an item of ``for_each``, downwards. ``text`` is how it was written.
+
+    Without names it is the item itself.
+    """
 
     text: str
     steps: tuple[Names, ...]
@@ -72,8 +75,8 @@ class SrPath:
     template: str = ""  #: identifier of the template that the report, or an item on the way, declares; empty: whichever
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.steps) <= DEEPEST:
-            raise ValueError(f"an SR path has 1 to {DEEPEST} concept names")
+        if len(self.steps) > DEEPEST:
+            raise ValueError(f"an SR path has at most {DEEPEST} concept names")
 
 
 def find(start: Root | Item, path: SrPath) -> Element | None:
@@ -81,6 +84,23 @@ def find(start: Root | Item, path: SrPath) -> Element | None:
 
     Gives ``None`` when no item has these names, or none has a value. Raises :class:`Invalid` when one is unreadable.
     """
+    found = [element for item in _places(start, path) if (element := _value(item, path))]
+    if len(found) <= 1:
+        return found[0] if found else None
+    if len({element.unit for element in found}) > 1:
+        raise Invalid("is given several times in different units")
+    texts = tuple(text for element in found for text in element.texts)
+    items = tuple(item for element in found for item in element.items)
+    return Element(path.text, texts, items, found[0].unit)
+
+
+def find_items(start: Root | Item, path: SrPath) -> Element | None:
+    """The content items themselves that stand at a path, whatever their value type: what a ``for_each`` goes through."""
+    found = tuple(_places(start, path))
+    return Element(path.text, (), found) if found else None
+
+
+def _places(start: Root | Item, path: SrPath) -> list[Item]:
     places: list[Root | Item] = [start]
     if path.template:
         places = _of_template(start, path)
@@ -89,14 +109,7 @@ def find(start: Root | Item, path: SrPath) -> Element | None:
             places = [item for place in places for item in _children(place, names)]
     if path.relationship:
         places = [place for place in places if _text_at(place, _RELATIONSHIP) in path.relationship]
-    found = [element for item in places if isinstance(item, Item) and (element := _value(item, path))]
-    if len(found) <= 1:
-        return found[0] if found else None
-    if len({element.unit for element in found}) > 1:
-        raise Invalid("is given several times in different units")
-    texts = tuple(text for element in found for text in element.texts)
-    items = tuple(item for element in found for item in element.items)
-    return Element(path.text, texts, items, found[0].unit)
+    return [place for place in places if isinstance(place, Item)]
 
 
 def _of_template(start: Root | Item, path: SrPath) -> list[Root | Item]:

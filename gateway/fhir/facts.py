@@ -5,21 +5,59 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from gateway.dicom.values import instant
 from gateway.model import Administration, Document, DoseResult, JsonObject
 from gateway.nuclear.results import KINDS, coded, expected
+from gateway.r4.identifiers import system_of
 
 _VERIFIED = "VERIFIED"
+#: Of an identifier whose issuer the report does not name.
+_PERSON_SYSTEM = "urn:isobridge:person-id"
+#: Person Role in Procedure: Irradiation Administering (PS3.16 CID 10033).
+_ADMINISTERING = "113851"
 
 
 def administration_scope(item: Administration, patient: JsonObject, studies: Sequence[JsonObject]) -> JsonObject:
-    fields = {
+    return {"administration": administration_fields(item), "patient": patient, "studies": list(studies)}
+
+
+def administration_fields(item: Administration) -> JsonObject:
+    """The fields of an administration, with what templates read besides."""
+    persons = [_person(person) for person in item.fields.get("persons", ()) if "name" in person]
+    performer = next((person for person in persons if (person.get("role") or {}).get("code") == _ADMINISTERING), None)
+    started = item.fields.get("started_at")
+    return {
         **item.fields,
         "key": item.key,
         "event_uids": list(item.event_uids),
         "reconciled": item.reconciled or None,
+        "observation_status": "final" if item.verified else "preliminary",
+        "site_coded": _sided(item.fields.get("site"), item.fields.get("site_laterality")),
+        "lot": "; ".join(map(str, item.fields.get("lots", ()))) or None,
+        "performer": performer,
+        "others": [person for person in persons if person is not performer],
+        "measured_before_offset_ms": _offset_ms(item.fields.get("measured_before_at"), started),
+        "measured_after_offset_ms": _offset_ms(item.fields.get("measured_after_at"), started),
         "remarks": [issue.reason for issue in item.issues],
     }
-    return {"administration": fields, "patient": patient, "studies": list(studies)}
+
+
+def _person(person: JsonObject) -> JsonObject:
+    issuer = person.get("id_issuer")
+    return {**person, "id_system": system_of(str(issuer or ""), _PERSON_SYSTEM) if person.get("id") else None}
+
+
+def _sided(site: JsonObject | None, side: JsonObject | None) -> JsonObject | None:
+    """A site with its side: R4 has one CodeableConcept for both, so the side stands in the words."""
+    if site is None or side is None:
+        return site
+    return {**site, "text": f"{site['text']}, {str(side['text']).lower()}"}
+
+
+def _offset_ms(at: object, started: object) -> int | None:
+    """Milliseconds from the administration to a measurement, where both are told to the second."""
+    one, two = (instant(text) if isinstance(text, str) else None for text in (at, started))
+    return round((one - two).total_seconds() * 1000) if one and two else None
 
 
 def document_scope(

@@ -88,13 +88,16 @@ def _one(key: str, fact: Fact) -> Administration:
         issues=(*fact.issues, *settled, *_disagreements(told, reconciled=fact.reconciled)),
         event_uids=tuple(event_uids),
         reconciled=fact.reconciled,
+        verified=_verified(fields, told),
         sources=_sources(fields, told),
     )
 
 
-def _uids(levels: Iterable[JsonObject]) -> tuple[str, ...]:
-    """Of studies or series; a table has neither."""
-    return tuple(sorted({str(level["uid"]) for level in levels if level.get("uid")}))
+def _verified(fields: JsonObject, told: Account) -> bool:
+    """True when a verified report tells it, no unverified one does, and no value was repaired."""
+    reports = told.of(Source.REPORT)
+    all_verified = all(reading.shared.document.get("verification") == "VERIFIED" for reading in reports)
+    return bool(reports) and all_verified and not any(name.endswith("_repaired") for name in fields)
 
 
 def _fields(told: Account) -> JsonObject:
@@ -153,3 +156,8 @@ def _differ(images: Sequence[Reading], reports: Sequence[Reading]) -> bool:
 
 def _order(item: Administration) -> tuple[str, str]:
     return (str(item.fields.get("started_at") or ""), item.key)
+
+
+def _uids(levels: Iterable[JsonObject]) -> tuple[str, ...]:
+    """Of studies or series; a table has neither."""
+    return tuple(sorted({str(level["uid"]) for level in levels if level.get("uid")}))

@@ -8,6 +8,17 @@ from gateway.mapping.fhir_check import Hole
 from gateway.mapping.rules import LEVELS, FieldRule, Mapping
 from gateway.nuclear.results import DOCUMENT_MEMBERS, KINDS, MEMBERS
 
+_NAME_PARTS = {"family": Hole("string"), "text": Hole("string")} | dict.fromkeys(
+    ("given", "prefix", "suffix"), Hole("string", many=True)
+)
+_PERSON = {
+    "role": Hole("CodeableConcept"),
+    "id": Hole("string"),
+    "id_issuer": Hole("string"),
+    "id_system": Hole("uri"),
+    "organization": Hole("string"),
+    **{f"name.{name}": hole for name, hole in _NAME_PARTS.items()},
+}
 #: What templates can read: the levels of fields, and the result, whose members are fixed.
 TEMPLATE_LEVELS = (*LEVELS, "result")
 #: What rendering adds to the fields, for each level: name -> what a hole brings.
@@ -48,6 +59,14 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "key": Hole("string"),
         "event_uids": Hole("string", many=True),
         "reconciled": Hole("boolean"),
+        "observation_status": Hole("code"),
+        "site_coded": Hole("CodeableConcept"),
+        "lot": Hole("string"),
+        "measured_before_offset_ms": Hole("integer"),
+        "measured_after_offset_ms": Hole("integer"),
+        **{f"performer.{name}": hole for name, hole in _PERSON.items()},
+        **{f"others[].{name}": hole for name, hole in _PERSON.items()},
+        "others": Hole("object", many=True),
         "remarks": Hole("string", many=True),
     },
 }
@@ -88,7 +107,7 @@ INSIDE: dict[str, dict[str, Hole]] = {
 #: Converter -> the FHIR type it gives. One that is not listed gives what its ``result`` says, or something unknown.
 _GIVES: dict[str, Hole] = {
     **dict.fromkeys(("text", "joined", "serial_number", "uid"), Hole("string")),
-    **dict.fromkeys(("code", "gender"), Hole("code")),
+    **dict.fromkeys(("code", "gender", "use", "absent_reason"), Hole("code")),
     **dict.fromkeys(("date", "birth_date"), Hole("date")),
     **dict.fromkeys(("datetime", "datetime_of", "injection_time", "injection_end"), Hole("dateTime")),
     "list": Hole("string", many=True),

@@ -22,15 +22,15 @@ def sr_path(
 ) -> SrPath | None:
     """Compile a path; after a complaint ``None``.
 
-    A path that begins with ``$administration`` or ``$item`` starts at an item of a ``for_each``; ``inside`` is how that one was
-    written. ``relationship`` (a word or a list) is that of the last item to the one above it, ``template`` the identifier that the
-    report or an item on the way declares (PS3.3 C.18.8), e.g. ``"10022"``.
+    A path that begins with ``$administration`` or ``$item`` starts at an item of a ``for_each``, and alone is that item; ``inside`` is
+    how that one was written. ``relationship`` (a word or a list) is that of the last item to the one above it, ``template`` the
+    identifier that the report or an item on the way declares (PS3.3 C.18.8), e.g. ``"10022"``.
     """
     before = len(complaints)
     complaints += [origin.complain(f"unknown key '{key}'{did_you_mean(key, KEYS)}", "from") for key in node if key not in KEYS]
     words = node["sr"] if isinstance(node["sr"], list) else []
     words = words[1:] if inside else words
-    if not 1 <= len(words) <= DEEPEST:
+    if not (0 if inside else 1) <= len(words) <= DEEPEST:
         complaints.append(
             origin.complain(f"'sr' is a list of 1 to {DEEPEST} concept names, as in [113502 DCM, 113507 DCM]", "from")
         )
@@ -43,7 +43,8 @@ def sr_path(
         complaints.append(origin.complain("'template' is the identifier of a template, as in 10022", "from"))
     if len(complaints) > before:
         return None
-    text = (f"{inside}/" if inside else "sr ") + "/".join(str(word) for word in words)
+    text = "/".join(([inside] if inside else []) + [str(word) for word in words])
+    text = text if inside else f"sr {text}"
     return SrPath(text, tuple(step for step in steps if step), attribute, relationship, str(template))
 
 

@@ -84,7 +84,14 @@ class ResourceTemplate:
         """The business key within the resource type; absent parts are empty. ``None`` when all holes are: no resource then."""
         parts = tuple(str(part.render(scope) or "") for part in self.identity)
         told = [part for part, template in zip(parts, self.identity, strict=True) if template.paths]
-        return parts if any(told or parts) else None
+        return _without_tail(parts) if any(told or parts) else None
+
+
+def _without_tail(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Without the absent parts at the end: a part that is added there later changes no id of a resource that lacks it."""
+    while parts and not parts[-1]:
+        parts = parts[:-1]
+    return parts
 
 
 def compile_template(node: Json) -> Template:

@@ -234,6 +234,16 @@ class Reading:
             return self.root.meta(source.path)
         return self.root.came(source.name) if isinstance(source, ArrivalFact) else None
 
+    def items_at(self, source: Source) -> Element | None:
+        """What a ``for_each`` goes through: items of a sequence, or the content items of a report themselves."""
+        plain_source = source.source if isinstance(source, Guarded) else source
+        if not isinstance(plain_source, RootPath | ItemPath) or not isinstance(plain_source.path, SrPath):
+            return self.element(source)
+        if isinstance(source, Guarded) and not self.holds(source.when):
+            return None
+        start = self.root if isinstance(plain_source, RootPath) else self.items.get(plain_source.item)
+        return sr.find_items(start, plain_source.path) if start is not None else None
+
     def value(self, name: str) -> Json:
         """The value of a field that was read before, or ``None``."""
         found = self.known.get(name)
@@ -287,7 +297,7 @@ class Reading:
     def _list(self, rule: FieldRule, name: str, failures: list[str]) -> Outcome:
         """A field with its own ``for_each``: one object for each item in which anything is found."""
         try:
-            found = next((found for source in rule.sources["items"] if (found := self.element(source))), None)
+            found = next((found for source in rule.sources["items"] if (found := self.items_at(source))), None)
         except Invalid as error:
             return withheld(str(error))
         if found is None:

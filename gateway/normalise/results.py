@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.dicom.values import Invalid
 from gateway.mapping.rules import Mapping, ResultRule
+from gateway.mapping.sources import ITEM
 from gateway.model import Issue, Json, JsonObject, Severity
 from gateway.nuclear.results import KINDS, LABEL, OF, TELLING, WORDS
 
@@ -54,17 +55,28 @@ def _of(
         yield reading.members(rule.fields, None, failures)
         return
     try:
-        found = next((element for source in rule.sources if (element := reading.element(source))), None)
+        found = next((element for source in rule.sources if (element := reading.items_at(source))), None)
     except Invalid as error:
         document.issues.append(Issue(field=f"results.{rule.name}", reason=str(error)))
         return
-    items = found.items if found else ()
+    if found is None:
+        return
+    items = found.items
     if len(items) > MOST_RESULTS:
         reason = f"has {len(items):,} items; more than {MOST_RESULTS:,} are not believed"
         document.issues.append(Issue(field=f"results.{rule.name}", reason=reason))
         return
-    for item in items:
-        yield reading.members(rule.fields, item, failures)
+    for index, item in enumerate(items):
+        tree, issues, sources = reading.members(rule.fields, item, failures)
+        place = found.path if len(items) == 1 else f"{found.path}[{index}]"
+        yield tree, issues, {name: _placed(path, place) for name, path in sources.items()}
+
+
+def _placed(path: str, place: str) -> str:
+    """Where something stands that was read below an item: the item's own place before it."""
+    if path == ITEM or path.startswith((f"{ITEM}/", f"{ITEM} ")):
+        return f"{place}{path[len(ITEM) :]}"
+    return path
 
 
 def _finished(rule: ResultRule, tree: JsonObject, issues: list[Issue], label: str) -> JsonObject | None:
@@ -73,6 +85,8 @@ def _finished(rule: ResultRule, tree: JsonObject, issues: list[Issue], label: st
     stated = tree.pop("value_stated", None)
     if stated is not None:
         tree["stated"] = stated
+    if "value" in tree:
+        tree.pop("absent", None)
     if not any(name in tree for name in TELLING):
         if not any(issue.field == ".value" and issue.severity is Severity.ERROR for issue in issues):
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.fhir.facts import document_scope, result_scope
+from gateway.fhir.facts import administration_fields, document_scope, result_scope
 from gateway.gather.dossier import gather_dossier
 from gateway.mapping.language import Mapping
 from gateway.mapping.template import ResourceTemplate
@@ -24,7 +24,7 @@ def facts(mapping: Mapping, record: Record, refs: JsonObject) -> Iterator[tuple[
         return
     dossier = gathered(record)
     patient = {"key": "example", **record.shared.patient}
-    administrations = {item.key: {**item.fields, "key": item.key} for item in dossier.administrations}
+    administrations = {item.key: administration_fields(item) for item in dossier.administrations}
     documents = {item.key: item for item in dossier.documents}
     results: list[JsonObject] = []
     of_documents = {template.name: f"{template.resource_type}/example" for template in _per(mapping, "document")}

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.dicom.reading import Header
 from gateway.errors import Quarantined
+from gateway.fhir.facts import administration_fields
 from gateway.mapping.example import encode, merged, opened
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.rules import REPEATED, MappingTest
@@ -28,7 +29,7 @@ from gateway.model import Json, JsonObject, Record
 from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SharedCache, SiteContext, normalise
 from gateway.r4.validate import validate
-from gateway.workbench.example_facts import facts
+from gateway.workbench.example_facts import facts, gathered
 
 #: Tests speak of local times in this zone.
 SITE = SiteContext(timezone=ZoneInfo("Europe/Brussels"))
@@ -227,7 +228,7 @@ def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:
     patient = {"key": "example", **fields["patient"]}
     series = {**fields["series"], "number_of_instances": 1, "instances": [fields["instance"]], "refs": refs}
     modality = fields["series"].get("modality")
-    first = (record.shared.administrations or ({},))[0]
+    first = next(iter(gathered(record).administrations), None) if per == "administration" else None
     scopes: dict[str, JsonObject] = {
         "patient": {"patient": patient},
         "device": {"device": {"key": "example", **fields["device"]}},
@@ -243,7 +244,7 @@ def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:
         },
         "administration": {
             "patient": patient,
-            "administration": {"key": "example", "event_uids": [first["event_uid"]] if "event_uid" in first else [], **first},
+            "administration": {**administration_fields(first), "key": "example"} if first else {},
             "studies": [{"reference": "ImagingStudy/example"}],
         },
     }
