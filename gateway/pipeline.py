@@ -14,6 +14,7 @@ from gateway.dicom.compare import differences
 from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined
 from gateway.fhir.provenance import instant
+from gateway.gather.patient import identifier_of
 from gateway.gather.study import Member, gather_study
 from gateway.model import Bundle, Record, SharedFields
 from gateway.outgoing import produce
@@ -26,7 +27,7 @@ from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared, Normalised, Ticket
 from gateway.spool.standing import Decision, standing
 from gateway.spool.subjects import LastSealed, Sealed, StoredRecord, SubjectKind, SubjectTicket
-from gateway.tables.placing import NO_OBJECTS, Placed, ToPlace, place
+from gateway.tables.placing import NO_OBJECTS, OTHER_ISSUER, Placed, ToPlace, place
 from gateway.understanding import Past, Understanding
 
 __all__ = ["Line", "Outcome", "archive", "compare", "process", "produce", "publish", "seal"]
@@ -170,7 +171,9 @@ def placed_tables(patient_key: str, records: Sequence[SharedFields], line: Line)
         for part in line.ledger.tables.of_patient(patient_key)
     ]
     if not parts or not records:
-        return Placed(records=(), outcomes={part.id: (None, NO_OBJECTS) for part in parts})
+        named = identifier_of(patient_key) if parts else None
+        elsewhere = bool(named and line.ledger.tables.known_with_id(named[1]))
+        return Placed(records=(), outcomes={part.id: (None, OTHER_ISSUER if elsewhere else NO_OBJECTS) for part in parts})
     facts = line.ledger.subjects.facts
     known, replaced = facts.aliases(patient_key), facts.replaced(patient_key)
     dossier = line.understanding.dossier(patient_key, records, known, replaced)

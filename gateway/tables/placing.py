@@ -21,6 +21,7 @@ from gateway.tables.records import sealed
 
 _NO_SECONDS = 2**31
 NO_OBJECTS = "No object tells of this patient yet; a table creates no patient."
+OTHER_ISSUER = "Objects tell of a patient with this id by another issuer: say 'issuer' in the adapter, or choose the patient."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +202,7 @@ def _in(quantity: Any, unit: str) -> Decimal | None:
     if not isinstance(quantity, dict):
         return None
     try:
-        return convert(quantity["value"], quantity["unit"], unit)
+        return convert(Decimal(quantity["value"]), quantity["unit"], unit)
     except (ValueError, KeyError):
         return None
 
