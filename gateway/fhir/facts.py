@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from gateway.dicom.values import instant
 from gateway.model import Administration, Document, DoseResult, JsonObject
 from gateway.nuclear.results import KINDS, coded, expected
+from gateway.nuclear.units import convert
 from gateway.r4.identifiers import system_of
 
 _VERIFIED = "VERIFIED"
@@ -61,23 +63,39 @@ def _offset_ms(at: object, started: object) -> int | None:
 
 
 def document_scope(
-    item: Document, patient: JsonObject, studies: Sequence[JsonObject], administrations: Sequence[JsonObject]
+    item: Document,
+    patient: JsonObject,
+    studies: Sequence[JsonObject],
+    administrations: Sequence[JsonObject],
+    *,
+    replaces: Sequence[str] = (),
+    url: str | None = None,
+    has_results: bool = True,
 ) -> JsonObject:
-    return {
-        "document": _document(item),
-        "patient": patient,
-        "studies": list(studies),
-        "administrations": list(administrations),
+    """``replaces``: references of the documents whose place it took; ``url``: where its bytes can be had."""
+    document = {
+        **_document(item),
+        "replaces": [{"reference": reference} for reference in replaces],
+        "url": url,
+        "has_results": "results" if has_results else None,
     }
+    return {"document": document, "patient": patient, "studies": list(studies), "administrations": list(administrations)}
 
 
 def _document(item: Document) -> JsonObject:
+    verified = item.fields.get("verification") == _VERIFIED
+    created = item.fields.get("created_at")
     return {
         "content_type": "application/dicom",
         **item.fields,
         "key": item.key,
-        "verified": item.fields.get("verification") == _VERIFIED or None,
+        "verified": verified or None,
         "superseded": item.superseded or None,
+        "reference_status": "superseded" if item.superseded else "current",
+        "doc_status": "final" if verified else "preliminary",
+        "report_status": "final" if verified else "preliminary",
+        "report_code": item.fields.get("kind") or {"text": item.fields.get("title") or "Dosimetry"},
+        "created_instant": created if isinstance(created, str) and instant(created) else None,
         "remarks": [issue.reason for issue in item.issues],
     }
 
@@ -97,11 +115,19 @@ def result_scope(
         "status": item.status,
         "kind_code": coded(item.kind, statistic.get("code") if isinstance(statistic, dict) else None, item.fields.get("code")),
         "missing": [{"code": name.replace("_", "-")} for name in expected(item.kind) if not item.fields.get(name)],
+        "source_path": item.sources.get("value") or next((path for _, path in sorted(item.sources.items())), None),
+        "effective": item.fields.get("at") or (administration or {}).get("started_at") or document.fields.get("created_at"),
+        "uncertainty_in_unit": _uncertainty(item.fields),
+        "fit_r2": _ratio((item.fields.get("fit") or {}).get("r2")),
+        "parameter_text": _parameter(item.fields.get("parameter")),
+        "segment_text": _segment(item.fields.get("segment")),
         "structure_key": _structure_key(item.fields, str(patient.get("key", ""))),
         "category": kind.category,
         "remarks": [*item.fields.get("remarks", ()), *(issue.reason for issue in item.issues)],
         "sources": [{"member": member, "path": path} for member, path in sorted(item.sources.items())],
     }
+    if "points" in fields:
+        fields["points"] = [{**point, "offset_ms": _milliseconds(point.get("time"))} for point in fields["points"]]
     return {
         "result": fields,
         "administration": administration,
@@ -111,12 +137,59 @@ def result_scope(
     }
 
 
+def _uncertainty(fields: JsonObject) -> Decimal | None:
+    """An uncertainty in the unit of the value, as FHIR's extension wants it; one in another unit stands in a component."""
+    value, uncertainty = fields.get("value"), fields.get("uncertainty")
+    same = isinstance(value, dict) and isinstance(uncertainty, dict) and value["unit"] == uncertainty["unit"]
+    return Decimal(uncertainty["value"]) if same and uncertainty else None
+
+
+def _ratio(number: Decimal | int | None) -> JsonObject | None:
+    return None if number is None else {"value": number, "unit": "1"}
+
+
+def _parameter(parameter: JsonObject | None) -> str | None:
+    """E.g. ``D95``, ``V20 Gy``."""
+    if not parameter:
+        return None
+    unit = parameter.get("unit")
+    return f"{parameter.get('name', '')}{parameter.get('value', '')}{f' {unit}' if unit else ''}"
+
+
+def _segment(segment: JsonObject | None) -> str | None:
+    """A segment of a segmentation: ``<SOP Instance UID>#<number>``."""
+    if not segment or not segment.get("sop_instance_uid"):
+        return None
+    return f"{segment['sop_instance_uid']}#{segment.get('number', '')}"
+
+
+def _milliseconds(time: JsonObject | None) -> int | None:
+    return None if time is None else int(convert(Decimal(time["value"]), time["unit"], "ms").to_integral_value())
+
+
 def _structure_key(fields: JsonObject, patient_key: str) -> str | None:
     """What names a part of this patient's body: a lesion, or one of two organs. ``None`` for what a code says whole."""
     lesion = fields.get("lesion") or {}
     words = [lesion.get("tracking_uid") or lesion.get("tracking_id") or lesion.get("label")]
     words += [(fields.get(name) or {}).get("code") or (fields.get(name) or {}).get("text") for name in ("laterality", "region")]
     return "|".join([patient_key, *(str(word or "") for word in words)]) if words[0] or words[1] else None
+
+
+#: What a kind is calculated from, where both stand in one document.
+_MADE_OF = {
+    "organ-absorbed-dose": ("time-activity-curve", "time-integrated-activity", "time-integrated-activity-coefficient"),
+    "time-integrated-activity": ("time-activity-curve",),
+    "time-integrated-activity-coefficient": ("time-activity-curve", "time-integrated-activity"),
+    "effective-half-life": ("time-activity-curve",),
+    "bed": ("organ-absorbed-dose",),
+    "eqd2": ("organ-absorbed-dose", "bed"),
+    "absorbed-dose-coefficient": ("organ-absorbed-dose",),
+}
+
+
+def made_of(kind: str, related: JsonObject) -> list[JsonObject]:
+    """Of the related results those that this kind is calculated from."""
+    return [part for name in _MADE_OF.get(kind, ()) for part in related.get(name.replace("-", "_"), ())]
 
 
 def grouped(results: Sequence[DoseResult], references: Mapping[str, str]) -> dict[str, JsonObject]:

@@ -19,6 +19,8 @@ from gateway.nuclear.units import convert
 
 CANDIDATES = "activity_candidates"
 _WORDS = {Source.IMAGE: ("image headers", "dose report"), Source.REPORT: ("dose report", "image headers")}
+#: Who may settle whose number. A table settles nothing and is settled by nobody: its units are declared.
+_OTHERS = {Source.IMAGE: Source.REPORT, Source.REPORT: Source.IMAGE}
 
 
 def assumed(of: Account, reference: Injection) -> Injection:
@@ -33,8 +35,8 @@ def assumed(of: Account, reference: Injection) -> Injection:
 def corroborated(item: Account) -> tuple[Account, tuple[Issue, ...]]:
     """An account of both kinds of source with its ambiguous activities settled, and what was settled."""
     readings, issues = list(item.readings), []
-    for source in Source:
-        others = injection(item.of(Source.REPORT if source is Source.IMAGE else Source.IMAGE))
+    for source, other in _OTHERS.items():
+        others = injection(item.of(other))
         mine = item.of(source)
         if others.activity_mbq is None or any("activity" in reading.fields for reading in mine):
             continue

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 
+from gateway.gather.readings import Source, source_of
 from gateway.model import Issue, JsonObject, Severity, SharedFields
 
-_STRUCTURED_REPORT = "SR"
 _VERIFIED = "VERIFIED"
-
-
-class Rank(IntEnum):
-    """Whose word counts first: who measured the syringe, then who did the dosimetry elsewhere, then the scanner's console."""
-
-    REPORT = 0
-    TABLE = 1
-    IMAGE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +21,7 @@ class Told:
 
     key: str
     shared: SharedFields
-    rank: Rank
+    rank: Source
     line: tuple[str, ...] = ()  #: itself and every predecessor that is known or named, the oldest last
     superseded: bool = False
     waits: bool = False  #: an unverified correction of a verified document
@@ -70,19 +61,11 @@ class _Lines:
         return self.found[key]
 
 
-def rank_of(shared: SharedFields) -> Rank:
-    """The kind of source of a record."""
-    source = shared.document.get("source")
-    if source == "table":
-        return Rank.TABLE
-    return Rank.REPORT if source == "report" or shared.series.get("modality") == _STRUCTURED_REPORT else Rank.IMAGE
-
-
 def documents(records: Sequence[SharedFields]) -> list[Told]:
     """Every document of the records, in the order of their keys, with what became of it."""
     told = {_key(shared): shared for shared in sorted(records, key=lambda one: one.key) if shared.document or shared.results}
     lines = _Lines({key: tuple(sorted(map(str, shared.document.get("predecessors", ())))) for key, shared in told.items()})
-    plain = {key: Told(key=key, shared=shared, rank=rank_of(shared), line=lines.of(key)) for key, shared in told.items()}
+    plain = {key: Told(key=key, shared=shared, rank=source_of(shared), line=lines.of(key)) for key, shared in told.items()}
     superseded, waits = _places(plain, lines)
     return [
         replace(one, superseded=key in superseded, waits=key in waits - superseded, issues=_told(key in waits - superseded))

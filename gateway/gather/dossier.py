@@ -13,6 +13,7 @@ from gateway.gather.choose import by_majority, canonical
 from gateway.gather.corroborate import CANDIDATES, corroborated
 from gateway.gather.documents import documents, standing
 from gateway.gather.identity import assign_keys, replacements
+from gateway.gather.net import net_issue
 from gateway.gather.patient import demographics
 from gateway.gather.readings import Account, Reading, Source, accounts, injection
 from gateway.gather.reconcile import Fact, reconcile
@@ -23,7 +24,10 @@ from gateway.nuclear.sameness import gap
 #: Fields in which the readings of one administration should agree.
 _MUST_AGREE = ("activity", "started_at", "radionuclide", "agent")
 #: Fields that mean something only together: they are taken from one source.
-_TOGETHER = {"started_at": ("stopped_at",), "activity": ("activity_stated", "measured_before", "measured_after")}
+_TOGETHER = {
+    "started_at": ("stopped_at",),
+    "activity": ("activity_stated", "measured_before", "measured_after", "measured_before_at", "measured_after_at"),
+}
 
 
 def gather_dossier(
@@ -77,6 +81,7 @@ def gather_dossier(
 def _one(key: str, fact: Fact) -> Administration:
     told, settled = corroborated(fact.account)
     fields = _fields(told)
+    net = net_issue(fields)
     event_uids = (name.removeprefix("event|") for name in told.names if name.startswith("event|"))
     return Administration(
         key=key,
@@ -85,7 +90,7 @@ def _one(key: str, fact: Fact) -> Administration:
         study_uids=_uids(reading.shared.study for reading in told.readings),
         series_uids=_uids(reading.shared.series for reading in told.readings),
         mapping=_mapping(told),
-        issues=(*fact.issues, *settled, *_disagreements(told, reconciled=fact.reconciled)),
+        issues=(*fact.issues, *settled, *_disagreements(told, reconciled=fact.reconciled), *([net] if net else [])),
         event_uids=tuple(event_uids),
         reconciled=fact.reconciled,
         verified=_verified(fields, told),
@@ -133,7 +138,7 @@ def _sources(fields: JsonObject, told: Account) -> dict[str, str]:
 
 def _disagreements(told: Account, *, reconciled: bool) -> Iterable[Issue]:
     for name in _MUST_AGREE:
-        for source, words in ((Source.REPORT, "dose reports"), (Source.IMAGE, "headers")):
+        for source, words in ((Source.REPORT, "dose reports"), (Source.TABLE, "tables"), (Source.IMAGE, "headers")):
             values = {canonical(reading.fields[name]) for reading in told.of(source) if name in reading.fields}
             if len(values) > 1:
                 reason = f"The {words} of one administration give {len(values)} different values; the most frequent is published."

@@ -25,10 +25,26 @@ _STRUCTURED_REPORT = "SR"
 
 
 class Source(IntEnum):
-    """The kind of document that tells, the one to believe first: who measured the syringe knows better than the scanner's console."""
+    """The kind of document that tells, the one to believe first.
+
+    Who measured the syringe knows better than who did the dosimetry elsewhere, and both know better than the scanner's console.
+    """
 
     REPORT = 0
-    IMAGE = 1
+    TABLE = 1
+    IMAGE = 2
+
+
+def source_of(shared: SharedFields) -> Source:
+    """The kind of document that a record was read from. A table says so itself (``document.source``)."""
+    told = shared.document.get("source")
+    if told == "table":
+        return Source.TABLE
+    return Source.REPORT if told == "report" or shared.series.get("modality") == _STRUCTURED_REPORT else Source.IMAGE
+
+
+#: The end of a fact's name, by who tells it: two kinds of source never share a name.
+_TOLD_BY = {Source.REPORT: "|report", Source.TABLE: "|table", Source.IMAGE: ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +148,10 @@ def injection_of(fields: JsonObject) -> Injection:
 
 
 def _readings(shared: SharedFields) -> Iterable[Reading]:
-    source = Source.REPORT if shared.series.get("modality") == _STRUCTURED_REPORT else Source.IMAGE
+    source = source_of(shared)
     repeats: Counter[str] = Counter()
     for index, fields in enumerate(shared.administrations):
-        fact = _fact_name(fields, shared) + ("|report" if source is Source.REPORT else "")
+        fact = _fact_name(fields, shared) + _TOLD_BY[source]
         event = f"event|{fields['event_uid']}" if fields.get("event_uid") else None
         repeats[fact] += event is None
         if repeats[fact] > 1:  # two equal items in one header are two administrations, not one told twice

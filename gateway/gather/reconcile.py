@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.gather.corroborate import assumed
+from gateway.gather.facts import Fact
 from gateway.gather.readings import Account, Source, account, injection
+from gateway.gather.tables import with_tables
 from gateway.model import Issue, Severity
 from gateway.nuclear.sameness import Gap, gap, may_be_one, on_the_day_of, same_nuclide
 
@@ -22,14 +24,7 @@ from gateway.nuclear.sameness import Gap, gap, may_be_one, on_the_day_of, same_n
 NEAR_S = 86400
 FIELD = "administration"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """One administration: its account, and what a person should know about how it came together."""
-
-    account: Account
-    reconciled: bool = False
-    issues: tuple[Issue, ...] = ()
+__all__ = ["Fact", "placed", "reconcile"]
 
 
 def reconcile(told: Sequence[Account]) -> list[Fact]:
@@ -43,7 +38,8 @@ def reconcile(told: Sequence[Account]) -> list[Fact]:
     alone = [item for item in (*images, *reports) if item.names not in joined]
     apart = [Fact(account=item, issues=tuple(_apart(item, candidates[item.names], alone))) for item in alone]
     made = [*certain, *(_joined([image], report) for image, report in pairs), *apart]
-    return sorted(placed(made), key=lambda fact: fact.account.names)
+    tables = [item for item in told if item.sources == {Source.TABLE}]
+    return sorted(with_tables(placed(made), tables), key=lambda fact: fact.account.names)
 
 
 def placed(facts: Sequence[Fact]) -> list[Fact]:

@@ -14,9 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.gather.choose import canonical
-from gateway.gather.documents import Rank, Told
+from gateway.gather.documents import Told
 from gateway.gather.identity import assign_keys, replacements
 from gateway.gather.links import Linker
+from gateway.gather.readings import Source
 from gateway.gather.rules import allowed, remarks_on, status_of
 from gateway.model import Administration, Document, DoseResult, Issue, JsonObject, Severity
 from gateway.nuclear.results import KINDS, LABEL, OF, Link
@@ -195,14 +196,14 @@ def _order(tellings: Sequence[Telling], one: Telling) -> int:
 
 def _newest(tellings: Sequence[Telling]) -> list[Telling]:
     """Of tables the newest: a later export takes the place of an earlier one."""
-    if tellings[0].document.rank is not Rank.TABLE:
+    if tellings[0].document.rank is not Source.TABLE:
         return list(tellings)
     latest = max(str(one.document.fields.get("created_at") or "") for one in tellings)
     return [one for one in tellings if str(one.document.fields.get("created_at") or "") == latest]
 
 
 def _differs(telling: Telling) -> Issue:
-    source = {Rank.REPORT: "Another report", Rank.TABLE: "A table", Rank.IMAGE: "An image header"}[telling.document.rank]
+    source = {Source.REPORT: "Another report", Source.TABLE: "A table", Source.IMAGE: "An image header"}[telling.document.rank]
     reason = f"{source} gives another value, which counts less and is not published."
     return Issue(field=telling.kind, reason=reason, severity=Severity.WARNING)
 
@@ -245,7 +246,7 @@ def _superseded(tellings: Iterable[Telling]) -> dict[str, list[Telling]]:
 def _result(key: str, fact: _Fact, before: Mapping[str, Sequence[Telling]]) -> DoseResult:
     chosen = fact.tellings[0]
     former = [one for name in fact.names for one in before.get(name, ())]
-    former += [one for one in fact.tellings[1:] if one.document.rank is chosen.document.rank is Rank.TABLE]
+    former += [one for one in fact.tellings[1:] if one.document.rank is chosen.document.rank is Source.TABLE]
     corrected = any(
         status_of(one.fields, verified=one.document.verified) == "final" and not agree(one.fields, chosen.fields)
         for one in former
