@@ -100,7 +100,11 @@ def _age(record: SharedFields) -> tuple[str, str]:
 
 
 def _subject(result: JsonObject, record: SharedFields) -> str:
-    of = (result.get("administration") or {}).get("id") or str(record.document.get("uid"))
+    of = (result.get("administration") or {}).get("id")
+    if of is None and record.administrations:
+        told = record.administrations[0]
+        of = "|".join(str(told.get(name)) for name in ("started_at", "activity", "radionuclide", "site"))
+    of = of or str(record.document.get("uid"))
     lesion = result.get("lesion") or {}
     words = [
         of,
@@ -136,10 +140,10 @@ def _bound(
             return chosen, None
         return None, "The administration that a person chose is not known any more: choose again."
     fitting = [item for item in candidates(part.fields, administrations, codes) if item.fits]
-    if len(fitting) == 1:
-        return fitting[0].id, None
     if len(fitting) > 1:
         return None, f"{len(fitting)} administrations of the patient fit: choose one."
+    if fitting:
+        return fitting[0].id, None
     if part.fields.administrations:  # the adapter says that the table itself tells of one
         return None, None
     if not needs_administration(part.fields):
@@ -215,8 +219,14 @@ def _words(fields: JsonObject) -> str:
 
 
 def _record(part: ToPlace, bound: str | None) -> SharedFields:
-    """The part as gathering reads it: bound to an administration, whose id then stands in each result; else with its own."""
+    """The part as gathering reads it: bound to an administration, whose id then stands in each result.
+
+    A table that tells of the administration itself keeps it, unless a person chose another: gathering reconciles the two, so that a
+    fact which the table made before the report came is known to be the same.
+    """
     fields = part.fields
+    if fields.administrations and part.administration_id is None:
+        bound = None
     results = []
     for result in fields.results:
         hint = result.get("administration") or {}
