@@ -136,7 +136,7 @@ def test_four_scans_a_report_and_a_table_are_one_administration_and_one_kidney_d
 
 def test_whatever_the_order_the_last_version_says_the_same(tmp_path: Path, site: Understanding, cycle: list[Record]) -> None:
     said_by_order = set()
-    things = [cycle[0], cycle[1], "table"]
+    things: list[Record | str] = [cycle[0], cycle[1], "table"]
     for number, order in enumerate(itertools.permutations(things)):
         folder = tmp_path / str(number)
         folder.mkdir()
