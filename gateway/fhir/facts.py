@@ -112,6 +112,7 @@ def result_scope(
     fields = {
         **item.fields,
         "key": item.key,
+        "label": item.label,
         "status": item.status,
         "kind_code": coded(item.kind, statistic.get("code") if isinstance(statistic, dict) else None, item.fields.get("code")),
         "missing": [{"code": name.replace("_", "-")} for name in expected(item.kind) if not item.fields.get(name)],

@@ -117,6 +117,7 @@ def _tests(effective: Effective) -> Iterable[MappingTest]:
                 given=node.get("given") or {},
                 expect=node.get("expect") or {},
                 where=effective.document.where(("tests", index)),
+                record=node.get("record") or {},
             )
 
 

@@ -29,6 +29,7 @@ class Shape(StrEnum):
     RESOURCES = "resources"
     DICOM = "dicom"
     GIVEN = "elements"
+    RECORD = "record"
     TESTS = "tests"
     FROM = "from"
     CONVERTER = "converter"
@@ -46,6 +47,12 @@ class Shape(StrEnum):
     NUMBER = "number"
     SOURCE = "source"
     SUBFIELDS = "fields of an item"
+    RESULTS = "results"
+    RESULT_FIELDS = "members of a result"
+    RESULT_SET = "members that are known"
+    KIND = "kind of result"
+    KINDS = "kinds of result"
+    OF = "of"
     PATH = "path"
     SR = "concept names"
     TEMPLATE = "template identifier"
@@ -118,6 +125,13 @@ SECTIONS = (
         "fields: {series.pet.units: {from: Units, as: code, need: should}}",
     ),
     Key(
+        "results",
+        Shape.RESULTS,
+        "Facts of dosimetry: each of a kind, read once, or once per item, or once per administration.",
+        "results: {dose: {kind: organ-absorbed-dose, of: administration, for_each: {sr: [$administration, 113517 DCM]}, "
+        "fields: {value: {from: {sr: [$item, 113518 DCM]}, as: quantity, unit: {out: Gy}}}}}",
+    ),
+    Key(
         "resources",
         Shape.RESOURCES,
         "What FHIR to make: literal FHIR R4 with holes `${study.uid}`.",
@@ -184,6 +198,19 @@ FIELD_KEYS = (
         "`from` and `as`.",
     ),
     Key("fields", Shape.SUBFIELDS, "The fields of each item; their paths start at `$item`."),
+)
+RESULT_KEYS = (
+    Key("kind", Shape.KIND, "What it is; or a member `kind` under `fields` says it.", "kind: organ-absorbed-dose"),
+    Key("of", Shape.OF, "`administration`: read once for each, as `$administration`, and bound to it.", "of: administration"),
+    Key(
+        "for_each",
+        Shape.SOURCE,
+        "Once per item of a sequence, or per content item of a report, as `$item`; `{sr: [$item]}` is the content item itself.",
+        "for_each: {sr: [$administration, 113517 DCM]}",
+    ),
+    Key("when", Shape.CONDITION, "A condition: without it nothing is read."),
+    Key("set", Shape.RESULT_SET, "Members that the mapping knows.", "set: {target_definition: whole-organ}"),
+    Key("fields", Shape.RESULT_FIELDS, "The members that are read, each like a field; a value in the unit of its kind."),
 )
 UNIT_KEYS = (
     Key("in", Shape.UCUM, "The unit that the sender writes."),
@@ -286,6 +313,7 @@ ACTION_KEYS = (
 )
 RESOURCE_KEYS = (
     Key("per", Shape.PER, "How many are made: one for each of these.", "per: study", required=True),
+    Key("kinds", Shape.KINDS, "With `per: result`: only for results of these kinds.", "kinds: [bed, eqd2]"),
     Key(
         "identity", Shape.TEXTS, "What tells one from another; ids are made from it.", 'identity: ["${study.uid}"]', required=True
     ),
@@ -335,17 +363,23 @@ TEMPLATE_VERBS = (
 TEST_KEYS = (
     Key("name", Shape.TEXT, "A promise, as a sentence.", required=True),
     Key("given", Shape.GIVEN, "What differs from the example; `null` removes an element."),
+    Key(
+        "record",
+        Shape.RECORD,
+        "Instead of an object, for templates that other mappings share: what was read, as `document`, `administrations`, `results`.",
+    ),
     Key("expect", Shape.EXPECT, "What must come out.", required=True),
 )
 EXPECT_KEYS = (
     Key("fields", Shape.ANYTHING, "Field -> value, or a part of it."),
+    Key("results", Shape.ANYTHING, "The results in the order in which they are read, or a part of each."),
     Key("resources", Shape.ANYTHING, "Resource -> a part of what it must hold; `{}` in a list stands for any entry."),
     Key("absent", Shape.TEXTS, "Fields that must have no value."),
     Key("issues", Shape.TEXTS, "Parts of `<field> <reason>`; `[]`: there are none."),
     Key("dicom", Shape.ANYTHING, "Element of the normalised object -> its words; `null`: it must be gone."),
     Key("outcome", Shape.OUTCOME, "`record` or `quarantined`."),
 )
-PER = ("patient", "study", "device", "administration")
+PER = ("patient", "study", "series", "device", "administration", "document", "result")
 OUTCOMES = ("record", "quarantined")
 
 TABLE_KEYS = (Key("entries", Shape.ANYTHING, "Text that is published -> what is known of it.", required=True),)

@@ -23,8 +23,11 @@ from gateway.mapping.rules import LEVELS, Mapping, Mappings
 from gateway.mapping.scopes import SCOPES, readable, root_of
 from gateway.mapping.template import Template
 from gateway.mapping.unused import unused
+from gateway.nuclear.results import KINDS
 
-_TEST_KEYS = ("name", "given", "expect")
+_TEST_KEYS = ("name", "given", "record", "expect")
+#: What a test may give instead of an object.
+_RECORD_KEYS = ("patient", "study", "series", "document", "administrations", "results")
 _EXPECT_KEYS = ("fields", "results", "resources", "absent", "issues", "dicom", "outcome")
 OUTCOMES = ("record", "quarantined")
 #: Paths of a scope that are lists of what a level holds.
@@ -137,12 +140,25 @@ def _check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
         names.add(node["name"])
         yield from _unknown(node, _TEST_KEYS, origin)
         yield from _check_given(node.get("given") or {}, origin, "given")
+        if "record" in node:
+            yield from _check_record(node["record"], Origin(effective.document, ("tests", index, "record")))
         expect = node.get("expect")
         if not isinstance(expect, dict) or not any(expect.values()):
             yield origin.complain("a test that expects nothing proves nothing", "expect")
             continue
         yield from _unknown(expect, _EXPECT_KEYS, Origin(effective.document, ("tests", index, "expect")))
         yield from _check_expect(expect, mapping, Origin(effective.document, ("tests", index, "expect")), taken_away)
+
+
+def _check_record(record: Any, origin: Origin) -> Iterable[Complaint]:
+    if not isinstance(record, dict):
+        yield origin.complain("'record' is a mapping of what was read")
+        return
+    yield from _unknown(record, _RECORD_KEYS, origin)
+    for index, result in enumerate(record.get("results") or []):
+        kind = result.get("kind") if isinstance(result, dict) else None
+        if kind not in KINDS:
+            yield origin.complain(f"'{kind}' is not a kind of result{did_you_mean(str(kind), KINDS)}", "results", index)
 
 
 def _check_expect(expect: dict[str, Any], mapping: Mapping, origin: Origin, taken_away: Collection[str]) -> Iterable[Complaint]:

@@ -130,6 +130,9 @@ class MappingTest:
     given: JsonObject
     expect: JsonObject
     where: str  #: file:line:column
+    record: JsonObject = field(
+        default_factory=dict
+    )  #: instead of an object: what was read of it, for templates that others share
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

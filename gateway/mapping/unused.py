@@ -40,10 +40,16 @@ def _variables(node: Any) -> set[str]:
 
 
 def _unused_tables(mappings: list[Mapping], tables: Path) -> Iterable[Complaint]:
-    used = {SCHEMES_FILE, NUCLIDES_TABLE}.union(*(_tables(rule) for mapping in mappings for rule in mapping.fields))
+    used = {SCHEMES_FILE, NUCLIDES_TABLE}.union(*(_tables(rule) for mapping in mappings for rule in _read(mapping)))
     for path in sorted(tables.glob("*.yaml")):
         if path.stem not in used:
             yield Complaint(f"sites/codes/{path.name}", 1, 1, "no field uses this code table")
+
+
+def _read(mapping: Mapping) -> Iterable[FieldRule]:
+    yield from mapping.fields
+    for result in mapping.results:
+        yield from result.fields
 
 
 def _tables(rule: FieldRule) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.fhir.facts import administration_fields, document_scope, result_scope
+from gateway.fhir.facts import administration_fields, document_scope, grouped, made_of, result_scope
 from gateway.gather.dossier import gather_dossier
 from gateway.mapping.language import Mapping
 from gateway.mapping.template import ResourceTemplate
@@ -27,10 +27,12 @@ def facts(mapping: Mapping, record: Record, refs: JsonObject) -> Iterator[tuple[
     administrations = {item.key: administration_fields(item) for item in dossier.administrations}
     documents = {item.key: item for item in dossier.documents}
     results: list[JsonObject] = []
+    groups = grouped(dossier.results, {item.key: "Observation/example" for item in dossier.results})
     of_documents = {template.name: f"{template.resource_type}/example" for template in _per(mapping, "document")}
     for item in dossier.results:
         administration = administrations.get(item.administration or "")
         scope = result_scope(item, documents[item.document], administration, patient, _STUDIES)
+        scope["result"] |= {"related": groups[item.key], "made_of": made_of(item.kind, groups[item.key])}
         results.append({**scope["result"], "reference": "Observation/example"})
         wanted = [one for one in _per(mapping, "result") if not one.kinds or item.kind in one.kinds]
         linked = (

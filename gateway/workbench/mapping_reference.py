@@ -14,6 +14,7 @@ from gateway.mapping.conversion import Converter
 from gateway.mapping.definition import Key
 from gateway.mapping.scopes import PROVIDED, SCOPES, gives
 from gateway.nuclear import units
+from gateway.nuclear.results import KINDS, MEMBERS, WORDS, Link
 from gateway.workbench.converter_examples import EXAMPLES
 
 PAGE = Path("docs/mapping-reference.md")
@@ -85,6 +86,9 @@ def page() -> str:
         ),
         _section("Conditions", "What stands behind `when`.", _keys(language.CONDITION_KEYS), 3),
         _section("Converters", _CONVERTERS, list(_converters())),
+        _section("Results", _RESULTS, _keys(language.RESULT_KEYS)),
+        _section("Kinds", _KINDS_TEXT, _kinds(), 3),
+        _section("Members", _MEMBERS_TEXT, _members(), 3),
         _section(
             "Resources",
             "Keys of our own; all others are FHIR's.",
@@ -104,6 +108,33 @@ _CONVERTERS = (
     "A converter is a named, tested function; the language has no expressions. Beside each stands a field as one writes it."
 )
 _SCOPE = "A resource `per` one of these reads, besides the fields of the level:"
+
+
+_RESULTS = "`results`: facts of dosimetry, inherited key by key. [Dosimetry](dosimetry.md) tells what becomes of them."
+_KINDS_TEXT = "A value is published in the unit of its kind, so that all of one kind are found by one search."
+_MEMBERS_TEXT = (
+    "A result has these members and no others. What stands in brackets is the type of FHIR that a converter must give."
+)
+
+
+def _kinds() -> list[str]:
+    rows = (
+        (
+            f"`{kind.name}`",
+            kind.title,
+            _words(kind.units) or "any",
+            {Link.REQUIRED: "required", Link.OPTIONAL: "if told", Link.NEVER: "-"}[kind.administration],
+            "required" if kind.region else "-",
+            ", ".join(code for _, code in kind.codings) or "-",
+        )
+        for kind in KINDS.values()
+    )
+    return _table(("kind", "is", "unit", "administration", "region", "official code"), rows)
+
+
+def _members() -> list[str]:
+    words = {name: f"; one of {_words(sorted(found))}" for name, found in WORDS.items()}
+    return [f"- `{name}` ({'texts' if type_ == 'list' else type_}){words.get(name, '')}" for name, type_ in MEMBERS.items()]
 
 
 def _section(title: str, text: str, lines: Sequence[str], depth: int = 2) -> str:
@@ -129,7 +160,12 @@ def _sources() -> list[str]:
 def _scopes() -> list[str]:
     rows = []
     for per, scope in SCOPES.items():
-        names = [f"{name.replace('[]', '')}.{rest}" for name, level in scope.items() for rest in PROVIDED[level]]
+        names = [
+            f"{name.replace('[]', '')}.{rest}"
+            for name, level in scope.items()
+            for rest in PROVIDED[level]
+            if not rest.startswith("related.") or rest == "related.organ_absorbed_dose"
+        ]
         rows.append((f"`{per}`", _words(name.replace("[]", "") for name in scope), _words(names)))
     return _table(("per", "levels", "and, from rendering"), rows)
 

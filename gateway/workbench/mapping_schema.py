@@ -14,6 +14,7 @@ from gateway.mapping.conversion import Converter
 from gateway.mapping.definition import Key, Shape
 from gateway.mapping.reads import keywords
 from gateway.nuclear import units
+from gateway.nuclear.results import KINDS, MEMBERS
 from gateway.r4.definitions import resource_types
 
 Schema = dict[str, Any]
@@ -28,6 +29,8 @@ _STEP = r"([A-Z][A-Za-z0-9]*|\([0-9A-Fa-f]{4},[0-9A-Fa-fxX]{4}\)(\[[^\]]+\])?)(\
 _PATH = rf"^(\$[a-z][a-z0-9_]*(\.{_STEP})*|{_STEP}(\.{_STEP})+|[A-Z][A-Za-z0-9]*\[(\d+|\*)\]|\(.*)$"
 _NAME = r"^[a-z][a-z0-9_]*$"
 _CONCEPT = r"^(\$[a-z][a-z0-9_]*|\S+ [A-Za-z0-9_]+)$"
+_MEMBERS = "|".join(sorted({name.partition("[]")[0].replace(".", r"\.") for name in MEMBERS}))
+_MEMBER = rf"^({_MEMBERS})$"
 #: Offered first where an editor completes the keys of ``match``.
 _MATCHED = [
     "SOPClassUID",
@@ -159,6 +162,12 @@ def _reading() -> dict[str, Schema]:
         "converter": {"oneOf": [{"const": name, "description": text} for name, text in says.items()]},
         "one_field": field,
         "fields": _map_of(_FIELD, _ref("one_field")),
+        "kind": {"enum": sorted(KINDS)},
+        "kinds": _list_of({"enum": sorted(KINDS)}),
+        "of": {"const": language.REPEATED},
+        "result_set": {"type": "object", "propertyNames": {"enum": sorted(MEMBERS)}},
+        "result_fields": _map_of(_MEMBER, _ref("one_field")),
+        "results": _map_of(_NAME, _object(language.RESULT_KEYS)),
         "subfields": _map_of(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", _ref("one_field")),
     }
 
@@ -214,8 +223,10 @@ def _proving() -> dict[str, Schema]:
     expect = _object(language.EXPECT_KEYS, minProperties=1)
     for name in ("fields", "resources", "dicom"):
         expect["properties"][name] = {"type": "object", **expect["properties"][name]}
+    expect["properties"]["results"] = {"type": "array", **expect["properties"]["results"]}
     return {
         "given": {"type": "object"},
+        "record": {"type": "object"},
         "expect": expect,
         "tests": _list_of(_object(language.TEST_KEYS), least=0),
     }

@@ -14,25 +14,27 @@ from dataclasses import dataclass
 from gateway.dicom.reading import Header
 from gateway.errors import Quarantined
 from gateway.mapping.language import Mapping, Mappings
-from gateway.mapping.rules import MappingTest
+from gateway.mapping.rules import MappingTest, ResultRule
 from gateway.mapping.template import ResourceTemplate, TemplateError, compile_template
 from gateway.model import Json, JsonObject, Record
 from gateway.workbench.origins import Origins
 from gateway.workbench.selftest import (
     dicom_differences,
+    given_record,
     quarantine_differences,
     read_example,
     read_record,
     record_differences,
+    render_all,
     renderings,
     resource_differences,
 )
 
 #: Keys of a resource that no test can see dropped: without them it is none, and tests know no ids.
-_NO_LINES = frozenset({"per", "identity", "resourceType"})
+_NO_LINES = frozenset({"per", "identity", "resourceType", "kinds"})
 _CHARSET = "charset"
 #: What gathering finds among several headers: one example has none of it.
-_NOT_GIVEN = ("administration.remarks", "administration.reconciled")
+_NOT_GIVEN = ("administration.remarks", "administration.reconciled", "document.replaces", "document.url")
 #: What makes a literal more than words: a hole, a reference, a condition.
 _VERBS = ("if", "unless")
 
@@ -42,7 +44,7 @@ class Unproven:
     """A rule that could vanish unnoticed."""
 
     mapping: str
-    what: str  #: ``field``, ``element`` or ``dicom``
+    what: str  #: ``field``, ``result``, ``element`` or ``dicom``
     name: str  #: ``series.lot``, ``study.series.uid``
     where: str  #: ``pet_image.yaml:43``
 
@@ -58,6 +60,7 @@ def prove(mappings: Mappings, origins: Origins) -> list[Unproven]:
         heirs = [heir for heir in mappings if mapping.name in heir.lineage]
         heirs.sort(key=lambda heir: (heir is not mapping, heir.name))  # its own tests first
         found += _fields(mapping, heirs, cases, origins)
+        found += _results(mapping, heirs, cases)
         found += _elements(mapping, heirs, cases, origins)
         found += _dicom(mapping, heirs, cases, origins)
     return found
@@ -80,6 +83,26 @@ def _fields(mapping: Mapping, heirs: Sequence[Mapping], cases: dict[str, list[_C
         same = [heir for heir in heirs if origins.field(heir.name, name) == where]
         if not any(case.fails_without_field(name) for heir in same for case in _likely_first(cases[heir.name], name)):
             yield Unproven(mapping=mapping.name, what="field", name=name, where=where)
+
+
+def _results(mapping: Mapping, heirs: Sequence[Mapping], cases: dict[str, list[_Case]]) -> Iterator[Unproven]:
+    """Results, and each of their members, where they are written."""
+    for result in mapping.results:
+        if not result.where.partition(":")[0].endswith(f"{mapping.name}.yaml"):
+            continue
+        same = [heir for heir in heirs if any(one.where == result.where for one in heir.results)]
+        members = [rule.name.partition(".")[2] for rule in result.fields]
+        for name in (None, *members, *result.fixed):
+            tried = (case for heir in same for case in _likely_first(cases[heir.name], name or result.name))
+            if not any(case.fails_without_result(result.name, name) for case in tried):
+                shown = f"results.{result.name}" + (f".{name}" if name else "")
+                yield Unproven(mapping=mapping.name, what="result", name=shown, where=result.where.rpartition(":")[0])
+
+
+def _without_member(result: ResultRule, member: str) -> ResultRule:
+    kept = tuple(rule for rule in result.fields if rule.name.partition(".")[2] != member)
+    fixed = {name: value for name, value in result.fixed.items() if name != member}
+    return dataclasses.replace(result, fields=kept, fixed=fixed)
 
 
 def _likely_first(cases: list[_Case], name: str) -> list[_Case]:
@@ -142,7 +165,7 @@ def _says_twice(node: JsonObject, verb: str) -> bool:
 
 def _dropped(template: ResourceTemplate, node: JsonObject, place: tuple[str | int, ...]) -> ResourceTemplate | None:
     """The template without one line; None when that would be no template any more."""
-    body: Json = copy.deepcopy({key: value for key, value in node.items() if key not in ("per", "identity")})
+    body: Json = copy.deepcopy({key: value for key, value in node.items() if key not in ("per", "identity", "kinds")})
     inner = body
     for step in place[:-1]:
         inner = inner[step]
@@ -165,20 +188,31 @@ class _Case:
         self.words = repr(test.expect)
         self._header: Header | None = None
         self._record: Record | None = None
-        self._scopes: dict[str, JsonObject] | None = None
+        self._scopes: dict[str, list[JsonObject]] | None = None
 
     def fails_without_field(self, name: str) -> bool:
         mapping = self.mapping
-        without = dataclasses.replace(mapping, fields=tuple(rule for rule in mapping.fields if rule.name != name))
+        return self._fails_under(dataclasses.replace(mapping, fields=tuple(rule for rule in mapping.fields if rule.name != name)))
+
+    def fails_without_result(self, name: str, member: str | None) -> bool:
+        """Without a result, or without one member of it."""
+        kept = (
+            _without_member(rule, member) if member and rule.name == name else rule
+            for rule in self.mapping.results
+            if member or rule.name != name
+        )
+        return self._fails_under(dataclasses.replace(self.mapping, results=tuple(kept)))
+
+    def _fails_under(self, without: Mapping) -> bool:
         try:
-            record = read_record(self._read(), without)
+            record = self._record_of(without)
         except Quarantined as error:
             return bool(list(quarantine_differences(error, self.test.expect)))
         if self.test.expect.get("outcome") == "quarantined":
             return True
         if any(True for _ in record_differences(record, self.test.expect)):
             return True
-        made = {template.name: template.body.render(scope) for template, scope in renderings(without, record)}
+        made = render_all(without, record)
         names = dict.fromkeys((*self.test.expect.get("resources", {}), *made))
         return any(True for key in names for _ in resource_differences(key, made.get(key), self.test.expect))
 
@@ -189,27 +223,33 @@ class _Case:
         kept = tuple(rule for rule in rules.elements if rule.where != where)
         dropped = dataclasses.replace(rules, elements=kept, utf8=rules.utf8 and where != _CHARSET)
         without = dataclasses.replace(self.mapping, dicom=dropped)
-        record = read_record(self._read(), self.mapping)
+        record = self._record_of(self.mapping)
         return any(True for _ in dicom_differences(without, self.test, record))
 
     def fails_with(self, template: ResourceTemplate) -> bool:
         """Whether the test fails when one of its resources is made by this template instead."""
         if self._scopes is None:
             self._scopes = self._filled()
-        scope = self._scopes.get(template.name)
-        if scope is None:
-            return False
-        made = template.body.render(scope)
-        if made == self.mapping.resources[template.name].body.render(scope):
-            return False
-        return any(True for _ in resource_differences(template.name, made, self.test.expect))
+        before = self.mapping.resources[template.name].body
+        for index, scope in enumerate(self._scopes.get(template.name, ())):
+            name = f"{template.name}[{index}]" if index else template.name
+            made = template.body.render(scope)
+            if made != before.render(scope) and any(True for _ in resource_differences(name, made, self.test.expect)):
+                return True
+        return False
 
-    def _filled(self) -> dict[str, JsonObject]:
+    def _filled(self) -> dict[str, list[JsonObject]]:
         try:
-            record = read_record(self._read(), self.mapping)
+            record = self._record_of(self.mapping)
         except Quarantined:
             return {}
-        return {template.name: scope for template, scope in renderings(self.mapping, record)}
+        found: dict[str, list[JsonObject]] = {}
+        for template, scope in renderings(self.mapping, record):
+            found.setdefault(template.name, []).append(scope)
+        return found
+
+    def _record_of(self, mapping: Mapping) -> Record:
+        return given_record(mapping, self.test) if self.test.record else read_record(self._read(), mapping)
 
     def _read(self) -> Header:
         if self._header is None:

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from gateway.dicom import sr
 from gateway.dicom.paths import FRAME_PATHS, Path, Step, vr_of
 from gateway.dicom.sr import SrPath
-from gateway.mapping.rules import FieldRule, Mapping
-from gateway.mapping.sources import ITEM, REPEATED, FramePath, ItemPath, RootPath, plain
+from gateway.mapping.rules import FieldRule, Mapping, ResultRule
+from gateway.mapping.sources import ITEM, REPEATED, FramePath, ItemPath, Plain, RootPath, plain
 
 #: Decides how text and times of all other elements read; every mapping uses both.
 ALWAYS_READ = frozenset({"SpecificCharacterSet", "TimezoneOffsetFromUTC"})
@@ -107,6 +107,8 @@ def reads_of(mapping: Mapping) -> Reads:
     found.paths |= {_keyword(rule.subject) for rule in mapping.conditions if isinstance(rule.subject, int)}
     for rule in mapping.fields:
         found.rule(rule, {REPEATED: (mapping.repeated,) if mapping.repeated else ()})
+    for result in mapping.results:
+        found.result(result, {REPEATED: (mapping.repeated,) if mapping.repeated else ()})
     return Reads(frozenset(found.paths), tuple(found.concepts))
 
 
@@ -117,9 +119,22 @@ class _Found:
         if isinstance(mapping.repeated, SrPath):
             self.concepts.append(mapping.repeated.steps)
 
+    def result(self, rule: ResultRule, containers: dict[str, tuple[Path | SrPath, ...]]) -> None:
+        """The same for a result and all its members."""
+        self._sources((source for source in rule.looked_at() if getattr(source, "item", None) != ITEM), containers)
+        items = tuple(place for source in rule.sources for place in _standing(plain(source), containers))
+        for one in rule.fields:
+            self.rule(one, {**containers, ITEM: items})
+
     def rule(self, rule: FieldRule, containers: dict[str, tuple[Path | SrPath, ...]]) -> None:
         """``containers``: where the items stand that paths may start from."""
-        for source in rule.looked_at():
+        self._sources(rule.looked_at(), containers)
+        inner = tuple(place for source in rule.sources.get("items", ()) for place in _standing(plain(source), containers))
+        for one in rule.items:
+            self.rule(one, {**containers, ITEM: inner})
+
+    def _sources(self, sources: Iterable[Plain], containers: dict[str, tuple[Path | SrPath, ...]]) -> None:
+        for source in sources:
             if isinstance(source, RootPath):
                 self._add(source.path)
             elif isinstance(source, FramePath):
@@ -127,13 +142,6 @@ class _Found:
             elif isinstance(source, ItemPath):
                 for container in containers.get(source.item, ()):
                     self._add(source.path, container)
-        inner = tuple(
-            path
-            for source in rule.sources.get("items", ())
-            if isinstance(path := getattr(plain(source), "path", None), Path | SrPath)
-        )
-        for one in rule.items:
-            self.rule(one, {**containers, ITEM: inner})
 
     def _add(self, path: Path | SrPath, container: Path | SrPath | None = None) -> None:
         if isinstance(path, SrPath):
@@ -141,6 +149,17 @@ class _Found:
             self.concepts.append((*above, *path.steps))
         else:
             self.paths.add(f"{_name(container)}.{_name(path)}" if isinstance(container, Path) else _name(path))
+
+
+def _standing(source: Plain, containers: dict[str, tuple[Path | SrPath, ...]]) -> Iterator[Path | SrPath]:
+    """Where the items of a ``for_each`` stand, from the top of the object on as far as that can be written as one path."""
+    path = getattr(source, "path", None)
+    if isinstance(path, SrPath) and isinstance(source, ItemPath):
+        for container in containers.get(source.item, ()):
+            if isinstance(container, SrPath) and len(container.steps) + len(path.steps) <= sr.DEEPEST:
+                yield SrPath(path.text, (*container.steps, *path.steps))
+    elif isinstance(path, Path | SrPath):
+        yield path
 
 
 def _name(path: Path) -> str:
