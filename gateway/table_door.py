@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.errors import Rejected
+from gateway.gather.patient import DEVICE
+from gateway.nuclear.results import KINDS, Link
 from gateway.spool.ledger import Ledger
 from gateway.spool.table_files import TableFiles, digest_of
 from gateway.spool.tables import NewPart, TableFile
@@ -97,6 +99,11 @@ class TableDoor:
 
 
 def _stated_key(site: Understanding, part: Part) -> str | None:
-    """The patient that the table names. A fact about a device has none, and a dossier of its own."""
+    """The patient that the table names. Facts about a device alone have none, and a dossier of their own."""
     identifier = part.patient.get("id")
-    return site.patients.named(str(identifier), str(part.patient.get("issuer") or "")) if identifier else None
+    if identifier:
+        return site.patients.named(str(identifier), str(part.patient.get("issuer") or ""))
+    about_a_device = all(KINDS[result["kind"]].administration is Link.NEVER for result in part.results)
+    if part.device and part.results and about_a_device:
+        return "|".join([DEVICE, *(str(part.device.get(name, "")) for name in ("manufacturer", "model", "serial", "station"))])
+    return None
