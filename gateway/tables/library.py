@@ -68,7 +68,8 @@ class Adapters:
             try:
                 source = read_source(content, filename, adapter)
             except Rejected as error:
-                near.append((0, f"{adapter.name}: {error.reason}"))
+                if adapter.match.filenames:  # else every table of another program would be told of
+                    near.append((0, f"{adapter.name}: {error.reason}"))
                 continue
             missing = _missing(adapter, source)
             if not missing and _looks_right(adapter, source, content):
