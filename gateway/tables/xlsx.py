@@ -20,7 +20,7 @@ from gateway.tables.cells import MOST_SHEETS, TOO_LARGE, UNREADABLE, Cell, CellK
 from gateway.tables.rules import ReadRule
 from gateway.tables.text_files import find_header
 
-_MOST_UNPACKED = 128 << 20
+_MOST_UNPACKED = 32 << 20
 _MOST_MEMBERS = 2_000
 _PIECE = 1 << 20
 _BROKEN = (

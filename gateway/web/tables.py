@@ -7,6 +7,7 @@ and never in an address: names of files name patients.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -44,6 +45,8 @@ _KINDS = (
 )
 _MULTIPART = ("multipart/related", "multipart/form-data", "multipart/mixed")
 _MOST_PARTS = 20
+#: Messages at once, each of which is held in memory; how long one may take to come.
+PLACES, _MOST_SECS = 4, 120.0
 _MOST_SHOWN = 500
 
 log = structlog.get_logger()
@@ -67,6 +70,7 @@ class TablePages:
         self._pages = pages
         self._notes = notes
         self._settings = settings
+        self._places = PLACES
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -78,13 +82,24 @@ class TablePages:
 
     async def store(self, request: Request) -> Response:
         """Take one or more tables. Each is answered on its own; 200 when all were taken, else the code of the first that was not."""
+        if not self._places:
+            return _refused("too many clients are bringing tables just now", 503)
+        self._places -= 1
         try:
-            user = self._may_store(request)
-            tables = await _tables(request)
+            return await self._store(request)
         except Rejected as error:
             return _refused(error.reason, error.status)
         except ClientDisconnect:
             return Response(status_code=400)
+        finally:
+            self._places += 1
+
+    async def _store(self, request: Request) -> Response:
+        user = self._may_store(request)
+        try:
+            tables = await asyncio.wait_for(_tables(request), _MOST_SECS)
+        except TimeoutError:
+            raise Rejected("the message comes too slowly", status=408) from None
         answers, code = [], 200
         for name, content in tables:
             answer, status = await run_in_threadpool(self._take, content, name, user, request.query_params.get("adapter"))

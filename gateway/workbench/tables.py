@@ -18,7 +18,7 @@ from gateway.spool.study_view import NOT_FOUND
 from gateway.spool.tables import ListedPart, TableDecision
 from gateway.tables.cells import MOST_BYTES, TOO_LARGE
 from gateway.tables.library import Adapters, load_adapters
-from gateway.tables.placing import Candidate, candidates, hint_of
+from gateway.tables.placing import Candidate, candidates, hint_of, needs_administration
 from gateway.tables.selftest import TableTest, part_lines, run_adapter_tests
 from gateway.tables.understand import Understood
 
@@ -42,6 +42,11 @@ class Choices:
     fields: SharedFields
     patients: tuple[PatientChoice, ...]
     decisions: tuple[TableDecision, ...]
+
+    @property
+    def may_be_without(self) -> bool:
+        """It tells of its own administration, or needs none."""
+        return bool(self.fields.administrations) or not needs_administration(self.fields)
 
 
 def adapters_of(directory: Path) -> Adapters:
@@ -175,7 +180,7 @@ def assign(
         raise Rejected(f"{told}; name one with --patient as 'isobridge assign show' prints it.", status=NOT_FOUND)
     chosen = found.patients[0]
     identifier = _administration(chosen, administration) if administration else None
-    if identifier is None and found.fields.results and not administration:
+    if identifier is None and not found.may_be_without:
         fitting = [item.id for item in chosen.administrations]
         if len(fitting) != 1:
             raise Rejected("Say which administration it belongs to (--administration).", status=BAD_REQUEST)

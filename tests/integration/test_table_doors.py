@@ -119,6 +119,9 @@ def test_another_patient_is_looked_for_without_an_id_in_the_address(site: Site) 
 def test_the_first_page_says_that_tables_wait(site: Site) -> None:
     post(site, table(dose="4,51").encode("cp1252"))
     assert "to be assigned" in requests.get(f"{site.url}/", timeout=60).text
+    waiting = re.search(r"isobridge_tables_to_assign (\d+)", requests.get(f"{site.url}/metrics", timeout=60).text)
+    assert waiting is not None
+    assert int(float(waiting[1])) >= 1
 
 
 def test_a_watched_folder_takes_tables_and_tells_why_not(site: Site, tmp_path: Path) -> None:

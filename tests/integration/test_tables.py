@@ -248,7 +248,8 @@ def test_radioembolisation_tells_of_its_own_administrations(department: Departme
     department.publish()
     assert department.waiting()  # the site's own issuer: nobody knows that patient
     for part in department.ledger.tables.listed():
-        department.ledger.tables.assign(part.id, department.by(), patient_key=KEY, administration_id=None, cycle=None)
+        assert choices(department.line, part.id).may_be_without
+        assign(department.line, part.id, department.by(), patient="SAMPLE-0003", administration=None, cycle=None)
     department.publish()
     given = {item["effectiveDateTime"]: item for item in department.administrations() if "effectiveDateTime" in item}
     right, left = given["2026-06-03T10:15:00+02:00"], given["2026-06-03T11:05:00+02:00"]
