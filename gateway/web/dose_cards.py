@@ -27,6 +27,7 @@ class ResultRow:
     stated: str  #: number and unit of the source, where they differ
     method: str
     status: str
+    rank: int  #: doses of the whole patient first, then those of regions, then what is only around them
     remarks: tuple[str, ...]
 
     @property
@@ -42,7 +43,7 @@ def results(study: JsonObject, dossier: JsonObject | None, doses: Sequence[Dose]
         for item in (resources_of(dossier) if dossier else [])
         if item["resourceType"] == "Observation" and _is_result(item) and mine & set(_links(item))
     ]
-    return sorted(found, key=lambda row: (row.in_error, row.region == "", row.quantity, row.region, row.reference))
+    return sorted(found, key=lambda row: (row.in_error, row.rank, row.region, row.quantity, row.reference))
 
 
 def remarks(study: JsonObject, dossier: JsonObject | None) -> list[str]:
@@ -63,6 +64,12 @@ def _is_result(item: JsonObject) -> bool:
     return any(identifier.get("system") == _RESULT_SYSTEM for identifier in item.get("identifier", ()))
 
 
+def _is_vital(item: JsonObject) -> bool:
+    return any(
+        coding.get("code") == "vital-signs" for category in item.get("category", ()) for coding in category.get("coding", ())
+    )
+
+
 def _links(item: JsonObject) -> Iterable[str]:
     return (str(link.get("reference")) for link in (*item.get("partOf", ()), *item.get("derivedFrom", ())))
 
@@ -78,6 +85,7 @@ def _row(item: JsonObject) -> ResultRow:
         stated=show.fhir(stated) if stated else "",
         method=show.fhir(item["method"]) if "method" in item else "",
         status=str(item.get("status", "")),
+        rank=2 if _is_vital(item) else int("bodySite" in item),
         remarks=tuple(str(note.get("text", "")) for note in item.get("note", ())),
     )
 
