@@ -121,7 +121,9 @@ def _door(loaded: Loaded) -> Any:
     from gateway.in_force import SiteInForce
     from gateway.spool.table_files import TableFiles
     from gateway.table_door import TableDoor
+    from gateway.telemetry import configure
 
+    configure(level="warning", style="console", role="import")
     ledger = _ledger(loaded)
     return TableDoor(ledger, TableFiles(loaded.settings.spool_directory), SiteInForce(loaded.settings, ledger.mappings).refresh)
 
