@@ -9,9 +9,8 @@ its unit along.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
-from gateway.dicom.paths import Element, Item, Path, Root, parse_path
+from gateway.dicom.paths import Content, Element, Item, Path, Root, parse_path
 from gateway.dicom.values import Invalid
 
 #: A concept name: coding scheme designator and code value, with all its equals.
@@ -55,10 +54,9 @@ RELATIONSHIPS = (
     "SELECTED FROM",
 )
 
-#: The children of containers in hand, by the code of their concept name, with their place: a mapping asks the same container once
-#: for every field.
-_Children = dict[tuple[str, str], list[tuple[int, Item]]]
-_READ: WeakKeyDictionary[Root | Item, _Children] = WeakKeyDictionary()
+#: Codes by the bytes of their sequence; what is longer than a code is not kept.
+_CODES_READ: dict[tuple[str, tuple[object, ...]] | None, tuple[str, str] | None] = {}
+_CODES_MOST = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +131,17 @@ def _text_at(place: Root | Item, path: Path) -> str:
 
 def _children(place: Root | Item, names: Names) -> list[Item]:
     """The direct children with one of these names, in the order of the report."""
-    content = _READ.get(place)
-    if content is None:
-        content = _READ[place] = _read_children(place)
+    content = place.content
+    if content is None:  # a mapping asks the same container once for every field
+        content = place.content = _read_children(place)
     found = [numbered for name in names for numbered in content.get(name, ())]
     place.budget.spend(1 + len(found))
     return [item for _, item in sorted(found, key=lambda numbered: numbered[0])]
 
 
-def _read_children(place: Root | Item) -> _Children:
+def _read_children(place: Root | Item) -> Content:
     found = place.find(CONTENT)
-    children: _Children = {}
+    children: Content = {}
     for number, item in enumerate(found.items if found else ()):
         for name in _name(item):
             children.setdefault(name, []).append((number, item))
@@ -152,8 +150,24 @@ def _read_children(place: Root | Item) -> _Children:
 
 def _name(item: Item) -> Names:
     """The concept name of a content item; empty for one by reference, which has none."""
-    concept = item.find(_CONCEPT)
-    return frozenset({_code(concept.items[0])}) if concept and concept.items else frozenset()
+    code = _code_at(item, _CONCEPT)
+    return frozenset({code}) if code else frozenset()
+
+
+def _code_at(item: Item, path: Path) -> tuple[str, str] | None:
+    """Scheme and value of a coded item. Reports name few concepts again and again, so the same bytes are read once."""
+    encoded = item.encoded(path.steps[0].tag)
+    key = (path.text, encoded) if encoded else None
+    if key in _CODES_READ:
+        item.budget.spend(1)
+        return _CODES_READ[key]
+    found = item.find(path)
+    code = _code(found.items[0]) if found and found.items else None
+    if key is not None:
+        if len(_CODES_READ) >= _CODES_MOST:
+            _CODES_READ.clear()
+        _CODES_READ[key] = code
+    return code
 
 
 def _code(coded: Item) -> tuple[str, str]:
@@ -187,8 +201,7 @@ def _number(item: Item, path: SrPath) -> Element | None:
     number = measured.items[0].find(_NUMBER) if measured else None
     if measured is None or number is None:
         return None
-    units = measured.items[0].find(_UNITS)
-    scheme, unit = _code(units.items[0]) if units and units.items else ("", "")
+    scheme, unit = _code_at(measured.items[0], _UNITS) or ("", "")
     if scheme != UCUM or not unit:
         raise Invalid("is a number whose unit is not a code of UCUM")
     return Element(path.text, number.texts, (), unit)

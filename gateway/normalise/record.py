@@ -108,7 +108,7 @@ def _cache_key(root: Root, header: HeaderLike, mapping: Mapping, context: SiteCo
     lengths = repr([len(raw) for raw in deciding]).encode()
     digest = hashlib.blake2b(lengths + b"".join(deciding), digest_size=16).digest()
     encoding = getattr(header, "transfer_syntax_uid", None) or str(header.dataset.original_encoding)
-    return mapping.name, mapping.version, context.timezone.key, encoding, digest
+    return mapping.token, context.timezone.key, encoding, digest
 
 
 def _shared(root: Root, mapping: Mapping, context: SiteContext, failures: list[str]) -> SharedFields:

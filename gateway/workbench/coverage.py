@@ -1,9 +1,10 @@
-"""Which elements and which content items of reports no rule reads, over many files: what the mappings are blind to. No values."""
+"""What does not reach FHIR, over many files: elements and content items of reports that no rule reads, and those that a rule reads
+and that are private or that nothing publishes. No values."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,19 +52,31 @@ class Coverage:
     files: dict[str, int]  #: per kind
     read: dict[str, int]  #: different elements per kind that some rule reads
     skipped: tuple[tuple[Path, str], ...]
+    read_as: tuple[Unread, ...] = ()  #: private, or in no FHIR element, and read by the field that is their ``name``
 
     def as_json(self) -> JsonObject:
         kinds = {kind: {"files": count, "read": self.read.get(kind, 0)} for kind, count in self.files.items()}
         skipped = [{"path": str(path), "reason": reason} for path, reason in self.skipped]
-        return {"kinds": kinds, "unread": [one.as_json() for one in self.unread], "skipped": skipped}
+        read_as = [one.as_json() for one in self.read_as]
+        return {
+            "kinds": kinds, "unread": [one.as_json() for one in self.unread], "read_as": read_as, "skipped": skipped,
+        }  # fmt: skip
 
 
-def coverage(paths: Iterable[Path], mappings: Mappings) -> Coverage:
-    """Look through files and folders; what is no DICOM, or fits no mapping, is told and passed over."""
+def coverage(
+    paths: Iterable[Path], mappings: Mappings, read_as: Callable[[Path], Sequence[tuple[str, str]]] | None = None
+) -> Coverage:
+    """Look through files and folders; what is no DICOM, or fits no mapping, is told and passed over.
+
+    ``read_as`` tells of a file what is read and should not be passed over (:mod:`gateway.workbench.read_as`); it is asked once for
+    all files in which the same elements stand.
+    """
     counted: Counter[tuple[str, str, str, str, str]] = Counter()
     files: Counter[str] = Counter()
     read: dict[str, set[str]] = {}
     known: dict[str, Reads] = {}
+    kept: Counter[tuple[str, str, str]] = Counter()
+    asked: dict[tuple[str, frozenset[str]], Sequence[tuple[str, str]]] = {}
     skipped = []
     for path in files_in(paths):
         try:
@@ -76,7 +89,13 @@ def coverage(paths: Iterable[Path], mappings: Mappings) -> Coverage:
         kind = kind_of(header)
         files[kind] += 1
         is_report = CONTENT.steps[0].tag in header.walk.elements
-        for tag in dict.fromkeys(tags_of(header.dataset)):
+        tags = list(dict.fromkeys(tags_of(header.dataset)))
+        if read_as is not None:
+            alike = (mapping.name, frozenset(tag.path for tag in tags))
+            if alike not in asked:
+                asked[alike] = read_as(path)
+            kept.update((kind, place, field) for place, field in asked[alike])
+        for tag in tags:
             if is_report and tag.path.startswith(CONTENT.text):
                 continue
             if reads.tag(tag.path):
@@ -93,10 +112,25 @@ def coverage(paths: Iterable[Path], mappings: Mappings) -> Coverage:
         Unread(kind=kind, path=path, vr=vr, name=name, creator=creator, files=count)
         for (kind, path, vr, name, creator), count in counted.items()
     ]
-    unread.sort(key=lambda one: (one.kind, -one.files, one.path))
+    told = [
+        Unread(kind=kind, path=place, vr="", name=field, creator=_creator_in(place), files=count)
+        for (kind, place, field), count in kept.items()
+    ]
     return Coverage(
-        unread=tuple(unread), files=dict(files), read={kind: len(paths) for kind, paths in read.items()}, skipped=tuple(skipped)
+        unread=tuple(sorted(unread, key=_order)),
+        files=dict(files),
+        read={kind: len(paths) for kind, paths in read.items()},
+        skipped=tuple(skipped),
+        read_as=tuple(sorted(told, key=_order)),
     )
+
+
+def _order(one: Unread) -> tuple[str, int, str]:
+    return one.kind, -one.files, one.path
+
+
+def _creator_in(place: str) -> str:
+    return place.rpartition(")[")[2].partition("]")[0] if ")[" in place else ""
 
 
 def kind_of(header: Header) -> str:
@@ -139,6 +173,11 @@ def coverage_lines(found: Coverage, *, private_only: bool = False) -> Iterator[s
         yield f"{kind}: {count} files, {found.read.get(kind, 0)} elements read, {len(rows)} not read"
         width = max((len(one.path) for one in rows), default=0)
         yield from (f"  {one.files:>5}  {one.vr:<2}  {one.path:<{min(width, 90)}}  {one.name}".rstrip() for one in rows)
+        kept = [one for one in found.read_as if one.kind == kind and (one.creator or not private_only)]
+        if kept:
+            width = max(len(one.path) for one in kept)
+            yield f"{kind}: {len(kept)} read that are private or in no FHIR element"
+            yield from (f"  {one.files:>5}      {one.path:<{min(width, 90)}}  read as {one.name}" for one in kept)
         yield ""
     for path, reason in found.skipped:
         yield f"{path}: {reason}"
