@@ -118,7 +118,7 @@ def _read(mapping: Mapping) -> Iterator[str]:
                 root = root_of(path, scope)
                 if root is not None and path != root:
                     yield f"{scope[root]}.{path[len(root) + 1 :].replace('[]', '')}"
-    for rule in mapping.fields:
+    for rule in (*mapping.fields, *(member for result in mapping.results for member in result.fields)):
         yield from _read_by(rule)
     yield from (rule.action.name for rule in mapping.dicom.elements if isinstance(rule.action, SetField))
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
+revision = "0009b"
 down_revision = "0009"
 
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
