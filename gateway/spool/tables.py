@@ -127,7 +127,9 @@ class Tables:
                 return Taken(is_new=False, parts=len(parts))
             values = {name: getattr(file, name) for name in file.__slots__} | {"digest": bytes.fromhex(file.digest)}
             if row is None:
-                file_id = connection.execute(self._sql["insert_file"], values).scalar_one()
+                file_id = connection.execute(self._sql["insert_file"], values).scalar()
+                if file_id is None:  # another door took the same file at this moment
+                    return Taken(is_new=False, parts=len(parts))
             else:
                 file_id = row.id
                 connection.execute(self._sql["read_again"], {**values, "file_id": file_id})
