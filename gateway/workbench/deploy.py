@@ -88,7 +88,7 @@ def plan_deployment(settings: Settings, ledger: Ledger, directory: Path) -> Plan
         copy = Path(scratch) / "mappings"
         taken.write(copy)
         mappings = load(copy)
-        tests = _tested(mappings) + tested_adapters(load_adapters(copy, mappings.codes))
+        tests = _tested(mappings) + count_passed(load_adapters(copy, mappings.codes))
         return _plan(settings, ledger, taken, mappings, PutKind.DEPLOY, ledger.mappings.in_force(), tests)
 
 
@@ -172,7 +172,7 @@ def _tested(mappings: Mappings) -> int:
     return len(results)
 
 
-def tested_adapters(adapters: Adapters) -> int:
+def count_passed(adapters: Adapters) -> int:
     """How many tests of adapters passed. Raises :class:`Misconfigured` when one did not."""
     results = run_adapter_tests(adapters)
     failed = [f"{one.where}: {one.adapter}: {one.name}: {'; '.join(one.reasons)}" for one in results if not one.ok]

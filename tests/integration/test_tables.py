@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -55,6 +56,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Understanding:
     (folder / "sites" / "tables" / "example_lutetium_csv.yaml").write_text(
         text.replace("patient: {id: INVENTED-1}", "patient: {}")
     )
+    return site_of(folder)
+
+
+def site_of(folder: Path) -> Understanding:
     settings, mappings = Settings().site, load(folder)
     return Understanding(
         mappings=mappings,
@@ -233,6 +238,40 @@ def test_a_table_is_withdrawn_and_comes_back(department: Department, cycle: list
     department.publish()
     assert [said(item)[0] for item in department.facts("organ-absorbed-dose")] == ["preliminary"]
     assert [str(decision.kind) for decision in department.ledger.tables.decisions(part.id)] == ["withdraw", "restore"]
+
+
+def test_an_administration_that_a_table_made_is_the_one_that_the_report_tells_of_later(
+    tmp_path: Path, cycle: list[Record]
+) -> None:
+    """The patient is known by a scan that says nothing of an injection; the table is published; then the report comes."""
+    folder = tmp_path / "mappings"
+    shutil.copytree(ROOT / "mappings", folder)
+    path = folder / "tables" / "example_lutetium_csv.yaml"
+    text = path.read_text()
+    for old, new in (
+        ("id: {column: PatientID, need: must}", "id: {column: PatientID, need: must}\n  issuer: {value: ISOBRIDGE-SAMPLE}"),
+        ("administration:\n", "administration:\n  create: true\n"),
+        ("patient: {id: INVENTED-1}", "patient: {}"),
+    ):
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+    department = Department(tmp_path, site_of(folder))
+    silent = dataclasses.replace(cycle[1].shared, key="silent", administrations=())
+    department.take(dataclasses.replace(cycle[1], shared=silent))
+    department.bring(table())
+    department.publish()
+    (made,) = department.administrations()
+    assert made["dosage"]["dose"]["value"] == 7390
+    (before,) = department.facts("organ-absorbed-dose")
+    department.take(cycle[0])
+    department.publish()
+    (given,) = department.administrations()
+    assert given["dosage"]["dose"]["value"] == Decimal("7386.4")
+    (dose,) = [item for item in department.facts("organ-absorbed-dose") if item["status"] != "entered-in-error"]
+    assert dose["partOf"] == [{"reference": f"MedicationAdministration/{given['id']}"}]
+    assert said(dose)[1:] == said(before)[1:]
+    assert department.waiting() == []
+    department.ledger.close()
 
 
 SIRT = """PatientID;Date;Lobe;Vial_GBq;Injected_GBq;Residual_GBq;LungShunt_pct;TN;Volume_mL;Dose_Gy

@@ -17,6 +17,7 @@ from gateway.tables.json_files import read_json
 from gateway.tables.rules import HeaderRule, ReadRule, SectionRule
 from gateway.tables.text_files import decode, read_csv, read_report
 from gateway.tables.units import in_header, ucum
+from tests.conftest import data_directory
 
 CSV = ReadRule(format="csv", delimiter=";")
 
@@ -213,6 +214,18 @@ def test_a_workbook_knows_what_is_text_number_date_and_formula() -> None:
     assert row.cells["Dose"].place == "Results!B2"
     with pytest.raises(Invalid, match="is a formula"):
         numbers.number(row.cells["Sum"], ReadRule(format="xlsx"))
+
+
+@pytest.mark.needs("data")
+def test_a_real_workbook_is_read_sheet_by_sheet() -> None:
+    content = (data_directory() / "dosimetry" / "pytheranostics" / "PhantomMasses.xlsx").read_bytes()
+    (sheet,) = xlsx.read_xlsx(content, ReadRule(format="xlsx", sheet="AdultHuman"))
+    assert sheet.columns[:3] == ("Organ", "Female", "Male")
+    masses = {row.cells["Organ"].text: row.cells["Male"].number for row in sheet.rows}
+    assert (masses["Adrenals"], masses["Brain"]) == (Decimal(14), Decimal(1450))
+    assert [one.name for one in xlsx.read_xlsx(content, ReadRule(format="xlsx"))] == [
+        "mouse", "mouse_notinphantom", "AdultHuman", "human_notinphantom",
+    ]  # fmt: skip
 
 
 def test_a_workbook_that_is_a_bomb_or_declares_entities_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
