@@ -85,6 +85,8 @@ class _Numbers(Collector):
         counts = self._ledger.overview.counts()
         yield _gauge("isobridge_arrivals", "Objects received, re-sends included", [((), counts["arrivals"])])
         doors = [((door,), n) for door, n in counts["doors"].items()]
+        waiting = self._ledger.tables.count_waiting()
+        yield _gauge("isobridge_tables_to_assign", "Tables that wait for a person", [((), waiting)])
         yield _gauge("isobridge_arrivals_by_door", "Objects received, re-sends included, by the door", doors, ("door",))
         yield from self._folders()
         yield _gauge(

@@ -28,6 +28,8 @@ from gateway.spool.ledger import Ledger
 from gateway.spool.mapping_versions import MappingVersions, Snapshot, snapshot
 from gateway.spool.stages import Ticket
 from gateway.spool.study_view import NOT_FOUND
+from gateway.tables.library import Adapters, load_adapters
+from gateway.tables.selftest import run_adapter_tests
 from gateway.understanding import understanding
 from gateway.workbench.plain import plain
 from gateway.workbench.selftest import run_tests
@@ -86,7 +88,7 @@ def plan_deployment(settings: Settings, ledger: Ledger, directory: Path) -> Plan
         copy = Path(scratch) / "mappings"
         taken.write(copy)
         mappings = load(copy)
-        tests = _tested(mappings)
+        tests = _tested(mappings) + count_passed(load_adapters(copy, mappings.codes))
         return _plan(settings, ledger, taken, mappings, PutKind.DEPLOY, ledger.mappings.in_force(), tests)
 
 
@@ -167,6 +169,15 @@ def _tested(mappings: Mappings) -> int:
     ]
     if failed:
         raise Misconfigured([*failed, f"{len(failed)} of {len(results)} tests failed; nothing was changed"])
+    return len(results)
+
+
+def count_passed(adapters: Adapters) -> int:
+    """How many tests of adapters passed. Raises :class:`Misconfigured` when one did not."""
+    results = run_adapter_tests(adapters)
+    failed = [f"{one.where}: {one.adapter}: {one.name}: {'; '.join(one.reasons)}" for one in results if not one.ok]
+    if failed:
+        raise Misconfigured([*failed, f"{len(failed)} of {len(results)} tests of adapters failed; nothing was changed"])
     return len(results)
 
 
