@@ -10,7 +10,8 @@ from gateway.dicom.values import Invalid
 from gateway.mapping.conversion import ABSENT, Converter, Kind, Options, Outcome, Part, Parts, first_clean
 from gateway.mapping.converters import concept, one_value, quantity_json, read_coded, simple, stated_in
 from gateway.model import Json
-from gateway.nuclear.units import convert, dimension
+from gateway.nuclear.units import convert, dimension, published, spelled
+from gateway.r4.units import UCUM_CODES
 
 INTENTS_TABLE = "intents"
 #: The one purpose of PS3.16 CID 3629 for which an effective dose means something.
@@ -73,6 +74,25 @@ def glucose(parts: Parts, options: Options) -> Outcome:
     return first_clean(parts, read)
 
 
+def measured(parts: Parts, options: Options) -> Outcome:
+    """A number of whatever quantity, in the unit that a report gives with it, published in one unit for each quantity.
+
+    MBq, mL, g, mm, s, mGy, mSv, mGy.cm, Gy.m2, kV, mA; other units of UCUM as they are told. An unknown unit is withheld.
+    """
+
+    def read(element: Element) -> Outcome:
+        number, unit = values.decimal(one_value(element)), element.unit or ""
+        out = published(unit)
+        if dimension(unit) is None and unit not in UCUM_CODES:
+            raise Invalid("is in a unit that this gateway does not know")
+        value: Json = {"value": number if unit == out else convert(number, unit, out), "unit": out}
+        told = spelled(unit)
+        stated: Json = None if told == out else {"value": number, "unit": told}
+        return Outcome(value=value, stated=stated, source=element.path)
+
+    return first_clean(parts, read)
+
+
 def _rounded(number: Decimal) -> Decimal:
     """No more digits than the molar mass has."""
     return number if len(number.as_tuple().digits) <= 6 else number.quantize(Decimal("0.001"))
@@ -82,5 +102,6 @@ DOSE: tuple[Converter, ...] = (
     Converter(name="use", convert=use, takes_codes=True),
     Converter(name="field_value", convert=field_value, parts={"value": Part(kind=Kind.FIELD)}),
     simple("absent_reason", absent_reason, absent_reason.__doc__ or ""),
+    Converter(name="measured", convert=measured, result="quantity"),
     Converter(name="glucose", convert=glucose, takes_unit=True, result="quantity"),
 )

@@ -143,7 +143,13 @@ def _match() -> dict[str, Schema]:
 def _reading() -> dict[str, Schema]:
     forms = _object(language.SOURCE_FORMS)
     forms["oneOf"] = [{"required": [name]} for name in ("path", "sr", "frame", "meta", "arrival")]
-    forms["dependentRequired"] = {"attribute": ["sr"], "relationship": ["sr"], "template": ["sr"]}
+    forms["dependentRequired"] = {
+        "attribute": ["sr"],
+        "relationship": ["sr"],
+        "template": ["sr"],
+        "value_type": ["sr"],
+        "nearest": ["sr"],
+    }
     field = _object(language.FIELD_KEYS)
     field.pop("required")
     field["if"] = {"required": ["for_each"]}
@@ -152,8 +158,9 @@ def _reading() -> dict[str, Schema]:
     field["allOf"] = [_of_converter(converter) for converter in language.converters().values()]
     unit = _object(language.UNIT_KEYS)
     says = {converter.name: language.says(converter) for converter in language.converters().values()}
+    concept = {"type": "string", "pattern": _CONCEPT}
     return {
-        "sr": {"type": "array", "items": {"type": "string", "pattern": _CONCEPT}, "minItems": 1},
+        "sr": {"type": "array", "items": {"anyOf": [concept, {"enum": ["*", "**"]}, _list_of(concept)]}, "minItems": 1},
         "source": {"anyOf": [_ref("path"), forms]},
         "sources": {"anyOf": [_ref("source"), _list_of(_ref("source"))]},
         "from": {"anyOf": [{"type": ["string", "array", "object"]}]},
@@ -168,6 +175,7 @@ def _reading() -> dict[str, Schema]:
         "result_set": {"type": "object", "propertyNames": {"enum": sorted(MEMBERS)}},
         "result_fields": _map_of(_MEMBER, _ref("one_field")),
         "results": _map_of(_NAME, _object(language.RESULT_KEYS)),
+        "ignored": _map_of(_NAME, _object(language.IGNORE_KEYS)),
         "subfields": _map_of(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", _ref("one_field")),
     }
 
