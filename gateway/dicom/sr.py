@@ -85,6 +85,7 @@ class SrPath:
     relationship: frozenset[str] = frozenset()  #: of the last item to the one above it; empty: whichever
     template: str = ""  #: identifier of the template that the report, or an item on the way, declares; empty: whichever
     value_types: frozenset[str] = frozenset()  #: of the last item; empty: whichever
+    without: Names = frozenset()  #: names that the last item must not have
     nearest: bool = False  #: when nothing stands there, the same is asked of the item around the start, and so on to the root
 
     def __post_init__(self) -> None:
@@ -137,7 +138,8 @@ def _under(start: Root | Item, path: SrPath) -> list[Item]:
         places = [one for one in places if _text_at(one[0], _RELATIONSHIP) in path.relationship]
     if path.value_types:
         places = [one for one in places if _text_at(one[0], _VALUE_TYPE) in path.value_types]
-    return [place for place, declared in places if declared and isinstance(place, Item)]
+    found = [place for place, declared in places if declared and isinstance(place, Item)]
+    return [item for item in found if name_of(item) not in path.without] if path.without else found
 
 
 def _step(place: Root | Item, names: Names) -> Iterator[Root | Item]:

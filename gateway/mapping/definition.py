@@ -268,6 +268,12 @@ SOURCE_FORMS = (
         '{sr: [125007 DCM, "*"], value_type: NUM}',
     ),
     Key(
+        "except",
+        Shape.NAMES,
+        "With `sr`: concept names that the last item must not have.",
+        '{sr: [125007 DCM, "*"], except: [121071 DCM]}',
+    ),
+    Key(
         "nearest",
         Shape.FLAG,
         "With `sr`: what does not stand there is looked for around the item that the path starts from, level by level.",

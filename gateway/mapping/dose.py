@@ -10,6 +10,7 @@ from gateway.dicom.values import Invalid
 from gateway.mapping.conversion import ABSENT, Converter, Kind, Options, Outcome, Part, Parts, first_clean
 from gateway.mapping.converters import concept, one_value, quantity_json, read_coded, simple, stated_in
 from gateway.model import Json
+from gateway.nuclear.results import SCT
 from gateway.nuclear.units import convert, dimension, published, spelled
 from gateway.r4.units import UCUM_CODES
 
@@ -30,6 +31,22 @@ _QUALIFIERS = {
     "114009": "error",
     "114010": "unknown",
     "114011": "unknown",
+}
+#: Concepts of absorbed and equivalent dose, whatever the statistic; 113518 is that of an organ dose in TID 10023.
+_DOSE_KINDS = {
+    "organ-absorbed-dose": frozenset({"128513", "128531", "128532", "128533", "128534", "128539", "113518"}),
+    "equivalent-dose": frozenset({"128512", "128535", "128536", "128537", "128538", "128540"}),
+}
+_STATISTICS = {
+    code: said
+    for codes, said in (
+        (("128531", "128535"), ("56851009", "Maximum")),
+        (("128532", "128536"), ("255605001", "Minimum")),
+        (("128533", "128537"), ("373098007", "Mean")),
+        (("128534", "128538"), ("370114008", "Mode")),
+        (("128539", "128540"), ("373099004", "Median")),
+    )
+    for code in codes
 }
 #: g/mol, of glucose (C6H12O6): 1 mmol/L is 18.0156 mg/dL.
 _GLUCOSE = Decimal("180.156")
@@ -74,6 +91,24 @@ def glucose(parts: Parts, options: Options) -> Outcome:
     return first_clean(parts, read)
 
 
+def dose_kind(element: Element) -> Json:
+    """The kind of result that a concept name stands for (PS3.16 CID 10061, 10062, 10070); ``measurement`` for all others."""
+    code = read_coded(element.items[0]).value if element.items else ""
+    return next((kind for kind, codes in _DOSE_KINDS.items() if code in codes), "measurement")
+
+
+def dose_statistic(parts: Parts, options: Options) -> Outcome:
+    """Which statistic over a region a dose concept stands for (PS3.16 CID 10061, 10062), as a SNOMED code; absent for others."""
+
+    def read(element: Element) -> Outcome:
+        found = _STATISTICS.get(read_coded(element.items[0]).value) if element.items else None
+        if found is None:
+            return ABSENT
+        return Outcome(value={"system": SCT, "code": found[0], "text": found[1]}, source=element.path)
+
+    return first_clean(parts, read)
+
+
 def measured(parts: Parts, options: Options) -> Outcome:
     """A number of whatever quantity, in the unit that a report gives with it, published in one unit for each quantity.
 
@@ -102,6 +137,8 @@ DOSE: tuple[Converter, ...] = (
     Converter(name="use", convert=use, takes_codes=True),
     Converter(name="field_value", convert=field_value, parts={"value": Part(kind=Kind.FIELD)}),
     simple("absent_reason", absent_reason, absent_reason.__doc__ or ""),
+    simple("dose_kind", dose_kind, dose_kind.__doc__ or ""),
+    Converter(name="dose_statistic", convert=dose_statistic, result="concept"),
     Converter(name="measured", convert=measured, result="quantity"),
     Converter(name="glucose", convert=glucose, takes_unit=True, result="quantity"),
 )

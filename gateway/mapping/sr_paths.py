@@ -12,8 +12,8 @@ from gateway.mapping.codes import Coded, Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.files import Origin
 
-_CONCEPT = re.compile(r"(\S+) ([A-Za-z0-9_]+)")
-KEYS = ("sr", "attribute", "relationship", "template", "value_type", "nearest")
+_CONCEPT = re.compile(r"(\S+) ([A-Za-z0-9_-]+)")
+KEYS = ("sr", "attribute", "relationship", "template", "value_type", "except", "nearest")
 #: Words that are no concept name: any child, any depth.
 _WILD = {"*": ANY, "**": BELOW}
 #: More names of one step are no choice any more.
@@ -30,7 +30,7 @@ def sr_path(
     A path that begins with ``$administration`` or ``$item`` starts at an item of a ``for_each``, and alone is that item; ``inside`` is
     how that one was written. ``relationship`` (a word or a list) is that of the last item to the one above it, ``template`` the
     identifier that the report or an item on the way declares (PS3.3 C.18.8), e.g. ``"10022"``; ``value_type`` (a word or a list) that of
-    the last item. A step may be a list: any of these concept names; ``*``: any child; ``**``: any depth. With ``nearest: true`` what
+    the last item, ``except`` names that it must not have. A step may be a list: any of these concept names; ``*``: any child; ``**``: any depth. With ``nearest: true`` what
     does not stand below the item is looked for below the one around it, and so on.
     """
     before = len(complaints)
@@ -46,6 +46,7 @@ def sr_path(
     attribute = _attribute(node.get("attribute"), origin, complaints)
     relationship = _words(node.get("relationship"), RELATIONSHIPS, "a relationship of content items", origin, complaints)
     value_types = _words(node.get("value_type"), VALUE_TYPES, "a value type of content items", origin, complaints)
+    without = _names(node["except"], codes, origin, complaints) if "except" in node else frozenset()
     template = node.get("template", "")
     if not isinstance(node.get("nearest", False), bool):
         complaints.append(origin.complain("'nearest' is true or false", "from"))
@@ -62,6 +63,7 @@ def sr_path(
         relationship,
         str(template),
         value_types,
+        without or frozenset(),
         nearest=node.get("nearest", False),
     )
 

@@ -28,7 +28,7 @@ _STEP = r"([A-Z][A-Za-z0-9]*|\([0-9A-Fa-f]{4},[0-9A-Fa-fxX]{4}\)(\[[^\]]+\])?)(\
 #: A path of several steps, of one step with an index, or of a private element, or from a short name. A lone keyword is listed.
 _PATH = rf"^(\$[a-z][a-z0-9_]*(\.{_STEP})*|{_STEP}(\.{_STEP})+|[A-Z][A-Za-z0-9]*\[(\d+|\*)\]|\(.*)$"
 _NAME = r"^[a-z][a-z0-9_]*$"
-_CONCEPT = r"^(\$[a-z][a-z0-9_]*|\S+ [A-Za-z0-9_]+)$"
+_CONCEPT = r"^(\$[a-z][a-z0-9_]*|\S+ [A-Za-z0-9_-]+)$"
 _MEMBERS = "|".join(sorted({name.partition("[]")[0].replace(".", r"\.") for name in MEMBERS}))
 _MEMBER = rf"^({_MEMBERS})$"
 #: Offered first where an editor completes the keys of ``match``.
@@ -147,7 +147,7 @@ def _reading() -> dict[str, Schema]:
         "attribute": ["sr"],
         "relationship": ["sr"],
         "template": ["sr"],
-        "value_type": ["sr"],
+        "value_type": ["sr"], "except": ["sr"],
         "nearest": ["sr"],
     }
     field = _object(language.FIELD_KEYS)

@@ -106,7 +106,7 @@ def fits(path: SrPath, names: Place, value_type: str) -> bool:
     """Whether a content item stands at a path."""
     if path.value_types and value_type and value_type not in path.value_types:
         return False
-    return _stands(path.steps, names)
+    return not (names and names[-1] in path.without) and _stands(path.steps, names)
 
 
 def _stands(steps: tuple[sr.Names, ...], names: Place) -> bool:
@@ -189,9 +189,10 @@ def _below(container: SrPath | None, path: SrPath) -> Iterator[SrPath]:
     above = container.steps if container else ()
     starts = [above[:length] for length in range(len(above) + 1)] if path.nearest else [above]
     for start in starts:
-        value_types = path.value_types or (container.value_types if container and not path.steps else frozenset())
+        itself = container if container and not path.steps else path
+        value_types = path.value_types or itself.value_types
         if len(start) + len(path.steps) <= sr.DEEPEST:
-            yield SrPath(path.text, (*start, *path.steps), value_types=value_types)
+            yield SrPath(path.text, (*start, *path.steps), value_types=value_types, without=itself.without)
 
 
 def _name(path: Path) -> str:
