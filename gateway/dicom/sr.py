@@ -87,6 +87,7 @@ class SrPath:
     value_types: frozenset[str] = frozenset()  #: of the last item; empty: whichever
     without: Names = frozenset()  #: names that the last item must not have
     nearest: bool = False  #: when nothing stands there, the same is asked of the item around the start, and so on to the root
+    within: Names = frozenset()  #: with ``nearest``: what is around an item of this name is not asked any more
 
     def __post_init__(self) -> None:
         if len(self.steps) > DEEPEST:
@@ -118,7 +119,7 @@ def _places(start: Root | Item, path: SrPath) -> list[Item]:
     place: Root | Item | None = start
     while place is not None:
         found = _under(place, path)
-        if found or not path.nearest or isinstance(place, Root):
+        if found or not path.nearest or isinstance(place, Root) or name_of(place) in path.within:
             return found
         around = _AROUND.get(place)
         place = around() if around else None

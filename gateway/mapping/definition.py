@@ -49,6 +49,7 @@ class Shape(StrEnum):
     SUBFIELDS = "fields of an item"
     RESULTS = "results"
     IGNORED = "ignored"
+    NEAREST = "nearest"
     RESULT_FIELDS = "members of a result"
     RESULT_SET = "members that are known"
     KIND = "kind of result"
@@ -275,9 +276,10 @@ SOURCE_FORMS = (
     ),
     Key(
         "nearest",
-        Shape.FLAG,
-        "With `sr`: what does not stand there is looked for around the item that the path starts from, level by level.",
-        "{sr: [$item, 363698007 SCT], nearest: true}",
+        Shape.NEAREST,
+        "With `sr`: what does not stand there is looked for around the item that the path starts from, level by level: to the top, or "
+        "up to an item with this concept name.",
+        "{sr: [$item, 363698007 SCT], nearest: 125007 DCM}",
     ),
     Key(
         "frame",

@@ -8,7 +8,7 @@ from gateway.dicom import values
 from gateway.dicom.paths import Element
 from gateway.dicom.values import Invalid
 from gateway.mapping.conversion import ABSENT, Converter, Kind, Options, Outcome, Part, Parts, first_clean
-from gateway.mapping.converters import concept, one_value, quantity_json, read_coded, simple, stated_in
+from gateway.mapping.converters import concept, concept_of, one_value, quantity_json, read_coded, simple, stated_in
 from gateway.model import Json
 from gateway.nuclear.results import SCT
 from gateway.nuclear.units import convert, dimension, published, spelled
@@ -37,6 +37,7 @@ _DOSE_KINDS = {
     "organ-absorbed-dose": frozenset({"128513", "128531", "128532", "128533", "128534", "128539", "113518"}),
     "equivalent-dose": frozenset({"128512", "128535", "128536", "128537", "128538", "128540"}),
 }
+_CONCEPT_NAME = "ConceptNameCodeSequence[0]"
 _STATISTICS = {
     code: said
     for codes, said in (
@@ -97,16 +98,26 @@ def dose_kind(element: Element) -> Json:
     return next((kind for kind, codes in _DOSE_KINDS.items() if code in codes), "measurement")
 
 
-def dose_statistic(parts: Parts, options: Options) -> Outcome:
-    """Which statistic over a region a dose concept stands for (PS3.16 CID 10061, 10062), as a SNOMED code; absent for others."""
+def derivation(parts: Parts, options: Options) -> Outcome:
+    """Which statistic a number is: a Derivation as it stands; of a dose concept (PS3.16 CID 10061, 10062) the one it stands for.
+
+    The name of a measurement that is no such concept counts as absent.
+    """
 
     def read(element: Element) -> Outcome:
-        found = _STATISTICS.get(read_coded(element.items[0]).value) if element.items else None
+        coded = read_coded(element.items[0]) if element.items else None
+        found = _STATISTICS.get(coded.value) if coded else None
         if found is None:
-            return ABSENT
+            is_name = element.path.endswith(_CONCEPT_NAME)
+            return ABSENT if is_name else concept_of(element, options)
         return Outcome(value={"system": SCT, "code": found[0], "text": found[1]}, source=element.path)
 
     return first_clean(parts, read)
+
+
+def only_uid(element: Element) -> Json:
+    """A UID, where only one is given; of several none counts, in silence: nobody can say which."""
+    return values.uid(element.texts[0]) if len(set(element.texts)) == 1 else None
 
 
 def measured(parts: Parts, options: Options) -> Outcome:
@@ -137,8 +148,9 @@ DOSE: tuple[Converter, ...] = (
     Converter(name="use", convert=use, takes_codes=True),
     Converter(name="field_value", convert=field_value, parts={"value": Part(kind=Kind.FIELD)}),
     simple("absent_reason", absent_reason, absent_reason.__doc__ or ""),
+    simple("only_uid", only_uid, only_uid.__doc__ or ""),
     simple("dose_kind", dose_kind, dose_kind.__doc__ or ""),
-    Converter(name="dose_statistic", convert=dose_statistic, result="concept"),
+    Converter(name="derivation", convert=derivation, result="concept"),
     Converter(name="measured", convert=measured, result="quantity"),
     Converter(name="glucose", convert=glucose, takes_unit=True, result="quantity"),
 )

@@ -31,7 +31,8 @@ def sr_path(
     how that one was written. ``relationship`` (a word or a list) is that of the last item to the one above it, ``template`` the
     identifier that the report or an item on the way declares (PS3.3 C.18.8), e.g. ``"10022"``; ``value_type`` (a word or a list) that of
     the last item, ``except`` names that it must not have. A step may be a list: any of these concept names; ``*``: any child; ``**``: any depth. With ``nearest: true`` what
-    does not stand below the item is looked for below the one around it, and so on.
+    does not stand below the item is looked for below the one around it, and so on; ``nearest: 125007 DCM`` goes up to an item of that
+    name and no further.
     """
     before = len(complaints)
     complaints += [origin.complain(f"unknown key '{key}'{did_you_mean(key, KEYS)}", "from") for key in node if key not in KEYS]
@@ -48,8 +49,8 @@ def sr_path(
     value_types = _words(node.get("value_type"), VALUE_TYPES, "a value type of content items", origin, complaints)
     without = _names(node["except"], codes, origin, complaints) if "except" in node else frozenset()
     template = node.get("template", "")
-    if not isinstance(node.get("nearest", False), bool):
-        complaints.append(origin.complain("'nearest' is true or false", "from"))
+    nearest = node.get("nearest", False)
+    within = frozenset[tuple[str, str]]() if isinstance(nearest, bool) else _names(nearest, codes, origin, complaints)
     if not isinstance(template, str | int) or isinstance(template, bool):
         complaints.append(origin.complain("'template' is the identifier of a template, as in 10022", "from"))
     if len(complaints) > before:
@@ -64,7 +65,8 @@ def sr_path(
         str(template),
         value_types,
         without or frozenset(),
-        nearest=node.get("nearest", False),
+        nearest=bool(nearest),
+        within=within or frozenset(),
     )
 
 

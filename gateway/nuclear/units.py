@@ -5,6 +5,7 @@ The curie is exact by definition: 1 Ci = 37 GBq (BIPM, The International System 
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, localcontext
 
 #: Unit -> (dimension, size in the dimension's base unit). Base units: Bq, s, mL, kg, m, Bq/mol, 1, keV, Gy, Sv, Gy/Bq, Sv/Bq, Bq.s,
@@ -148,10 +149,6 @@ _SPELLINGS = {
     "Bq/ml": "Bq/mL",
     "kBq/ml": "kBq/mL",
     "MBq/ml": "MBq/mL",
-    "{events}": "1",
-    "{event}": "1",
-    "{ratio}": "1",
-    "{frames}": "1",
 } | {
     f"{before}{{{name}}}{after}": f"{unit}{{{name}}}"
     for unit, parts in (("g/mL", ("g/ml", "g/mL")), ("cm2/mL", ("cm2/ml", "cm2/mL")))
@@ -160,6 +157,10 @@ _SPELLINGS = {
     for before, after in ((part, ""), ("", part))
     if (before, after) != (unit, "")
 }
+
+#: An annotation alone is the number one (UCUM section 2.4), whatever it says; these are units of DICOM CID 84 all the same.
+_ANNOTATION = re.compile(r"\{[^{}]*\}")
+_COUNTED = frozenset({"{counts}", "{propcounts}", "{score}"})
 
 #: In which unit a quantity is published whose concept is open, by dimension; shares stay as they are told.
 _PUBLISHED = {
@@ -197,6 +198,8 @@ def dimension(unit: str) -> str | None:
 
 def spelled(unit: str) -> str:
     """The UCUM code that a sender's writing of a unit can only mean; any other unit as it stands."""
+    if _ANNOTATION.fullmatch(unit) and unit not in _COUNTED:
+        return "1"
     return _SPELLINGS.get(unit, unit)
 
 

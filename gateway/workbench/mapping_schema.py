@@ -147,7 +147,8 @@ def _reading() -> dict[str, Schema]:
         "attribute": ["sr"],
         "relationship": ["sr"],
         "template": ["sr"],
-        "value_type": ["sr"], "except": ["sr"],
+        "value_type": ["sr"],
+        "except": ["sr"],
         "nearest": ["sr"],
     }
     field = _object(language.FIELD_KEYS)
@@ -175,6 +176,7 @@ def _reading() -> dict[str, Schema]:
         "result_set": {"type": "object", "propertyNames": {"enum": sorted(MEMBERS)}},
         "result_fields": _map_of(_MEMBER, _ref("one_field")),
         "results": _map_of(_NAME, _object(language.RESULT_KEYS)),
+        "nearest": {"anyOf": [{"type": "boolean"}, concept, _list_of(concept)]},
         "ignored": _map_of(_NAME, _object(language.IGNORE_KEYS)),
         "subfields": _map_of(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", _ref("one_field")),
     }

@@ -187,7 +187,8 @@ def _standing(source: Plain, containers: dict[str, tuple[Path | SrPath, ...]]) -
 def _below(container: SrPath | None, path: SrPath) -> Iterator[SrPath]:
     """A path from an item of a ``for_each``, from the top on: itself, and around each item above where it may be ``nearest``."""
     above = container.steps if container else ()
-    starts = [above[:length] for length in range(len(above) + 1)] if path.nearest else [above]
+    outermost = max((index + 1 for index, step in enumerate(above) if step & path.within), default=0)
+    starts = [above[:length] for length in range(outermost, len(above) + 1)] if path.nearest else [above]
     for start in starts:
         itself = container if container and not path.steps else path
         value_types = path.value_types or itself.value_types
