@@ -77,7 +77,7 @@ def document_scope(
         **_document(item),
         "replaces": [{"reference": reference} for reference in replaces],
         "url": url,
-        "has_results": "results" if has_results else None,
+        "has_results": "results" if has_results and item.fields else None,
     }
     return {"document": document, "patient": patient, "studies": list(studies), "administrations": list(administrations)}
 
@@ -88,7 +88,7 @@ def _document(item: Document) -> JsonObject:
     return {
         "content_type": "application/dicom",
         **item.fields,
-        "key": item.key,
+        "key": item.key if item.fields else None,  # what headers tell has no document to refer to
         "verified": verified or None,
         "superseded": item.superseded or None,
         "reference_status": "superseded" if item.superseded else "current",

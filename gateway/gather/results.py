@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -111,7 +111,9 @@ def gather_results(
                 tellings.append(telling)
             else:
                 withheld[document.key].append(problem)
-    facts = [fact for group in _grouped(one for one in tellings if one.document.stands) for fact in _one_or_apart(group)]
+    facts = _told_apart(
+        [fact for group in _grouped(one for one in tellings if one.document.stands) for fact in _one_or_apart(group)]
+    )
     keys = assign_keys([fact.names for fact in facts], known, mint)
     before = _superseded(tellings)
     results = tuple(sorted((_result(keys[fact.names], fact, before) for fact in facts), key=lambda one: (one.kind, one.key)))
@@ -175,15 +177,21 @@ def _grouped(tellings: Iterable[Telling]) -> list[list[Telling]]:
     return [sorted(group, key=lambda one: (one.place, one.document.key)) for _, group in sorted(groups.items())]
 
 
+def _told_apart(facts: Sequence[_Fact]) -> list[_Fact]:
+    """Without the names that several facts claim, as those of a predecessor that two documents name: they would lead to either."""
+    claims = Counter(name for fact in facts for name in fact.names)
+    return [replace(fact, names=tuple(name for name in fact.names if claims[name] == 1)) for fact in facts]
+
+
 def _one_or_apart(group: Sequence[Telling]) -> Iterable[_Fact]:
     first = [one for one in group if one.place == group[0].place]
     first = _newest(first)
     name = f"{first[0].subject}|{first[0].words}"
-    if len({one.document.line[-1] for one in first}) > 1 and not all(agree(first[0].fields, one.fields) for one in first):
+    if not all(agree(first[0].fields, one.fields) for one in first):
         reason = f"{len(first)} documents give different values, and none counts before the others: they are kept apart."
         told = Issue(field=first[0].kind, reason=reason, severity=Severity.WARNING)
         for one in first:
-            yield _Fact(names=(f"{name}|{one.document.line[-1]}", *one.names), tellings=(one,), issues=(told,))
+            yield _Fact(names=(f"{name}|{one.document.key}", *one.names), tellings=(one,), issues=(told,))
         return
     chosen = max(first, key=lambda one: (_digits(one.fields), -_order(first, one)))
     rest = [one for one in group if one is not chosen]

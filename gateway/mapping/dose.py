@@ -7,7 +7,7 @@ from decimal import Decimal
 from gateway.dicom import values
 from gateway.dicom.paths import Element
 from gateway.dicom.values import Invalid
-from gateway.mapping.conversion import ABSENT, Converter, Kind, Options, Outcome, Part, Parts, first_clean
+from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Parts, first_clean
 from gateway.mapping.converters import concept, concept_of, one_value, quantity_json, read_coded, simple, stated_in
 from gateway.model import Json
 from gateway.nuclear.results import SCT
@@ -59,12 +59,6 @@ def use(parts: Parts, options: Options) -> Outcome:
     if found.value is None or found.notes:
         return Outcome(notes=found.notes, source=found.source)
     return Outcome(value="diagnostic" if found.value["text"] == _DIAGNOSTIC else "therapeutic", source=found.source)
-
-
-def field_value(parts: Parts, options: Options) -> Outcome:
-    """The value of another field, as it stands."""
-    found = parts.fields("value")
-    return ABSENT if found is None else Outcome(value=found)
 
 
 def absent_reason(element: Element) -> Json:
@@ -146,7 +140,6 @@ def _rounded(number: Decimal) -> Decimal:
 
 DOSE: tuple[Converter, ...] = (
     Converter(name="use", convert=use, takes_codes=True),
-    Converter(name="field_value", convert=field_value, parts={"value": Part(kind=Kind.FIELD)}),
     simple("absent_reason", absent_reason, absent_reason.__doc__ or ""),
     simple("only_uid", only_uid, only_uid.__doc__ or ""),
     simple("dose_kind", dose_kind, dose_kind.__doc__ or ""),
