@@ -28,11 +28,12 @@ def sr_path(
     """Compile a path; after a complaint ``None``.
 
     A path that begins with ``$administration`` or ``$item`` starts at an item of a ``for_each``, and alone is that item; ``inside`` is
-    how that one was written. ``relationship`` (a word or a list) is that of the last item to the one above it, ``template`` the
-    identifier that the report or an item on the way declares (PS3.3 C.18.8), e.g. ``"10022"``; ``value_type`` (a word or a list) that of
-    the last item, ``except`` names that it must not have. A step may be a list: any of these concept names; ``*``: any child; ``**``: any depth. With ``nearest: true`` what
-    does not stand below the item is looked for below the one around it, and so on; ``nearest: 125007 DCM`` goes up to an item of that
-    name and no further.
+    how that one was written. A step may be a list: any of these concept names; ``*``: any child; ``**``: any depth.
+
+    ``relationship`` (a word or a list) is that of the last item to the one above it, ``value_type`` its value type, ``except`` names
+    that it must not have; ``template`` the identifier that the report or an item on the way declares (PS3.3 C.18.8), e.g. ``"10022"``.
+    With ``nearest: true`` what does not stand below the item is looked for below the one around it, and so on; ``nearest: 125007 DCM``
+    goes up to an item of that name and no further.
     """
     before = len(complaints)
     complaints += [origin.complain(f"unknown key '{key}'{did_you_mean(key, KEYS)}", "from") for key in node if key not in KEYS]

@@ -86,7 +86,7 @@ class Coverage:
     skipped: tuple[tuple[Path, str], ...]
 
     def as_json(self) -> JsonObject:
-        kinds = {kind: {"files": count, "read": self.read.get(kind, 0)} for kind, count in self.files.items()}
+        kinds: dict[str, JsonObject] = {kind: {"files": count, "read": self.read.get(kind, 0)} for kind, count in self.files.items()}
         skipped = [{"path": str(path), "reason": reason} for path, reason in self.skipped]
         for kind, tree in self.trees.items():
             kinds[kind]["content_items"] = tree.as_json()
@@ -121,18 +121,13 @@ def coverage(paths: Iterable[Path], mappings: Mappings) -> Coverage:
                 read.setdefault(kind, set()).add(tag.path)
             else:
                 counted[(kind, tag.path, tag.vr, tag.name, tag.creator)] += 1
-        if is_report:
-            found = judged(content_items(Root(header)), mapping, reads)
-            tree = trees.setdefault(kind, Tree())
-            for item, reason in found:
-                _count(tree, reason)
-            for shown, meaning, reason in dict.fromkeys((item.shown, item.meaning, reason) for item, reason in found):
-                if reason == "":
-                    read.setdefault(kind, set()).add(shown)
-                elif reason is None:
-                    counted[(kind, shown, "SR", meaning, "")] += 1
-                else:
-                    left[(kind, shown, meaning, reason)] += 1
+        for shown, meaning, reason in _told(header, mapping, reads, trees.setdefault(kind, Tree())) if is_report else ():
+            if reason == "":
+                read.setdefault(kind, set()).add(shown)
+            elif reason is None:
+                counted[(kind, shown, "SR", meaning, "")] += 1
+            else:
+                left[(kind, shown, meaning, reason)] += 1
     unread = [
         Unread(kind=kind, path=path, vr=vr, name=name, creator=creator, files=count)
         for (kind, path, vr, name, creator), count in counted.items()
@@ -152,13 +147,17 @@ def coverage(paths: Iterable[Path], mappings: Mappings) -> Coverage:
     )
 
 
-def _count(tree: Tree, reason: str | None) -> None:
-    if reason is None:
-        tree.unknown += 1
-    elif reason:
-        tree.ignored += 1
-    else:
-        tree.read += 1
+def _told(header: Header, mapping: Mapping, reads: Reads, tree: Tree) -> Iterable[tuple[str, str, str | None]]:
+    """The different content items of a report, each with its meaning and its :func:`judged` reason; counts all of them."""
+    found = judged(content_items(Root(header)), mapping, reads)
+    for _, reason in found:
+        if reason is None:
+            tree.unknown += 1
+        elif reason:
+            tree.ignored += 1
+        else:
+            tree.read += 1
+    return dict.fromkeys((item.shown, item.meaning, reason) for item, reason in found)
 
 
 def kind_of(header: Header) -> str:
