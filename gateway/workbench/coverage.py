@@ -86,7 +86,9 @@ class Coverage:
     skipped: tuple[tuple[Path, str], ...]
 
     def as_json(self) -> JsonObject:
-        kinds: dict[str, JsonObject] = {kind: {"files": count, "read": self.read.get(kind, 0)} for kind, count in self.files.items()}
+        kinds: dict[str, JsonObject] = {
+            kind: {"files": count, "read": self.read.get(kind, 0)} for kind, count in self.files.items()
+        }
         skipped = [{"path": str(path), "reason": reason} for path, reason in self.skipped]
         for kind, tree in self.trees.items():
             kinds[kind]["content_items"] = tree.as_json()
