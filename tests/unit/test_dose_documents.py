@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr._snomed_dict import mapping as snomed
 
 from gateway.dicom.reading import header_of, read_header
+from gateway.gather.dossier import gather_dossier
 from gateway.mapping.language import load
 from gateway.model import JsonObject, Record, SharedFields
 from gateway.normalise.record import SharedCache, normalise
@@ -339,3 +340,22 @@ def test_the_age_of_the_snomed_codes_makes_no_difference(path: Path) -> None:
     twin = retired(document)
     assert twin != document
     assert facts(shared(twin)) == facts(shared(path))
+
+
+def sent_again(path: Path, uid: str) -> SharedFields:
+    """The same report under another SOP Instance UID: what a scanner sends after every event, all events in it."""
+    document = pydicom.dcmread(path)
+    document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID = uid
+    return shared(document)
+
+
+@real
+def test_an_irradiation_event_is_one_fact_in_all_its_documents_and_totals_stay_apart() -> None:
+    path = RDSR / "NM-CT-RDSR-Siemens.dcm"
+    told = [shared(path), sent_again(path, "2.25.991")]
+    for records in (told, told[::-1]):
+        dossier = gather_dossier("P", records, known={}, mint=lambda name: name)
+        kinds = [one.kind for one in dossier.results]
+        assert (kinds.count("ct-event"), kinds.count("ct-dose")) == (2, 2)
+        assert {one.status for one in dossier.results} == {"preliminary"}
+        assert all(one.administration is None for one in dossier.results)
