@@ -3,18 +3,25 @@
 An SR path is a list of concept names, each a direct child of the one before: 113502 DCM (administration) -> 113507 DCM
 (administered activity). A concept may have several equal codes, because senders still write retired SNOMED-RT. What is found
 becomes an :class:`~gateway.dicom.paths.Element` like any other: texts, or items for codes and containers; a number brings
-its unit along.
+its unit along. Where a template leaves the place open, a step may be any child or any depth, and what an item lacks may be looked
+for around it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from weakref import ref
 
 from gateway.dicom.paths import Content, Element, Item, Path, Root, parse_path
 from gateway.dicom.values import Invalid
 
 #: A concept name: coding scheme designator and code value, with all its equals.
 Names = frozenset[tuple[str, str]]
+
+#: A step to every child whatever its name, and one to the place itself and all that stands below it.
+ANY: Names = frozenset({("", "*")})
+BELOW: Names = frozenset({("", "**")})
 
 #: No template of PS3.16 nests deeper than half of that.
 DEEPEST = 12
@@ -58,6 +65,9 @@ RELATIONSHIPS = (
 _CODES_READ: dict[tuple[str, tuple[object, ...]] | None, tuple[str, str] | None] = {}
 _CODES_MOST = 4096
 
+#: What a content item may be (PS3.3 table C.17.3-7).
+VALUE_TYPES = (*_PLAIN, "CONTAINER", "CODE", "NUM", "IMAGE", "COMPOSITE", "WAVEFORM", "SCOORD", "SCOORD3D", "TCOORD", "TABLE")
+
 
 @dataclass(frozen=True, slots=True)
 class SrPath:
@@ -71,6 +81,10 @@ class SrPath:
     attribute: Path | None = None  #: an attribute of the item instead of its value, e.g. ObservationDateTime
     relationship: frozenset[str] = frozenset()  #: of the last item to the one above it; empty: whichever
     template: str = ""  #: identifier of the template that the report, or an item on the way, declares; empty: whichever
+    value_types: frozenset[str] = frozenset()  #: of the last item; empty: whichever
+    without: Names = frozenset()  #: names that the last item must not have
+    nearest: bool = False  #: when nothing stands there, the same is asked of the item around the start, and so on to the root
+    within: Names = frozenset()  #: with ``nearest``: what is around an item of this name is not asked any more
 
     def __post_init__(self) -> None:
         if len(self.steps) > DEEPEST:
@@ -99,25 +113,39 @@ def find_items(start: Root | Item, path: SrPath) -> Element | None:
 
 
 def _places(start: Root | Item, path: SrPath) -> list[Item]:
-    places: list[Root | Item] = [start]
-    if path.template:
-        places = _of_template(start, path)
-    else:
-        for names in path.steps:
-            places = [item for place in places for item in _children(place, names)]
-    if path.relationship:
-        places = [place for place in places if _text_at(place, _RELATIONSHIP) in path.relationship]
-    return [place for place in places if isinstance(place, Item)]
+    place: Root | Item | None = start
+    while place is not None:
+        found = _under(place, path)
+        if found or not path.nearest or isinstance(place, Root) or name_of(place) in path.within:
+            return found
+        place = place.around() if place.around else None
+    return []
 
 
-def _of_template(start: Root | Item, path: SrPath) -> list[Root | Item]:
-    """What stands at a path, as far as the start or an item on the way follows the template."""
-    places = [(start, _declares(start, path.template))]
+def _under(start: Root | Item, path: SrPath) -> list[Item]:
+    """What stands at a path below the start: each with whether it, or something on the way, follows the template."""
+    places = [(start, not path.template or _declares(start, path.template))]
     for names in path.steps:
         places = [
-            (item, declared or _declares(item, path.template)) for place, declared in places for item in _children(place, names)
+            (item, declared or _declares(item, path.template)) for place, declared in places for item in _step(place, names)
         ]
-    return [place for place, declared in places if declared]
+    if path.steps and path.steps[-1] == BELOW:
+        places = [one for one in places if one[0] is not start]
+    if path.relationship:
+        places = [one for one in places if _text_at(one[0], _RELATIONSHIP) in path.relationship]
+    if path.value_types:
+        places = [one for one in places if _text_at(one[0], _VALUE_TYPE) in path.value_types]
+    found = [place for place, declared in places if declared and isinstance(place, Item)]
+    return [item for item in found if name_of(item) not in path.without] if path.without else found
+
+
+def _step(place: Root | Item, names: Names) -> Iterator[Root | Item]:
+    if names != BELOW:
+        yield from children(place) if names == ANY else _children(place, names)
+        return
+    yield place
+    for child in children(place):
+        yield from _step(child, names)
 
 
 def _declares(place: Root | Item, template: str) -> bool:
@@ -131,27 +159,43 @@ def _text_at(place: Root | Item, path: Path) -> str:
 
 def _children(place: Root | Item, names: Names) -> list[Item]:
     """The direct children with one of these names, in the order of the report."""
-    content = place.content
-    if content is None:  # a mapping asks the same container once for every field
-        content = place.content = _read_children(place)
+    content = _content(place)
     found = [numbered for name in names for numbered in content.get(name, ())]
     place.budget.spend(1 + len(found))
     return [item for _, item in sorted(found, key=lambda numbered: numbered[0])]
 
 
+def children(place: Root | Item) -> list[Item]:
+    """All direct children, those without a concept name among them, in the order of the report."""
+    found = [numbered for named in _content(place).values() for numbered in named]
+    place.budget.spend(1 + len(found))
+    return [item for _, item in sorted(found, key=lambda numbered: numbered[0])]
+
+
+def _content(place: Root | Item) -> Content:
+    """The children by the code of their concept name; a mapping asks the same container once for every field."""
+    if place.content is None:
+        place.content = _read_children(place)
+    return place.content
+
+
 def _read_children(place: Root | Item) -> Content:
     found = place.find(CONTENT)
-    children: Content = {}
+    content: Content = {}
     for number, item in enumerate(found.items if found else ()):
-        for name in _name(item):
-            children.setdefault(name, []).append((number, item))
-    return children
+        item.around = ref(place)
+        content.setdefault(name_of(item), []).append((number, item))
+    return content
 
 
-def _name(item: Item) -> Names:
-    """The concept name of a content item; empty for one by reference, which has none."""
-    code = _code_at(item, _CONCEPT)
-    return frozenset({code}) if code else frozenset()
+def name_of(item: Item) -> tuple[str, str]:
+    """Scheme and code of a content item's concept name; two empty texts for one that has none (by reference, or a part of another)."""
+    return _code_at(item, _CONCEPT) or ("", "")
+
+
+def value_type_of(item: Item) -> str:
+    """Its value type (PS3.3 table C.17.3-7), or an empty text."""
+    return _text_at(item, _VALUE_TYPE)
 
 
 def _code_at(item: Item, path: Path) -> tuple[str, str] | None:

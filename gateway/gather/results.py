@@ -48,9 +48,11 @@ class Telling:
 
     @property
     def subject(self) -> str:
-        """What the fact belongs to: its administration, else its document, whatever took its place since."""
+        """What the fact belongs to: its administration, its irradiation event, else its document, whatever took its place since."""
         if self.administration is not None:
             return f"administration|{self.administration}"
+        if KINDS[self.kind].administration is Link.NEVER and self.fields.get("event_uid"):
+            return f"event|{self.fields['event_uid']}"
         return f"document|{self.document.line[-1]}"
 
     @property

@@ -8,6 +8,8 @@ from decimal import Decimal
 from gateway.model import Issue, JsonObject, Severity
 from gateway.nuclear.results import KINDS, Use
 
+#: Effective dose as X-ray reports name it: of an event, and of all (PS3.16 TID 10013, 10012).
+_EFFECTIVE = frozenset({"113839", "113814"})
 #: How far a transported BED or EQD2 may lie from its formula before somebody is told.
 _FORMULA_TOLERANCE = Decimal("0.02")
 
@@ -15,8 +17,10 @@ _FORMULA_TOLERANCE = Decimal("0.02")
 def allowed(fields: JsonObject) -> Issue | None:
     """Why a result is not published at all, or ``None``."""
     kind = KINDS[fields["kind"]]
-    if kind.use is Use.DIAGNOSTIC and fields.get("use") != "diagnostic":
-        reason = f"{kind.title} is withheld: it is published only where the procedure is explicitly diagnostic."
+    effective = kind.use is Use.DIAGNOSTIC or (fields.get("code") or {}).get("code") in _EFFECTIVE
+    if effective and fields.get("use") != "diagnostic":
+        title = kind.title if kind.use is Use.DIAGNOSTIC else "Effective dose of X-rays"
+        reason = f"{title} is withheld: it is published only where the procedure is explicitly diagnostic."
         return Issue(field=kind.name, reason=reason, severity=Severity.WARNING)
     if kind.region and not any(fields.get(name) for name in ("region", "lesion", "segment")):
         return Issue(field=kind.name, reason=f"{kind.title} is withheld: it names no region.")

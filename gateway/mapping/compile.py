@@ -11,6 +11,7 @@ from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.dicom_section import compile_dicom
 from gateway.mapping.fields import FieldCompiler
 from gateway.mapping.files import Effective, Piece
+from gateway.mapping.ignored import compile_ignored
 from gateway.mapping.match_words import match_rules
 from gateway.mapping.results import compile_results, kinds_problem
 from gateway.mapping.rules import (
@@ -45,6 +46,7 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
         resources=resources,
         codes=codes,
         results=results,
+        ignored=compile_ignored(effective, codes, complaints),
         dicom=compile_dicom(effective, compiler.sources, complaints),
         example=effective.example,
         tests=tuple(_tests(effective)),

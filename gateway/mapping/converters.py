@@ -29,7 +29,7 @@ from gateway.mapping.conversion import (
 )
 from gateway.model import Json, Severity
 from gateway.nuclear.units import convert as convert_unit
-from gateway.nuclear.units import dimension
+from gateway.nuclear.units import dimension, spelled
 
 _CODE_VALUES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValue")))
 _SCHEME, _MEANING = parse_path("CodingSchemeDesignator"), parse_path("CodeMeaning")
@@ -156,9 +156,10 @@ def quantity_json(number: Decimal, unit: str, options: Options) -> Json:
 
 def stated_in(element: Element, options: Options) -> Json:
     """Number and unit as a source coded them, where it names a unit that is not the published one."""
-    if not element.unit or element.unit == options.unit_out:
+    unit = spelled(element.unit or "")
+    if not unit or unit == options.unit_out:
         return None
-    return {"value": values.decimal(one_value(element)), "unit": element.unit}
+    return {"value": values.decimal(one_value(element)), "unit": unit}
 
 
 def unit_of(element: Element, options: Options) -> str:

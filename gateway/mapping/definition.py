@@ -66,6 +66,12 @@ SECTIONS = (
         "fields: {value: {from: {sr: [$item, 113518 DCM]}, as: quantity, unit: {out: Gy}}}}}",
     ),
     Key(
+        "ignore",
+        Shape.IGNORED,
+        "Content items of a report that are left unread on purpose, with all below them, and why. Only `coverage` reads it.",
+        'ignore: {dose_check: {sr: ["**", 113900 DCM], reason: What the scanner warns of is no dose.}}',
+    ),
+    Key(
         "resources",
         Shape.RESOURCES,
         "What FHIR to make: literal FHIR R4 with holes `${study.uid}`. One that is written again stands instead of the whole inherited "
@@ -147,6 +153,11 @@ RESULT_KEYS = (
     Key("set", Shape.RESULT_SET, "Members that the mapping knows.", "set: {target_definition: whole-organ}"),
     Key("fields", Shape.RESULT_FIELDS, "The members that are read, each like a field; a value in the unit of its kind."),
 )
+IGNORE_KEYS = (
+    Key("sr", Shape.SR, "The content items, by the codes of the concept names that lead to them.", required=True),
+    Key("value_type", Shape.NAMES, "Only items of this value type, or of several."),
+    Key("reason", Shape.TEXT, "Why nobody misses them.", "reason: Geometry of the tube, of no use here", required=True),
+)
 UNIT_KEYS = (
     Key("in", Shape.UCUM, "The unit that the sender writes."),
     Key("out", Shape.UCUM, "The unit that is published.", required=True),
@@ -162,8 +173,9 @@ SOURCE_FORMS = (
     Key(
         "sr",
         Shape.SR,
-        "A content item of a report, by the codes of the concept names that lead to it.",
-        "{sr: [113502 DCM, 113507 DCM]}",
+        "A content item of a report, by the codes of the concept names that lead to it. A list stands for any of its names, "
+        "`*` for any child, `**` for any depth.",
+        '{sr: [113502 DCM, [113507 DCM, 113508 DCM]]}, {sr: ["**", 128533 DCM]}',
     ),
     Key(
         "attribute",
@@ -182,6 +194,25 @@ SOURCE_FORMS = (
         Shape.TEMPLATE,
         "With `sr`: only in a report, or a part of one, that follows this template.",
         '{sr: [113507 DCM], template: "10022"}',
+    ),
+    Key(
+        "value_type",
+        Shape.NAMES,
+        "With `sr`: the value type of the last item, or several.",
+        '{sr: [125007 DCM, "*"], value_type: NUM}',
+    ),
+    Key(
+        "except",
+        Shape.NAMES,
+        "With `sr`: concept names that the last item must not have.",
+        '{sr: [125007 DCM, "*"], except: [121071 DCM]}',
+    ),
+    Key(
+        "nearest",
+        Shape.NEAREST,
+        "With `sr`: what does not stand there is looked for around the item that the path starts from, level by level: to the top, or "
+        "up to an item with this concept name.",
+        "{sr: [$item, 363698007 SCT], nearest: 125007 DCM}",
     ),
     Key(
         "frame",

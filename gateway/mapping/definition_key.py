@@ -38,6 +38,8 @@ class Shape(StrEnum):
     SOURCE = "source"
     SUBFIELDS = "fields of an item"
     RESULTS = "results"
+    IGNORED = "ignored"
+    NEAREST = "nearest"
     RESULT_FIELDS = "members of a result"
     RESULT_SET = "members that are known"
     KIND = "kind of result"

@@ -23,6 +23,7 @@ SECTIONS: dict[str, type | tuple[type, ...]] = {
     "for_each": dict,
     "fields": dict,
     "results": dict,
+    "ignore": dict,
     "resources": dict,
     "dicom": dict,
     "example": dict,
@@ -36,7 +37,7 @@ _TYPE_NAMES: dict[type, str] = {
     bool: "true or false",
 }
 #: Sections that are inherited key by key.
-INHERITED = ("match", "let", "for_each", "fields", "results", "resources", "dicom")
+INHERITED = ("match", "let", "for_each", "fields", "results", "ignore", "resources", "dicom")
 #: Of more bases and deeper lines nobody can say what holds.
 MOST_BASES, DEEPEST_LINE = 8, 16
 #: Folders that hold mappings; ``codes`` and ``tables`` hold data.
@@ -76,6 +77,7 @@ class Effective:
     resources: dict[str, Piece]
     example: dict[str, Any]
     results: dict[str, Piece] = field(default_factory=dict)
+    ignore: dict[str, Piece] = field(default_factory=dict)  #: content items of reports that are left on purpose
     dicom: dict[str, Piece] = field(default_factory=dict)  #: ``charset``, ``identity``, ``elements.<path>``
     priority: int = 0
     shadow: bool = False

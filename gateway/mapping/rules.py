@@ -123,6 +123,16 @@ class ResultRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IgnoreRule:
+    """One entry of ``ignore``: content items of reports, with all below them, that are left unread on purpose."""
+
+    name: str
+    path: SrPath
+    reason: str
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MappingTest:
     """One inline test: what differs from the example, and what must come out."""
 
@@ -149,6 +159,7 @@ class Mapping:
     resources: dict[str, ResourceTemplate]
     codes: Codes
     results: tuple[ResultRule, ...] = ()
+    ignored: tuple[IgnoreRule, ...] = ()  #: for ``coverage``; no part of ``version``
     dicom: DicomRules = NO_RULES  #: what is changed in objects for targets that ask for it; no part of ``version``
     example: JsonObject = field(default_factory=dict)
     tests: tuple[MappingTest, ...] = ()

@@ -14,6 +14,7 @@ from gateway.mapping.rules import Mapping, ResultRule
 from gateway.mapping.sources import ITEM
 from gateway.model import Issue, Json, JsonObject, Severity
 from gateway.nuclear.results import KINDS, LABEL, OF, TELLING, WORDS
+from gateway.nuclear.units import convert
 
 if TYPE_CHECKING:
     from gateway.normalise.record import Reading
@@ -100,16 +101,27 @@ def _finished(rule: ResultRule, tree: JsonObject, issues: list[Issue], label: st
             issues.append(Issue(field=f".{name}", reason=f"is none of {', '.join(sorted(words))}"))
             del tree[name]
     made = _under(rule.fixed, tree) | {"kind": kind}
+    for part in made.get("components", ()):
+        if not part.keys() & {"value", "concept", "text"}:
+            part.setdefault("absent", "unknown")
     return _in_its_unit(made, issues)
 
 
 def _in_its_unit(made: JsonObject, issues: list[Issue]) -> JsonObject | None:
     """A value in a unit that its kind is not measured in is withheld. A rule with a fixed kind has been checked before."""
     kind, value = KINDS[made["kind"]], made.get("value")
-    if isinstance(value, dict) and kind.unit_for(value["unit"]) is None:
+    if not isinstance(value, dict):
+        return made
+    unit = kind.unit_for(value["unit"])
+    if unit is None:
         issues.append(Issue(field=".value", reason=f"is in {value['unit']}, in which a {kind.title.lower()} is not measured"))
         del made["value"]
         made["absent"] = _UNUSABLE
+    elif unit != value["unit"]:
+        made["value"] = {"value": convert(value["value"], value["unit"], unit), "unit": unit}
+        made.setdefault("stated", value)
+        if made["stated"] == made["value"]:
+            del made["stated"]
     return made
 
 

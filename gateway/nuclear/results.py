@@ -128,8 +128,8 @@ KINDS: dict[str, Kind] = {
         _kind("patient-characteristic", "Patient characteristic", category="vital-signs", timed=True, **_FREE),
         _kind("calibration-factor", "Calibration factor", timed=True, **_APART),
         _kind("ct-dose", "CT dose", "mGy.cm", "mGy", "mSv", **_APART),
-        _kind("ct-event", "CT irradiation event", "mGy", "mGy.cm", **_APART),
-        _kind("xray-dose", "X-ray dose", "Gy.m2", "Gy", "mSv", "s", "1", "min", **_APART),
+        _kind("ct-event", "CT irradiation event", "mGy", "mGy.cm", "mSv", codings=((DCM, "113852"),), **_APART),
+        _kind("xray-dose", "X-ray dose", "Gy.m2", "Gy", "mSv", "s", "1", **_APART),
         _kind("radiation-dose-summary", "Radiation dose summary", codings=((LOINC, "73569-6"),), **_FREE),
     )
 }
@@ -225,6 +225,7 @@ MEMBERS: dict[str, str] = {
     "components[].value": "Quantity",
     "components[].concept": "CodeableConcept",
     "components[].text": "string",
+    "components[].absent": "code",
     "alpha_beta": "Quantity",
     "repair_half_time": "Quantity",
     "fit.model": "string",
@@ -243,6 +244,9 @@ MEMBERS: dict[str, str] = {
     "approved.at": "dateTime",
     "approved.accepted": "boolean",
     "at": "dateTime",
+    "ended_at": "dateTime",
+    "scope": "CodeableConcept",
+    "scope_uid": "string",
     "event_uid": "string",
     "administration.event_uid": "string",
     "administration.started_at": "dateTime",

@@ -5,6 +5,7 @@ The curie is exact by definition: 1 Ci = 37 GBq (BIPM, The International System 
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, localcontext
 
 #: Unit -> (dimension, size in the dimension's base unit). Base units: Bq, s, mL, kg, m, Bq/mol, 1, keV, Gy, Sv, Gy/Bq, Sv/Bq, Bq.s,
@@ -110,6 +111,80 @@ _UNITS: dict[str, tuple[str, Decimal]] = {
     "MBq/umol": ("specific activity", Decimal("1E12")),
 }
 
+_UNITS |= {
+    "nL": ("volume", Decimal("1E-6")),
+    "mm3": ("volume", Decimal("1E-3")),
+    "mm2": ("area", Decimal("1E-6")),
+    "cm2": ("area", Decimal("1E-4")),
+    "Bq/mL": ("activity concentration", Decimal(1)),
+    "kBq/mL": ("activity concentration", Decimal("1E3")),
+    "MBq/mL": ("activity concentration", Decimal("1E6")),
+    "g/mL{SUVbw}": ("SUV by body weight", Decimal(1)),
+    "g/mL{SUVlbm}": ("SUV by lean body mass", Decimal(1)),
+    "g/ml{SUVlbm(James128)}": ("SUV by lean body mass (James, 128)", Decimal(1)),
+    "g/ml{SUVlbm(Janma)}": ("SUV by lean body mass (Janmahasatian)", Decimal(1)),
+    "g/mL{SUVibw}": ("SUV by ideal body weight", Decimal(1)),
+    "cm2/mL{SUVbsa}": ("SUV by body surface", Decimal(1)),
+    "kV": ("voltage", Decimal("1E3")),
+    "V": ("voltage", Decimal(1)),
+    "mA": ("current", Decimal("1E-3")),
+    "A": ("current", Decimal(1)),
+    "mA.s": ("charge", Decimal("1E-3")),
+    "uA.s": ("charge", Decimal("1E-6")),
+    "mSv/mGy.cm": ("equivalent dose per dose length product", Decimal(1)),
+}
+
+#: Writings of senders -> the UCUM code that they can only mean: a point left out, an annotation moved (CID 84, retired spellings).
+_SPELLINGS = {
+    "mGycm": "mGy.cm",
+    "mGy*cm": "mGy.cm",
+    "mGy-cm": "mGy.cm",
+    "Gycm": "Gy.cm",
+    "Gym2": "Gy.m2",
+    "uGym2": "uGy.m2",
+    "mGym2": "mGy.m2",
+    "Gycm2": "Gy.cm2",
+    "dGycm2": "dGy.cm2",
+    "cGycm2": "cGy.cm2",
+    "mGycm2": "mGy.cm2",
+    "mSv/(mGy.cm)": "mSv/mGy.cm",
+    "uAs": "uA.s",
+    "mAs": "mA.s",
+    "Bq/ml": "Bq/mL",
+    "kBq/ml": "kBq/mL",
+    "MBq/ml": "MBq/mL",
+} | {
+    f"{before}{{{name}}}{after}": f"{unit}{{{name}}}"
+    for unit, parts in (("g/mL", ("g/ml", "g/mL")), ("cm2/mL", ("cm2/ml", "cm2/mL")))
+    for name in (("SUVbw", "SUVlbm", "SUVibw") if unit == "g/mL" else ("SUVbsa",))
+    for part in parts
+    for before, after in ((part, ""), ("", part))
+    if (before, after) != (unit, "")
+}
+
+#: An annotation alone is the number one (UCUM section 2.4), whatever it says; these are units of DICOM CID 84 all the same.
+_ANNOTATION = re.compile(r"\{[^{}]*\}")
+_COUNTED = frozenset({"{counts}", "{propcounts}", "{score}"})
+
+#: In which unit a quantity is published whose concept is open, by dimension; shares stay as they are told.
+_PUBLISHED = {
+    "activity": "MBq",
+    "activity concentration": "kBq/mL",
+    "time": "s",
+    "volume": "mL",
+    "mass": "g",
+    "length": "mm",
+    "area": "mm2",
+    "absorbed dose": "mGy",
+    "equivalent dose": "mSv",
+    "dose length product": "mGy.cm",
+    "dose area product": "Gy.m2",
+    "voltage": "kV",
+    "current": "mA",
+    "charge": "mA.s",
+    "time-integrated activity": "MBq.h",
+}
+
 #: Enough for every number a DICOM Decimal String (16 characters) or FHIR decimal can hold.
 _DIGITS = 60
 #: Of a converted number. A DICOM Decimal String of 16 characters holds 14 at most: what lies below is rounding of whoever wrote it, so
@@ -121,8 +196,20 @@ KNOWN = frozenset(_UNITS)
 
 def dimension(unit: str) -> str | None:
     """What a unit measures, or ``None`` for an unknown unit."""
-    known = _UNITS.get(unit)
+    known = _UNITS.get(spelled(unit))
     return known[0] if known else None
+
+
+def spelled(unit: str) -> str:
+    """The UCUM code that a sender's writing of a unit can only mean; any other unit as it stands."""
+    if _ANNOTATION.fullmatch(unit) and unit not in _COUNTED:
+        return "1"
+    return _SPELLINGS.get(unit, unit)
+
+
+def published(unit: str) -> str:
+    """The unit in which a number of this unit is published where nothing else says so: one for each dimension."""
+    return _PUBLISHED.get(dimension(unit) or "", spelled(unit))
 
 
 def convert(value: Decimal, source: str, target: str) -> Decimal:
@@ -132,6 +219,7 @@ def convert(value: Decimal, source: str, target: str) -> Decimal:
 
     Raises :class:`ValueError` when a unit is unknown or the two measure different things.
     """
+    source, target = spelled(source), spelled(target)
     if source not in _UNITS or target not in _UNITS or _UNITS[source][0] != _UNITS[target][0]:
         raise ValueError(f"cannot convert {source} to {target}")
     exponent = value.as_tuple().exponent

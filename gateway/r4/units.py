@@ -21,6 +21,7 @@ g/mL{SUVbw} g/ml{SUVbw} g/mL{SUVlbm} g/ml{SUVlbm} g/ml{SUVlbm(James128)} g/ml{SU
 cm2/mL{SUVbsa} cm2/ml{SUVbsa} g/Bq cm2/Bq cm2/mL g/mL/{counts} cm2/mL/{counts} {counts} {counts}/s {propcounts}
 mg/dl mmol/l umol/l ml/min/{1.73_m2} ml/min{1.73_m2} mg/dL mmol/L umol/L mg/L ug/L ng/L ng/mL ug/mL g/L g/dL
 mL/min mL/min/{1.73_m2} mL/h mL/s U [iU] [iU]/L m[iU]/L %{vol} mm[Hg] Cel
+mSv/mGy.cm nL A
 /min{beats} {beats}/min
 1 % [ppm] deg rad eV keV MeV kV mA mA.s uA.s V W K [hnsf'U] {ratio} {score}
 """

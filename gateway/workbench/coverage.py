@@ -1,5 +1,8 @@
 """What does not reach FHIR, over many files: elements and content items of reports that no rule reads, and those that a rule reads
-and that are private or that nothing publishes. No values."""
+and that are private or that nothing publishes. No values.
+
+Every content item of a report is read, ignored on purpose (``ignore`` of its mapping says why), or unknown.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ from gateway.dicom.sr import CONTENT
 from gateway.dicom.values import Invalid
 from gateway.errors import Quarantined
 from gateway.mapping.language import Mappings
+from gateway.mapping.rules import Mapping
 from gateway.model import JsonObject
 from gateway.workbench.folders import files_in
-from gateway.workbench.walk import Reads, reads_of, tags_of
+from gateway.workbench.walk import Place, Reads, fits, reads_of, tags_of
 
 SOP_CLASS = 0x00080016
 _CONCEPT = parse_path("ConceptNameCodeSequence[0]")
 _NAME = tuple(map(parse_path, ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")))
+_VALUE_TYPE = parse_path("ValueType")
 _DEEPEST = 12
 
 
@@ -45,22 +50,52 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """One concept of reports that is left unread on purpose."""
+
+    kind: str
+    path: str
+    name: str
+    reason: str
+    files: int
+
+    def as_json(self) -> JsonObject:
+        return {"kind": self.kind, "path": self.path, "name": self.name, "reason": self.reason, "files": self.files}
+
+
+@dataclass(slots=True)
+class Tree:
+    """How many content items of reports were read, left on purpose, or are unknown. Each item of each file counts."""
+
+    read: int = 0
+    ignored: int = 0
+    unknown: int = 0
+
+    def as_json(self) -> JsonObject:
+        return {"read": self.read, "ignored": self.ignored, "unknown": self.unknown}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
     """Over all files: what was not read, the most frequent first within its kind, and how much was."""
 
     unread: tuple[Unread, ...]
+    ignored: tuple[Ignored, ...]
+    trees: dict[str, Tree]  #: per kind that has content items
     files: dict[str, int]  #: per kind
     read: dict[str, int]  #: different elements per kind that some rule reads
     skipped: tuple[tuple[Path, str], ...]
     read_as: tuple[Unread, ...] = ()  #: private, or in no FHIR element, and read by the field that is their ``name``
 
     def as_json(self) -> JsonObject:
-        kinds = {kind: {"files": count, "read": self.read.get(kind, 0)} for kind, count in self.files.items()}
+        kinds: dict[str, JsonObject] = {
+            kind: {"files": count, "read": self.read.get(kind, 0)} for kind, count in self.files.items()
+        }
         skipped = [{"path": str(path), "reason": reason} for path, reason in self.skipped]
-        read_as = [one.as_json() for one in self.read_as]
-        return {
-            "kinds": kinds, "unread": [one.as_json() for one in self.unread], "read_as": read_as, "skipped": skipped,
-        }  # fmt: skip
+        for kind, tree in self.trees.items():
+            kinds[kind]["content_items"] = tree.as_json()
+        unread, ignored, read_as = ([one.as_json() for one in found] for found in (self.unread, self.ignored, self.read_as))
+        return {"kinds": kinds, "unread": unread, "ignored": ignored, "read_as": read_as, "skipped": skipped}
 
 
 def coverage(
@@ -74,6 +109,8 @@ def coverage(
     counted: Counter[tuple[str, str, str, str, str]] = Counter()
     files: Counter[str] = Counter()
     read: dict[str, set[str]] = {}
+    left: Counter[tuple[str, str, str, str]] = Counter()
+    trees: dict[str, Tree] = {}
     known: dict[str, Reads] = {}
     kept: Counter[tuple[str, str, str]] = Counter()
     asked: dict[tuple[str, frozenset[str]], Sequence[tuple[str, str]]] = {}
@@ -95,22 +132,23 @@ def coverage(
             if alike not in asked:
                 asked[alike] = read_as(path)
             kept.update((kind, place, field) for place, field in asked[alike])
-        for tag in tags:
-            if is_report and tag.path.startswith(CONTENT.text):
-                continue
-            if reads.tag(tag.path):
-                read.setdefault(kind, set()).add(tag.path)
-            else:
-                counted[(kind, tag.path, tag.vr, tag.name, tag.creator)] += 1
-        for names, meaning in dict(content_items(Root(header))).items() if is_report else ():
-            shown = " / ".join(f"{code} {scheme}" for scheme, code in names)
-            if reads.concept(names):
+        tags = [tag for tag in tags if not (is_report and tag.path.startswith(CONTENT.text))]
+        read.setdefault(kind, set()).update(tag.path for tag in tags if reads.tag(tag.path))
+        counted.update((kind, tag.path, tag.vr, tag.name, tag.creator) for tag in tags if not reads.tag(tag.path))
+        for shown, meaning, reason in _told(header, mapping, reads, trees.setdefault(kind, Tree())) if is_report else ():
+            if reason == "":
                 read.setdefault(kind, set()).add(shown)
-            else:
+            elif reason is None:
                 counted[(kind, shown, "SR", meaning, "")] += 1
+            else:
+                left[(kind, shown, meaning, reason)] += 1
     unread = [
         Unread(kind=kind, path=path, vr=vr, name=name, creator=creator, files=count)
         for (kind, path, vr, name, creator), count in counted.items()
+    ]
+    ignored = [
+        Ignored(kind=kind, path=path, name=name, reason=reason, files=count)
+        for (kind, path, name, reason), count in sorted(left.items())
     ]
     told = [
         Unread(kind=kind, path=place, vr="", name=field, creator=_creator_in(place), files=count)
@@ -118,6 +156,8 @@ def coverage(
     ]
     return Coverage(
         unread=tuple(sorted(unread, key=_order)),
+        ignored=tuple(ignored),
+        trees=trees,
         files=dict(files),
         read={kind: len(paths) for kind, paths in read.items()},
         skipped=tuple(skipped),
@@ -133,25 +173,75 @@ def _creator_in(place: str) -> str:
     return place.rpartition(")[")[2].partition("]")[0] if ")[" in place else ""
 
 
+def _told(header: Header, mapping: Mapping, reads: Reads, tree: Tree) -> Iterable[tuple[str, str, str | None]]:
+    """The different content items of a report, each with its meaning and its :func:`judged` reason; counts all of them."""
+    found = judged(content_items(Root(header)), mapping, reads)
+    for _, reason in found:
+        if reason is None:
+            tree.unknown += 1
+        elif reason:
+            tree.ignored += 1
+        else:
+            tree.read += 1
+    return dict.fromkeys((item.shown, item.meaning, reason) for item, reason in found)
+
+
 def kind_of(header: Header) -> str:
     """The SOP class in words."""
     uid = header.raw(SOP_CLASS).decode("ascii", "replace").strip(" \0")
     return str(UID_dictionary[uid][0]) if uid in UID_dictionary else uid or "no SOP class"
 
 
-def content_items(
-    place: Root | Item, above: tuple[tuple[str, str], ...] = ()
-) -> Iterator[tuple[tuple[tuple[str, str], ...], str]]:
-    """Every content item by the codes of its concept names, ``(scheme, code)`` from the root on, with its meaning."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentItem:
+    """One content item of a report, by the codes of the concept names that lead to it."""
+
+    names: Place
+    value_type: str
+    meaning: str
+    above: int | None  #: the place of its container in the list of all items
+
+    @property
+    def shown(self) -> str:
+        """``113819 DCM / 113830 DCM``; an item without a concept name is told by its value type."""
+        return " / ".join(f"{code} {scheme}" if code else f"({self.value_type or 'no name'})" for scheme, code in self.names)
+
+
+def content_items(root: Root) -> list[ContentItem]:
+    """Every content item, each after the one that it stands in."""
+    found: list[ContentItem] = []
+    _collect(root, (), None, found)
+    return found
+
+
+def _collect(place: Root | Item, above: Place, index: int | None, found: list[ContentItem]) -> None:
     for item in _children(place):
-        found = _find(item, _CONCEPT)
-        coded = found.items[0] if found and found.items else None
-        scheme, code, meaning = ((element.text if (element := _find(coded, path)) else "") if coded else "" for path in _NAME)
-        names = (*above, (scheme, code))
-        if code:
-            yield names, meaning
+        coded = _find(item, _CONCEPT)
+        name = coded.items[0] if coded and coded.items else None
+        scheme, code, meaning = ((element.text if (element := _find(name, path)) else "") if name else "" for path in _NAME)
+        value_type = _find(item, _VALUE_TYPE)
+        names = (*above, (scheme, code) if code else ("", ""))
+        own = len(found)
+        found.append(ContentItem(names=names, value_type=value_type.text if value_type else "", meaning=meaning, above=index))
         if len(names) < _DEEPEST:
-            yield from content_items(item, names)
+            _collect(item, names, own, found)
+
+
+def judged(items: list[ContentItem], mapping: Mapping, reads: Reads) -> list[tuple[ContentItem, str | None]]:
+    """Each item with why it is left unread: an empty text when it is read, ``None`` when nobody knows it.
+
+    What leads to an item that is read is read with it; what stands in an item that is ignored is ignored with it.
+    """
+    reasons: list[str | None] = []
+    for item in items:
+        around = reasons[item.above] if item.above is not None else None
+        own = next((rule.reason for rule in mapping.ignored if fits(rule.path, item.names, item.value_type)), None)
+        reasons.append("" if reads.concept(item.names, item.value_type) else own or around or None)
+    for index in range(len(items) - 1, -1, -1):
+        above = items[index].above
+        if reasons[index] == "" and above is not None:
+            reasons[above] = ""
+    return list(zip(items, reasons, strict=True))
 
 
 def _children(place: Root | Item) -> tuple[Item, ...]:
@@ -171,6 +261,9 @@ def coverage_lines(found: Coverage, *, private_only: bool = False) -> Iterator[s
     for kind, count in sorted(found.files.items()):
         rows = [one for one in found.unread if one.kind == kind and (one.creator or not private_only)]
         yield f"{kind}: {count} files, {found.read.get(kind, 0)} elements read, {len(rows)} not read"
+        if kind in found.trees:
+            tree = found.trees[kind]
+            yield f"  content items: {tree.read} read, {tree.ignored} ignored on purpose, {tree.unknown} unknown"
         width = max((len(one.path) for one in rows), default=0)
         yield from (f"  {one.files:>5}  {one.vr:<2}  {one.path:<{min(width, 90)}}  {one.name}".rstrip() for one in rows)
         kept = [one for one in found.read_as if one.kind == kind and (one.creator or not private_only)]
@@ -178,6 +271,9 @@ def coverage_lines(found: Coverage, *, private_only: bool = False) -> Iterator[s
             width = max(len(one.path) for one in kept)
             yield f"{kind}: {len(kept)} read that are private or in no FHIR element"
             yield from (f"  {one.files:>5}      {one.path:<{min(width, 90)}}  read as {one.name}" for one in kept)
+        if not private_only:
+            left = [one for one in found.ignored if one.kind == kind]
+            yield from (f"  {one.files:>5}  ignored  {one.path}  {one.name}: {one.reason}" for one in left)
         yield ""
     for path, reason in found.skipped:
         yield f"{path}: {reason}"

@@ -31,7 +31,7 @@ _STEP = rf"([A-Z][A-Za-z0-9]*|{_TAG})"
 _INDEXED = rf"({_STEP}{_INDEX}\.)+{_STEP}({_INDEX})?|[A-Z][A-Za-z0-9]*{_INDEX}|({_TAG})({_INDEX})?"
 _PATH = rf"^(\$[a-z][a-z0-9_]*(\.{_STEP}({_INDEX})?)*|{_INDEXED})$"
 _NAME = r"^[a-z][a-z0-9_]*$"
-_CONCEPT = r"^(\$[a-z][a-z0-9_]*|\S+ [A-Za-z0-9_]+)$"
+_CONCEPT = r"^(\$[a-z][a-z0-9_]*|\S+ [A-Za-z0-9_-]+)$"
 _MEMBERS = "|".join(sorted({name.partition("[]")[0].replace(".", r"\.") for name in MEMBERS}))
 _MEMBER = rf"^({_MEMBERS})$"
 #: Offered first where an editor completes the keys of ``match``.
@@ -146,7 +146,14 @@ def _match() -> dict[str, Schema]:
 def _reading() -> dict[str, Schema]:
     forms = _object(language.SOURCE_FORMS)
     forms["oneOf"] = [{"required": [name]} for name in ("path", "sr", "frame", "meta", "arrival")]
-    forms["dependentRequired"] = {"attribute": ["sr"], "relationship": ["sr"], "template": ["sr"]}
+    forms["dependentRequired"] = {
+        "attribute": ["sr"],
+        "relationship": ["sr"],
+        "template": ["sr"],
+        "value_type": ["sr"],
+        "except": ["sr"],
+        "nearest": ["sr"],
+    }
     field = _object(language.FIELD_KEYS)
     field.pop("required")
     field["if"] = {"required": ["for_each"]}
@@ -155,8 +162,9 @@ def _reading() -> dict[str, Schema]:
     field["allOf"] = [_of_converter(converter) for converter in language.converters().values()]
     unit = _object(language.UNIT_KEYS)
     says = {converter.name: language.says(converter) for converter in language.converters().values()}
+    concept = {"type": "string", "pattern": _CONCEPT}
     return {
-        "sr": {"type": "array", "items": {"type": "string", "pattern": _CONCEPT}, "minItems": 1},
+        "sr": {"type": "array", "items": {"anyOf": [concept, {"enum": ["*", "**"]}, _list_of(concept)]}, "minItems": 1},
         "source": {"anyOf": [_ref("path"), forms]},
         "sources": {"anyOf": [_ref("source"), _list_of(_ref("source"))]},
         "from": {"anyOf": [{"type": ["string", "array", "object"]}]},
@@ -171,6 +179,8 @@ def _reading() -> dict[str, Schema]:
         "result_set": {"type": "object", "propertyNames": {"enum": sorted(MEMBERS)}},
         "result_fields": _map_of(_MEMBER, _ref("one_field")),
         "results": _map_of(_NAME, _object(language.RESULT_KEYS)),
+        "nearest": {"anyOf": [{"type": "boolean"}, concept, _list_of(concept)]},
+        "ignored": _map_of(_NAME, _object(language.IGNORE_KEYS)),
         "subfields": _map_of(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", _ref("one_field")),
     }
 

@@ -80,12 +80,16 @@ def _private(tag: int, creator: str) -> tuple[str, str]:
         return "UN", ""
 
 
+#: Concept names of a content item, ``(scheme, code)`` from the root on; two empty texts for one without.
+Place = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What the rules of one mapping read: paths without indexes, and concept names of reports."""
+    """What the rules of one mapping read: paths without indexes, and content items of reports."""
 
     paths: frozenset[str]
-    concepts: tuple[tuple[sr.Names, ...], ...]
+    items: tuple[SrPath, ...]
 
     def tag(self, path: str) -> bool:
         """A path is read when a rule names it, something above it (a whole coded item), or something below it."""
@@ -93,12 +97,31 @@ class Reads:
             return True
         return any(path.startswith(f"{read}.") or read.startswith(f"{path}.") for read in self.paths)
 
-    def concept(self, names: tuple[tuple[str, str], ...]) -> bool:
-        """The same for a content item, by the concept names from the root on."""
-        return any(
-            all(name in step for name, step in zip(names, steps, strict=False)) and len(names) <= len(steps)
-            for steps in self.concepts
-        )
+    def concept(self, names: Place, value_type: str = "") -> bool:
+        """The same for a content item. What leads to one that is read is read with it, as far as its path is plain."""
+        return any(fits(path, names, value_type) or _leads(path.steps, names) for path in self.items)
+
+
+def fits(path: SrPath, names: Place, value_type: str) -> bool:
+    """Whether a content item stands at a path."""
+    if path.value_types and value_type and value_type not in path.value_types:
+        return False
+    return not (names and names[-1] in path.without) and _stands(path.steps, names)
+
+
+def _stands(steps: tuple[sr.Names, ...], names: Place) -> bool:
+    if not steps:
+        return not names
+    if steps[0] == sr.BELOW:
+        if len(steps) == 1:
+            return bool(names)
+        return any(_stands(steps[1:], names[skipped:]) for skipped in range(len(names) + 1))
+    return bool(names) and (steps[0] == sr.ANY or names[0] in steps[0]) and _stands(steps[1:], names[1:])
+
+
+def _leads(steps: tuple[sr.Names, ...], names: Place) -> bool:
+    fixed = steps[: steps.index(sr.BELOW)] if sr.BELOW in steps else steps[:-1]
+    return len(names) <= len(fixed) and all(step != sr.ANY and name in step for name, step in zip(names, fixed, strict=False))
 
 
 def reads_of(mapping: Mapping) -> Reads:
@@ -109,15 +132,15 @@ def reads_of(mapping: Mapping) -> Reads:
         found.rule(rule, {REPEATED: (mapping.repeated,) if mapping.repeated else ()})
     for result in mapping.results:
         found.result(result, {REPEATED: (mapping.repeated,) if mapping.repeated else ()})
-    return Reads(frozenset(found.paths), tuple(found.concepts))
+    return Reads(frozenset(found.paths), tuple(dict.fromkeys(found.items)))
 
 
 class _Found:
     def __init__(self, mapping: Mapping) -> None:
         self.paths: set[str] = set()
-        self.concepts: list[tuple[sr.Names, ...]] = []
+        self.items: list[SrPath] = []
         if isinstance(mapping.repeated, SrPath):
-            self.concepts.append(mapping.repeated.steps)
+            self.items.append(mapping.repeated)
 
     def result(self, rule: ResultRule, containers: dict[str, tuple[Path | SrPath, ...]]) -> None:
         """The same for a result and all its members."""
@@ -145,8 +168,7 @@ class _Found:
 
     def _add(self, path: Path | SrPath, container: Path | SrPath | None = None) -> None:
         if isinstance(path, SrPath):
-            above = container.steps if isinstance(container, SrPath) else ()
-            self.concepts.append((*above, *path.steps))
+            self.items += _below(container if isinstance(container, SrPath) else None, path)
         else:
             self.paths.add(f"{_name(container)}.{_name(path)}" if isinstance(container, Path) else _name(path))
 
@@ -156,10 +178,22 @@ def _standing(source: Plain, containers: dict[str, tuple[Path | SrPath, ...]]) -
     path = getattr(source, "path", None)
     if isinstance(path, SrPath) and isinstance(source, ItemPath):
         for container in containers.get(source.item, ()):
-            if isinstance(container, SrPath) and len(container.steps) + len(path.steps) <= sr.DEEPEST:
-                yield SrPath(path.text, (*container.steps, *path.steps))
+            if isinstance(container, SrPath):
+                yield from _below(container, path)
     elif isinstance(path, Path | SrPath):
         yield path
+
+
+def _below(container: SrPath | None, path: SrPath) -> Iterator[SrPath]:
+    """A path from an item of a ``for_each``, from the top on: itself, and around each item above where it may be ``nearest``."""
+    above = container.steps if container else ()
+    outermost = max((index + 1 for index, step in enumerate(above) if step & path.within), default=0)
+    starts = [above[:length] for length in range(outermost, len(above) + 1)] if path.nearest else [above]
+    for start in starts:
+        itself = container if container and not path.steps else path
+        value_types = path.value_types or itself.value_types
+        if len(start) + len(path.steps) <= sr.DEEPEST:
+            yield SrPath(path.text, (*start, *path.steps), value_types=value_types, without=itself.without)
 
 
 def _name(path: Path) -> str:
