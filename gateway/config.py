@@ -107,6 +107,11 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Derive:
+    suv_factor: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     lease_secs: int = 60
     batch_instances: int = 200
@@ -162,6 +167,7 @@ class Settings:
     ledger: Ledger = field(default_factory=Ledger)
     mappings: Mappings = field(default_factory=Mappings)
     gather: Gather = field(default_factory=Gather)
+    derive: Derive = field(default_factory=Derive)
     work: Work = field(default_factory=Work)
     publish: Publish = field(default_factory=Publish)
     targets: tuple[TargetSettings, ...] = DEFAULT_TARGETS

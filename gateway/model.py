@@ -167,6 +167,7 @@ class Series:
     fields: JsonObject
     device: JsonObject
     instances: tuple[JsonObject, ...]
+    suv: JsonObject = field(default_factory=dict)  #: of PET: the SUV factor with its inputs, or why there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

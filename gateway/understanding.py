@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import Settings, no_mappings
+from gateway.config import Derive, Settings, no_mappings
 from gateway.dicom.reading import Header, read_header
 from gateway.errors import Misconfigured
 from gateway.fhir.identity import Identity, load_or_create_key
@@ -45,6 +45,7 @@ class Understanding:
     site: SiteContext
     patients: PatientKeys
     renderer: Renderer
+    derive: Derive = dataclasses.field(default_factory=Derive)
 
     def read(self, path: Path, came: Came | None = None) -> Record:
         """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""
@@ -59,6 +60,8 @@ class Understanding:
         self, study: Study, patient_records: Sequence[SharedFields], *, recorded: str, past: Past = NO_PAST
     ) -> Bundle:
         """A study as FHIR, with what people decided about it and what of the past it takes back."""
+        if not self.derive.suv_factor:
+            study = dataclasses.replace(study, series=tuple(dataclasses.replace(item, suv={}) for item in study.series))
         bundle = self.renderer.study(study, demographics(study.patient_key, patient_records), recorded=recorded)
         fresh = resources_of(bundle.body)
         return self._corrected(bundle, cancelled(fresh) if past.withdrawn else fresh, f"study|{study.uid}", past)
@@ -157,4 +160,5 @@ def understanding(settings: Settings, *, images_at: str | None = None, directory
             policy=POLICIES[settings.identity.policy],
             images_at=images_at,
         ),
+        derive=settings.derive,
     )

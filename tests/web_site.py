@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from gateway import model
-from gateway.config import Settings, Web
+from gateway.config import Derive, Settings, Web
 from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import read_file_meta
 from gateway.in_force import SiteInForce
@@ -50,6 +50,7 @@ class Site:
         decisions: Decisions | None = None,
         mappings: Path = ROOT / "mappings",
         shadow_new_scanners: bool = False,
+        derive: Derive | None = None,
     ) -> None:
         settings = Settings()
         self.settings = dataclasses.replace(
@@ -57,6 +58,7 @@ class Site:
             data=dataclasses.replace(settings.data, directory=directory),
             mappings=dataclasses.replace(settings.mappings, directory=mappings, shadow_new_scanners=shadow_new_scanners),
             web=Web(**dict(web or {})),
+            derive=derive or settings.derive,
         )
         self.files = SpoolFiles(self.settings.spool_directory)
         self.ledger = Ledger(self.settings.ledger_url, QuietPolicy(quiet_secs=0, cap_secs=0))

@@ -93,6 +93,7 @@ class Element:
     texts: tuple[str, ...] = ()
     items: tuple[Item, ...] = ()
     unit: str = ""  #: UCUM code that came with the number, in a structured report
+    binary: bytes = b""  #: the bytes of an OB, which is no text: only a converter that asks for bytes looks at them
 
     @property
     def text(self) -> str:
@@ -350,6 +351,8 @@ def _element_of(dataset: Dataset, step: Step, text: str, encodings: tuple[str, .
     value = (raw.value or b"") if isinstance(raw, RawDataElement) else _raw_bytes(dataset, tag)
     if vr in _NUMBERS and isinstance(raw, RawDataElement):
         found = _numbers(text, vr, value, "<" if raw.is_little_endian else ">")
+    elif vr == "OB" and step.creator is None:
+        found = Element(text, binary=value) if value else None
     elif vr == "UN" and step.creator is not None:
         found = _text_element(text, "LO", _printable(value), ())
     else:

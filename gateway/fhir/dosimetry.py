@@ -63,11 +63,12 @@ def _named_document(
 
 
 def _url(item: Document, images_at: str | None) -> str | None:
-    """Where the object can be had (DICOM PS3.18, RetrieveInstance)."""
+    """Where the object can be had (DICOM PS3.18, RetrieveInstance); of a PDF the document inside (RetrieveRenderedInstance)."""
     uids = [item.fields.get(name) for name in ("study_uid", "series_uid", "uid")]
     if images_at is None or not all(uids):
         return None
-    return f"{images_at}/studies/{uids[0]}/series/{uids[1]}/instances/{uids[2]}"
+    rendered = "/rendered" if item.fields.get("content_type") == "application/pdf" else ""
+    return f"{images_at}/studies/{uids[0]}/series/{uids[1]}/instances/{uids[2]}{rendered}"
 
 
 def _named_result(

@@ -84,6 +84,8 @@ def document_scope(
 
 def _document(item: Document) -> JsonObject:
     verified = item.fields.get("verification") == _VERIFIED
+    #: A picture or a PDF that says nothing of itself may be anything.
+    unknown = bool(item.fields.get("presented")) and "verification" not in item.fields
     created = item.fields.get("created_at")
     return {
         "content_type": "application/dicom",
@@ -92,8 +94,8 @@ def _document(item: Document) -> JsonObject:
         "verified": verified or None,
         "superseded": item.superseded or None,
         "reference_status": "superseded" if item.superseded else "current",
-        "doc_status": "final" if verified else "preliminary",
-        "report_status": "final" if verified else "preliminary",
+        "doc_status": None if unknown else "final" if verified else "preliminary",
+        "report_status": "unknown" if unknown else "final" if verified else "preliminary",
         "report_code": item.fields.get("kind") or {"text": item.fields.get("title") or "Dosimetry"},
         "created_instant": created if isinstance(created, str) and instant(created) else None,
         "remarks": [issue.reason for issue in item.issues],
@@ -120,6 +122,7 @@ def result_scope(
         "uncertainty_in_unit": _uncertainty(item.fields),
         "fit_r2": _ratio((item.fields.get("fit") or {}).get("r2")),
         "parameter_text": _parameter(item.fields.get("parameter")),
+        "region": item.fields.get("region") or _unnamed(item.fields.get("segment")),
         "segment_text": _segment(item.fields.get("segment")),
         "structure_key": _structure_key(item.fields, str(patient.get("key", ""))),
         "category": kind.category,
@@ -154,6 +157,12 @@ def _parameter(parameter: JsonObject | None) -> str | None:
         return None
     unit = parameter.get("unit")
     return f"{parameter.get('name', '')}{parameter.get('value', '')}{f' {unit}' if unit else ''}"
+
+
+def _unnamed(segment: JsonObject | None) -> JsonObject | None:
+    """A region of which only the number is known."""
+    number = (segment or {}).get("number")
+    return {"text": f"ROI {number}"} if number is not None else None
 
 
 def _segment(segment: JsonObject | None) -> str | None:

@@ -109,6 +109,7 @@ class Renderer:
             {
                 **item.fields,
                 "instances": list(item.instances),
+                "suv": item.suv,
                 "refs": resources.put_all(templates, "device", {"device": _device(item.device)}, refs),
             }
             for item in study.series

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from gateway.gather.choose import by_majority, canonical
 from gateway.gather.corroborate import CANDIDATES, corroborated
 from gateway.gather.documents import documents, standing
+from gateway.gather.dose_maps import frames_of_reference, with_names
 from gateway.gather.identity import assign_keys, replacements
 from gateway.gather.net import net_issue
 from gateway.gather.patient import demographics
@@ -52,6 +53,7 @@ def gather_dossier(
     keys = assign_keys([fact.account.names for fact in facts], known, lambda alias: mint(f"{patient_key}|{alias}"))
     administrations = tuple(sorted((_one(keys[fact.account.names], fact) for fact in facts), key=_order))
     bound = {(reading.shared.key, reading.index): keys[fact.account.names] for fact in facts for reading in fact.account.readings}
+    told = with_names(told, records)
     gathered = gather_results(
         told,
         administrations,
@@ -59,6 +61,7 @@ def gather_dossier(
         known=known_results or {},
         mint=lambda alias: mint(f"{patient_key}|result|{alias}"),
         replaced=replaced_results,
+        frames=frames_of_reference(records, bound),
     )
     return Dossier(
         patient_key=patient_key,

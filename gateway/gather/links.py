@@ -12,9 +12,16 @@ from gateway.nuclear.sameness import may_be_one
 
 
 class Linker:
-    """The administrations of one patient, ready to be asked. ``bound`` maps (record key, place in it) to an administration's id."""
+    """The administrations of one patient, ready to be asked. ``bound`` maps (record key, place in it) to an administration's id,
+    ``frames`` a frame of reference to the administrations of its images."""
 
-    def __init__(self, administrations: Sequence[Administration], bound: Mapping[tuple[str, int], str]) -> None:
+    def __init__(
+        self,
+        administrations: Sequence[Administration],
+        bound: Mapping[tuple[str, int], str],
+        frames: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        self._frames = frames or {}
         self._administrations = administrations
         self._bound = bound
         self._by_event = {uid: item.key for item in administrations for uid in item.event_uids}
@@ -30,12 +37,20 @@ class Linker:
         if found is None and reason is None:
             found = self._only(self.of_record(shared))
             if found is None and kind.administration is Link.REQUIRED:
-                found = self._only(tuple(self._by_study.get(str(shared.study.get("uid")), ())))
+                found = self._only(self._around(shared))
         if found is not None or kind.administration is not Link.REQUIRED:
             return found, None
         reason = reason or "no administration of its document or study is the only one"
         told = f"{kind.title} belongs to no known administration: {reason}."
         return None, Issue(field=kind.name, reason=told, severity=Severity.WARNING)
+
+    def _around(self, shared: SharedFields) -> tuple[str, ...]:
+        """The administrations of the same study; of none or of several, those of the same frame of reference."""
+        of_study = self._by_study.get(str(shared.study.get("uid")), set())
+        of_frame = self._frames.get(str(shared.series.get("frame_of_reference")), frozenset())
+        if len(of_study) == 1 or not of_frame:
+            return tuple(of_study)
+        return tuple(of_study & of_frame if of_study else of_frame)
 
     def of_record(self, shared: SharedFields) -> tuple[str, ...]:
         """The administrations that a record itself tells of."""

@@ -15,12 +15,13 @@ from typing import Any
 
 from gateway.gather.choose import canonical
 from gateway.gather.documents import Told
+from gateway.gather.dose_maps import unlinked
 from gateway.gather.identity import assign_keys, replacements
 from gateway.gather.links import Linker
 from gateway.gather.readings import Source
 from gateway.gather.rules import allowed, remarks_on, status_of
 from gateway.model import Administration, Document, DoseResult, Issue, JsonObject, Severity
-from gateway.nuclear.results import KINDS, LABEL, OF, Link
+from gateway.nuclear.results import KINDS, LABEL, OF, PLACE, Link
 
 _AGREE = Decimal("0.5")
 
@@ -34,6 +35,7 @@ class Telling:
     words: str  #: what the fact is about, as a name within its subject
     administration: str | None
     issues: tuple[Issue, ...] = ()
+    also: tuple[str, ...] = ()  #: words that it was known by before its region had a name
 
     @property
     def kind(self) -> str:
@@ -54,7 +56,8 @@ class Telling:
     @property
     def names(self) -> list[str]:
         """Its names in its own document and in those before it."""
-        return [f"document|{key}|{self.within}{self.words}" for key in self.document.line]
+        words = dict.fromkeys((self.words, *self.also))
+        return [f"document|{key}|{self.within}{told}" for told in words for key in self.document.line]
 
     @property
     def within(self) -> str:
@@ -93,18 +96,21 @@ def gather_results(
     known: Mapping[str, str],
     mint: Callable[[str], str],
     replaced: Mapping[str, str] | None = None,
+    frames: Mapping[str, frozenset[str]] | None = None,
 ) -> Gathered:
     """Gather the results of a patient.
 
     ``bound`` maps an administration of a record (its key, the place in it) to the id of the fact that it became; ``known`` and
-    ``replaced`` are what the ledger remembers of results, ``mint`` makes an id from a name.
+    ``replaced`` are what the ledger remembers of results, ``mint`` makes an id from a name; ``frames`` maps a frame of reference to
+    the administrations of its images.
     """
-    linker = Linker(administrations, bound)
+    linker = Linker(administrations, bound, frames or {})
     tellings: list[Telling] = []
     withheld: dict[str, list[Issue]] = defaultdict(list)
     for document in documents:
         for telling in _tellings(document, linker):
             problem = allowed(telling.fields) if document.stands else None
+            problem = problem or unlinked(telling.fields, document, telling.administration)
             if problem is None:
                 tellings.append(telling)
             else:
@@ -125,7 +131,8 @@ def _tellings(document: Told, linker: Linker) -> Iterable[Telling]:
     repeats: Counter[tuple[Any, str]] = Counter()
     for fields in document.shared.results:
         administration, issue = linker.of(fields, document.shared)
-        words = signature(fields)
+        also = unnamed(fields)
+        words = also[0] if also and not fields.get("region") else signature(fields)
         if KINDS[fields["kind"]].administration is Link.NEVER:
             administration, issue = None, None
         repeats[(fields.get(OF), words)] += 1
@@ -136,7 +143,14 @@ def _tellings(document: Told, linker: Linker) -> Iterable[Telling]:
             words=words if again == 1 else f"{words}|{again}",
             administration=administration,
             issues=(issue,) if issue else (),
+            also=also,
         )
+
+
+def unnamed(fields: JsonObject) -> tuple[str, ...]:
+    """What a result is about while its region is a number: the number stands for the name, before and after there is one."""
+    bare = {name: value for name, value in fields.items() if name not in ("region", "laterality")}
+    return (f"{signature(bare)}|{fields[PLACE]}",) if PLACE in fields else ()
 
 
 def signature(fields: JsonObject) -> str:
@@ -251,7 +265,7 @@ def _result(key: str, fact: _Fact, before: Mapping[str, Sequence[Telling]]) -> D
         status_of(one.fields, verified=one.document.verified) == "final" and not agree(one.fields, chosen.fields)
         for one in former
     )
-    fields = {name: value for name, value in chosen.fields.items() if name not in (LABEL, OF)}
+    fields = {name: value for name, value in chosen.fields.items() if name not in (LABEL, OF, PLACE)}
     shared, label = chosen.document.shared, str(chosen.fields.get(LABEL, ""))
     remarks = remarks_on(fields, [one for telling in fact.tellings for one in telling.issues][:1])
     return DoseResult(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.gather.choose import by_majority
+from gateway.gather.suv import suv_factor
 from gateway.model import JsonObject, Series, SharedFields, Study
 from gateway.spool.standing import Standing, hold_reason, subject_of
 
@@ -86,6 +87,7 @@ def _one_series(uid: str, members: Sequence[Member]) -> Series:
         fields={**fields, "uid": uid, "number_of_instances": len(instances)},
         device=by_majority((dict(shared.device), weight) for shared, weight in weights),
         instances=tuple(instances),
+        suv=suv_factor(uid, [shared for shared, _ in weights], instances),
     )
 
 

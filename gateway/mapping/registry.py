@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from gateway.mapping.attachments import ATTACHMENTS
 from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Part, Parts
 from gateway.mapping.converters import GENERAL
 from gateway.mapping.dose import DOSE
+from gateway.mapping.dvh import DVH
 from gateway.mapping.numbers import NUMBERS
 from gateway.mapping.times import TIMES
 from gateway.mapping.tracer import TRACER
 
-CONVERTERS: dict[str, Converter] = {converter.name: converter for converter in (*GENERAL, *NUMBERS, *TRACER, *TIMES, *DOSE)}
+CONVERTERS: dict[str, Converter] = {
+    converter.name: converter for converter in (*GENERAL, *NUMBERS, *TRACER, *TIMES, *ATTACHMENTS, *DOSE, *DVH)
+}
 
 
 def _list(parts: Parts, options: Options) -> Outcome:

@@ -21,6 +21,40 @@ _PERSON = {
 }
 #: What templates can read: the levels of fields, and the result, whose members are fixed.
 TEMPLATE_LEVELS = (*LEVELS, "result")
+#: What gathering calculates of a PET series (:mod:`gateway.gather.suv`).
+_SUV: dict[str, Hole] = {
+    "key": Hole("string"),
+    "at": Hole("dateTime"),
+    "factor": Hole("Quantity"),
+    "absent": Hole("code"),
+    "voxel_unit": Hole("CodeableConcept"),
+    "repaired": Hole("boolean"),
+    "remarks": Hole("string", many=True),
+    **{f"inputs.{name}": Hole("Quantity") for name in ("weight", "size", "activity", "activity_at_reference", "half_life")},
+    "inputs.sex": Hole("CodeableConcept"),
+    **{f"inputs.{name}": Hole("dateTime") for name in ("injected_at", "reference_at")},
+    **{f"inputs.{name}": Hole("string") for name in ("reference_from", "suv_type", "decay_correction")},
+    **{
+        f"{place}{name}": hole
+        for place in ("reasons", "types[].reasons")
+        for name, hole in {
+            "": Hole("CodeableConcept", many=True),
+            "[].system": Hole("uri"),
+            "[].code": Hole("code"),
+            "[].text": Hole("string"),
+        }.items()
+    },
+    "types": Hole("object", many=True),
+    "types[].code": Hole("CodeableConcept"),
+    "types[].factor": Hole("Quantity"),
+    "types[].absent": Hole("code"),
+    "frames": Hole("object", many=True),
+    "frames[].acquired_at": Hole("dateTime"),
+    "frames[].offset_ms": Hole("integer"),
+    "frames[].duration": Hole("Quantity"),
+    "frames[].duration.value": Hole("decimal"),
+    "frames[].factor": Hole("Quantity"),
+}
 #: What rendering adds to the fields, for each level: name -> what a hole brings.
 PROVIDED: dict[str, dict[str, Hole]] = {
     "patient": {"key": Hole("string")},
@@ -70,7 +104,12 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         **{f"related.{kind.replace('-', '_')}": Hole("object", many=True) for kind in KINDS},
         **{f"related.{kind.replace('-', '_')}[].reference": Hole("string", target="Observation") for kind in KINDS},
     },
-    "series": {"number_of_instances": Hole("unsignedInt"), "instances": Hole("object", many=True)},
+    "series": {
+        "number_of_instances": Hole("unsignedInt"),
+        "instances": Hole("object", many=True),
+        "suv": Hole("object"),
+        **{f"suv.{name}": hole for name, hole in _SUV.items()},
+    },
     "device": {"key": Hole("string")},
     "instance": {},
     "administration": {

@@ -113,6 +113,7 @@ KINDS: dict[str, Kind] = {
         _kind("bed", "Biologically effective dose", "Gy{BED}", profile="nm-bed", **_REGION),
         _kind("eqd2", "Equieffective dose in fractions of 2 Gy", "Gy{EQD2}", profile="nm-eqd2", **_REGION),
         _kind("dvh-parameter", "Parameter of a dose-volume histogram", "Gy", "%", "mL", profile="nm-dvh-parameter", **_REGION),
+        _kind("dose-volume-histogram", "Dose-volume histogram", profile="nm-dose-volume-histogram", **_REGION),
         _kind("dose-grid", "Dose grid", "Gy", profile="nm-dose-grid"),
         _kind("dose-rate", "Dose rate", "uSv/h", "Gy/h", timed=True, profile="nm-dose-rate"),
         _kind("cumulative-absorbed-dose", "Absorbed dose over declared cycles", "Gy", profile="nm-cumulative-dose", **_REGION),
@@ -196,6 +197,22 @@ MEMBERS: dict[str, str] = {
     "lesion.finding": "CodeableConcept",
     "segment.sop_instance_uid": "string",
     "segment.number": "integer",
+    # Of a histogram: as the object holds it. Of a dose grid: what kind of dose it holds; its voxels stay in the object.
+    "dvh.type": "code",
+    "dvh.bins": "integer",
+    "dvh.dose_unit": "code",
+    "dvh.dose_widths": "string",
+    "dvh.volume_unit": "code",
+    "dvh.volumes": "string",
+    "grid.units": "code",
+    "grid.type": "code",
+    "grid.weighted": "code",
+    "grid.summation": "code",
+    "grid.heterogeneity": "string",
+    "grid.frames": "integer",
+    "grid.scaling": "decimal",
+    "grid.comment": "string",
+    "grid.effect_model": "CodeableConcept",
     "mass": "Quantity",
     "mass_method": "string",
     "volume": "Quantity",
@@ -239,10 +256,11 @@ MEMBERS: dict[str, str] = {
     "group": "string",
 }
 #: What stands beside the members: set by reading, not by a mapping.
-LABEL, OF = "label", "of_administration"
-"""``label``: how ``sources`` and issues call the result; ``of_administration``: its place in ``administrations`` of the same record."""
+LABEL, OF, PLACE = "label", "of_administration", "place"
+"""``label``: how ``sources`` and issues call the result; ``of_administration``: its place in ``administrations`` of the same record;
+``place``: what names its region where no name does, set by gathering."""
 #: Members of which one must be there, or there is no result.
-TELLING = ("value", "concept", "text", "points", "components", "absent")
+TELLING = ("value", "concept", "text", "points", "components", "dvh", "grid", "absent")
 #: What a member with a closed list of words may say.
 WORDS: dict[str, frozenset[str]] = {
     "intent": frozenset({"predicted", "verified"}),
@@ -270,4 +288,7 @@ DOCUMENT_MEMBERS: dict[str, str] = {
     "software.manufacturer": "string",
     "source": "code",
     "content_type": "code",
+    "hash": "string",
+    "size": "unsignedInt",
+    "presented": "string",  #: it is for people to look at: any word
 }

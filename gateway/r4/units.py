@@ -18,7 +18,7 @@ Gy.cm mGy.cm mGy.cm2 Gy.cm2 Gy.m2 mGy.m2 uGy.m2 dGy.cm2 cGy.cm2
 s ms us min h d wk mo a /s /min /h Hz kHz
 m cm mm um nm m2 cm2 mm2 m3 cm3 mm3 L mL uL l ml dL kg g mg ug ng pg kg/m2 g/mL g/ml g/cm3
 g/mL{SUVbw} g/ml{SUVbw} g/mL{SUVlbm} g/ml{SUVlbm} g/ml{SUVlbm(James128)} g/ml{SUVlbm(Janma)} g/mL{SUVibw} g/ml{SUVibw}
-cm2/mL{SUVbsa} cm2/ml{SUVbsa} {counts} {counts}/s {propcounts}
+cm2/mL{SUVbsa} cm2/ml{SUVbsa} g/Bq cm2/Bq cm2/mL g/mL/{counts} cm2/mL/{counts} {counts} {counts}/s {propcounts}
 mg/dl mmol/l umol/l ml/min/{1.73_m2} ml/min{1.73_m2} mg/dL mmol/L umol/L mg/L ug/L ng/L ng/mL ug/mL g/L g/dL
 mL/min mL/min/{1.73_m2} mL/h mL/s U [iU] [iU]/L m[iU]/L %{vol} mm[Hg] Cel
 /min{beats} {beats}/min

@@ -21,7 +21,7 @@ from gateway.spool.archive import Archive, Served
 from gateway.spool.files import SpoolFiles
 from gateway.web import dicomweb_files as content
 from gateway.web import dicomweb_search as qido
-from gateway.web.dicomweb_accept import DICOM, DICOM_JSON, OCTETS, choose, json_accepted
+from gateway.web.dicomweb_accept import DICOM, DICOM_JSON, OCTETS, PDF, choose, json_accepted
 from gateway.web.multipart import HEADERS, Part, multipart
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -46,6 +46,7 @@ def dicomweb_routes(archive: Archive, files: SpoolFiles, *, external_url: str | 
         *((f"{place}/metadata", api.metadata) for place in (study, series, instance)),
         (f"{instance}/frames/{{frames}}", api.frames),
         (f"{instance}/bulkdata/{{tag}}", api.bulk_data),
+        (f"{instance}/rendered", api.rendered),
         *((place, api.retrieve) for place in (study, series, instance)),
         ("/{path:path}", api.nowhere),
     ]
@@ -139,6 +140,14 @@ class _Api:
             headers = {**HEADERS, "Content-Length": str(len(body))}
             return StreamingResponse(content.view_pieces(body), 200, headers, OCTETS)
         return multipart(_value_part(body), OCTETS)
+
+    async def rendered(self, request: Request) -> Response:
+        """An encapsulated PDF for people (PS3.18 10.4.1.1.3). It comes from strangers: browsers save it, they do not run it."""
+        found, _ = await self._find(request)
+        body = await run_in_threadpool(content.pdf, self._path(found[0]))
+        choose(request.headers.get("accept"), PDF, ["1.2.840.10008.1.2.1"], single=True)
+        headers = {**HEADERS, "Content-Length": str(len(body)), "Content-Disposition": 'attachment; filename="document.pdf"'}
+        return StreamingResponse(content.view_pieces(body), 200, headers, PDF)
 
     async def search_studies(self, request: Request) -> Response:
         return await self._search(request, qido.Level.STUDY)

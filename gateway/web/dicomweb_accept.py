@@ -10,6 +10,7 @@ from functools import partial
 from gateway.errors import Rejected
 
 DICOM, DICOM_JSON, OCTETS = "application/dicom", "application/dicom+json", "application/octet-stream"
+PDF = "application/pdf"
 MULTIPART = "multipart/related"
 _MOST_RANGES = 50
 _PARAMETER = re.compile(r';\s*([\w-]+)\s*=\s*("[^"]*"|[^;,\s]*)')

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from pydicom.dataelem import DataElement
 from pydicom.encaps import get_frame
+from pydicom.uid import ExplicitVRBigEndian
 from starlette.concurrency import run_in_threadpool
 
+from gateway.dicom.encapsulated import DOCUMENT, DOCUMENT_LENGTH, MIME_TYPE, unpadded
 from gateway.dicom.reading import Header, read_header
 from gateway.errors import Quarantined, Rejected
 from gateway.model import JsonObject
@@ -84,6 +86,19 @@ def bulk_data(path: Path, tag: int) -> memoryview:
         raise Rejected("this instance has no such bulk data; compressed pixel data is served frame by frame", status=404)
     element = header.walk.elements[tag]
     return memoryview(header.walk.buffer)[element.offset : element.offset + element.length]
+
+
+def pdf(path: Path) -> memoryview:
+    """The document of an encapsulated PDF, a view of the file. Raises :class:`Rejected` (404) for everything else."""
+    header = _open(path)
+    element = header.walk.elements.get(DOCUMENT)
+    kind = header.raw(MIME_TYPE).decode("ascii", "replace").strip(" \0").lower()
+    if element is None or kind != "application/pdf":
+        raise Rejected("only encapsulated PDF has a rendered form here; ask for the instance itself", status=404)
+    whole = memoryview(header.walk.buffer)[element.offset : element.offset + element.length]
+    raw = header.raw(DOCUMENT_LENGTH)
+    length = int.from_bytes(raw, "big" if header.transfer_syntax_uid == ExplicitVRBigEndian else "little") if raw else None
+    return unpadded(whole, length)
 
 
 async def view_pieces(view: memoryview) -> AsyncIterator[bytes]:

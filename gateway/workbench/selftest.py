@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from gateway.dicom.reading import Header
 from gateway.errors import Quarantined
 from gateway.fhir.facts import administration_fields
+from gateway.gather.suv import suv_factor
 from gateway.mapping.example import encode, merged, opened
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.rules import REPEATED, MappingTest
@@ -260,7 +261,11 @@ def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:
             },
             "series": [series],
         },
-        "series": {"patient": patient, "study": fields["study"], "series": series},
+        "series": {
+            "patient": patient,
+            "study": fields["study"],
+            "series": {**series, "suv": suv_factor(str(fields["series"].get("uid")), [record.shared], [record.instance])},
+        },
         "administration": {
             "patient": patient,
             "administration": {**administration_fields(first), "key": "example"} if first else {},

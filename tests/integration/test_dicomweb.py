@@ -15,7 +15,13 @@ import pytest
 import requests
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EncapsulatedPDFStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from tests.builders import ct, nm, part10, pet, pet_series, uid
 from tests.web_site import Site
@@ -231,3 +237,25 @@ def test_the_imaging_study_leads_to_an_endpoint(site: Site) -> None:
     provenance = site.get(f"/fhir/Provenance?target=ImagingStudy/{kinds['ImagingStudy']['id']}").json()["entry"][0]["resource"]
     assert not [target for target in provenance["target"] if target["reference"].startswith("Endpoint/")]
     assert json.dumps(kinds["Endpoint"]).count("TEST") == 0
+
+
+def test_an_encapsulated_pdf_has_a_rendered_form_without_its_padding(site: Site) -> None:
+    body = b"%PDF-1.4 an invented dosimetry report"
+    assert len(body) % 2, "the object must hold a byte of padding"
+    document = ct(
+        SOPInstanceUID=uid("pdf"), SeriesInstanceUID=uid("pdf-series"), SOPClassUID=EncapsulatedPDFStorage, Modality="DOC"
+    )
+    document.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    document.EncapsulatedDocument, document.EncapsulatedDocumentLength = body + b"\0", len(body)
+    del document.PixelData
+    site.put(document)
+    site.work()
+    address = f"/dicom-web/studies/{STUDY}/series/{uid('pdf-series')}/instances/{uid('pdf')}/rendered"
+    answer = site.get(address, headers={"Accept": "application/pdf"})
+    assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, "application/pdf", body)
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    image = sorted(site.ledger.archive.served(study=STUDY, series=SERIES), key=lambda item: item.sop_instance_uid)[
+        0
+    ].sop_instance_uid
+    assert site.get(f"/dicom-web/studies/{STUDY}/series/{SERIES}/instances/{image}/rendered").status_code == 404
