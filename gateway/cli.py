@@ -22,6 +22,7 @@ from gateway import __version__, config
 from gateway.cli_deploy import replay_command, scanner_commands
 from gateway.cli_mappings import mappings_commands
 from gateway.cli_study import study_commands
+from gateway.cli_tables import assign_commands, import_command, tables_commands
 from gateway.config import Loaded
 from gateway.errors import GatewayError, Misconfigured
 
@@ -469,6 +470,9 @@ main.add_command(study_commands(with_settings))
 main.add_command(mappings_commands(with_settings))
 main.add_command(scanner_commands(with_settings))
 main.add_command(replay_command(with_settings))
+main.add_command(tables_commands(with_settings))
+main.add_command(import_command(with_settings))
+main.add_command(assign_commands(with_settings))
 
 
 def _overview(loaded: Loaded) -> Any:

@@ -35,9 +35,13 @@ def mappings_commands(with_settings: Callable[[Command], Command]) -> click.Grou
 
 def _lint(loaded: Loaded, arguments: list[str]) -> None:
     """Read every mapping file and print all complaints at once, with file and line. Exit 2 when something is wrong."""
+    from gateway.mapping.codes import load_codes
     from gateway.mapping.language import examine
+    from gateway.tables.library import examine_adapters
 
-    found = examine(loaded.settings.mappings.directory)
+    directory = loaded.settings.mappings.directory
+    found = examine(directory)
+    found.complaints.extend(examine_adapters(directory, load_codes(directory / "codes")[0])[1])
     for complaint in found.complaints:
         click.echo(str(complaint), err=True)
     for warning in found.warnings:

@@ -14,6 +14,7 @@ from gateway.dicom.compare import differences
 from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined
 from gateway.fhir.provenance import instant
+from gateway.gather.patient import identifier_of
 from gateway.gather.study import Member, gather_study
 from gateway.model import Bundle, Record, SharedFields
 from gateway.outgoing import produce
@@ -26,6 +27,7 @@ from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared, Normalised, Ticket
 from gateway.spool.standing import Decision, standing
 from gateway.spool.subjects import LastSealed, Sealed, StoredRecord, SubjectKind, SubjectTicket
+from gateway.tables.placing import NO_OBJECTS, OTHER_ISSUER, Placed, ToPlace, place
 from gateway.understanding import Past, Understanding
 
 __all__ = ["Line", "Outcome", "archive", "compare", "process", "produce", "publish", "seal"]
@@ -129,7 +131,9 @@ def study_content(ticket: SubjectTicket, members: Sequence[Member], line: Line, 
 
 def _seal_dossier(ticket: SubjectTicket, line: Line, recorded: str) -> Sealed:
     records = [stored.fields for stored in line.ledger.subjects.dossier_shared(ticket.key)]
-    return dossier_content(ticket, records, line, recorded)
+    sealed = dossier_content(ticket, records, line, recorded)
+    line.ledger.tables.settle(sealed.tables)
+    return sealed
 
 
 def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line: Line, recorded: str) -> Sealed:
@@ -137,6 +141,8 @@ def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line
     subjects, patient_key = line.ledger.subjects, ticket.key
     past = _past(subjects.last_sealed(ticket), line.ledger.decisions.of_dossier(patient_key))
     facts = subjects.facts
+    placed = placed_tables(patient_key, records, line)
+    records = [*records, *placed.records]
     dossier = line.understanding.dossier(
         patient_key,
         records,
@@ -154,7 +160,24 @@ def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line
         result_aliases=dossier.minted_results,
         replaced_results=dossier.replaced_results,
         active_results=frozenset(item.key for item in dossier.results),
+        tables=placed.outcomes,
     )
+
+
+def placed_tables(patient_key: str, records: Sequence[SharedFields], line: Line) -> Placed:
+    """The tables of a patient, bound to the administrations that the objects tell of. Without such objects nothing is published."""
+    parts = [
+        ToPlace(id=part.id, fields=part.fields, administration_id=part.administration_id, cycle=part.cycle)
+        for part in line.ledger.tables.of_patient(patient_key)
+    ]
+    if not parts or not records:
+        named = identifier_of(patient_key) if parts else None
+        elsewhere = bool(named and line.ledger.tables.known_with_id(named[1]))
+        return Placed(records=(), outcomes={part.id: (None, OTHER_ISSUER if elsewhere else NO_OBJECTS) for part in parts})
+    facts = line.ledger.subjects.facts
+    known, replaced = facts.aliases(patient_key), facts.replaced(patient_key)
+    dossier = line.understanding.dossier(patient_key, records, known, replaced)
+    return place(parts, dossier.administrations, {**replaced, **dossier.replaced}, line.understanding.mappings.codes)
 
 
 def _past(last: LastSealed | None, decisions: Sequence[Decision], *, withdrawn: bool = False) -> Past:

@@ -23,6 +23,7 @@ from gateway.model import Bundle, Came, Dossier, JsonObject, Record, SharedField
 from gateway.normalise.record import SiteContext, normalise
 from gateway.r4.bundles import resources_of
 from gateway.spool.standing import Decision
+from gateway.tables.library import NO_ADAPTERS, Adapters, load_adapters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class Understanding:
     patients: PatientKeys
     renderer: Renderer
     derive: Derive = dataclasses.field(default_factory=Derive)
+    adapters: Adapters = NO_ADAPTERS
 
     def read(self, path: Path, came: Came | None = None) -> Record:
         """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""
@@ -161,4 +163,5 @@ def understanding(settings: Settings, *, images_at: str | None = None, directory
             images_at=images_at,
         ),
         derive=settings.derive,
+        adapters=load_adapters(directory, mappings.codes),
     )

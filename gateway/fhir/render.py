@@ -19,7 +19,7 @@ from gateway.fhir.provenance import provenance
 from gateway.fhir.resources import Resources, Witness
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.template import ResourceTemplate
-from gateway.model import Bundle, Dossier, JsonObject, Study
+from gateway.model import Bundle, Document, Dossier, JsonObject, Study
 from gateway.r4.bundles import bundle_hash, transaction
 from gateway.r4.identifiers import system_of
 from gateway.r4.validate import validate
@@ -151,8 +151,10 @@ class Renderer:
             series_uids.update(item.series_uids)
         room = Room(resources, lambda name: self._templates((name,)), self._studies, self._reference, self._images_at)
         put_results(room, dossier, scopes, {"": patient_refs, **refs})
-        uids = sorted(series_uids | {uid for item in dossier.documents if (uid := str(item.fields.get("uid") or ""))})
+        uids = sorted(series_uids | {uid for item in dossier.documents if (uid := _object_uid(item))})
         entities = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"} for uid in uids]
+        digests = {str(item.fields["digest"]) for item in dossier.documents if "digest" in item.fields}
+        entities += [{"system": "urn:isobridge:table", "value": digest} for digest in sorted(digests)]
         key = f"dossier|{dossier.patient_key}"
         return self._finish(resources, key, patient_refs, entities, dossier.mapping_versions, recorded)
 
@@ -237,3 +239,8 @@ def _check(resources: Iterable[JsonObject]) -> None:
     complaints = [f"{resource['resourceType']}: {text}" for resource in resources for text in validate(resource)]
     if complaints:
         raise Quarantined("The mappings gave FHIR that is not valid: " + "; ".join(complaints[:3]))
+
+
+def _object_uid(document: Document) -> str:
+    """The SOP Instance UID of a document that is a DICOM object; a table has only a name of ours."""
+    return "" if "digest" in document.fields else str(document.fields.get("uid") or "")

@@ -90,8 +90,8 @@ def _one(key: str, fact: Fact) -> Administration:
         key=key,
         aliases=told.names,
         fields=fields,
-        study_uids=tuple(sorted({str(reading.shared.study.get("uid")) for reading in told.readings})),
-        series_uids=tuple(sorted({str(reading.shared.series.get("uid")) for reading in told.readings})),
+        study_uids=_uids(reading.shared.study for reading in told.readings),
+        series_uids=_uids(reading.shared.series for reading in told.readings),
         mapping=_mapping(told),
         issues=(*fact.issues, *settled, *_disagreements(told, reconciled=fact.reconciled), *([net] if net else [])),
         event_uids=tuple(event_uids),
@@ -164,3 +164,8 @@ def _differ(images: Sequence[Reading], reports: Sequence[Reading]) -> bool:
 
 def _order(item: Administration) -> tuple[str, str]:
     return (str(item.fields.get("started_at") or ""), item.key)
+
+
+def _uids(levels: Iterable[JsonObject]) -> tuple[str, ...]:
+    """Of studies or series; a table has neither."""
+    return tuple(sorted({str(level["uid"]) for level in levels if level.get("uid")}))

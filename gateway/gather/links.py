@@ -24,6 +24,7 @@ class Linker:
         self._frames = frames or {}
         self._administrations = administrations
         self._bound = bound
+        self._ids = {item.key for item in administrations}
         self._by_event = {uid: item.key for item in administrations for uid in item.event_uids}
         self._by_study: dict[str, set[str]] = defaultdict(set)
         for item in administrations:
@@ -62,6 +63,8 @@ class Linker:
         if OF in fields:
             return self._bound.get((shared.key, fields[OF])), None
         hint = fields.get("administration") or {}
+        if "id" in hint:  # a table that was bound to one, by its tolerances or by a person
+            return (hint["id"], None) if hint["id"] in self._ids else (None, "the one it was bound to is gone")
         for uid in (hint.get("event_uid"), fields.get("event_uid")):
             if uid in self._by_event:
                 return self._by_event[str(uid)], None

@@ -291,4 +291,5 @@ DOCUMENT_MEMBERS: dict[str, str] = {
     "hash": "string",
     "size": "unsignedInt",
     "presented": "string",  #: it is for people to look at: any word
+    "digest": "string",
 }

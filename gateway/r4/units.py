@@ -13,7 +13,7 @@ _CODES = """
 Bq kBq MBq GBq TBq mCi uCi Bq/mL Bq/ml kBq/mL kBq/ml MBq/mL MBq/ml Bq/g kBq/g MBq/g MBq/kg
 Bq/mmol Bq/umol Bq.s MBq.s MBq.h GBq.h MBq.h/MBq
 Gy cGy mGy uGy RAD Sv cSv mSv uSv REM Gy/s Gy/h mGy/h uGy/h Sv/h mSv/h uSv/h Gy/GBq mGy/MBq Gy/MBq uGy/MBq mGy/GBq
-mSv/MBq Sv/GBq uSv/MBq Gy{BED} cGy{BED} mGy{BED} Gy{EQD2} cGy{EQD2} Ci TBq kBq.h Bq.h GBq.s MBq/umol g/Bq cm2/Bq
+mSv/MBq Sv/GBq uSv/MBq {counts}/s/MBq Gy{BED} cGy{BED} mGy{BED} Gy{EQD2} cGy{EQD2} Ci TBq kBq.h Bq.h GBq.s MBq/umol g/Bq cm2/Bq
 Gy.cm mGy.cm mGy.cm2 Gy.cm2 Gy.m2 mGy.m2 uGy.m2 dGy.cm2 cGy.cm2
 s ms us min h d wk mo a /s /min /h Hz kHz
 m cm mm um nm m2 cm2 mm2 m3 cm3 mm3 L mL uL l ml dL kg g mg ug ng pg kg/m2 g/mL g/ml g/cm3

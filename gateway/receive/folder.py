@@ -19,7 +19,7 @@ from typing import IO
 import structlog
 
 from gateway.dicom.text import printable
-from gateway.errors import Rejected
+from gateway.errors import Rejected, Retryable
 from gateway.folder_settings import FolderSettings
 from gateway.model import Arrival, Door, Received
 from gateway.receive.committer import Outcome
@@ -30,6 +30,7 @@ from gateway.receive.file_stream import HEAD_BYTES, FileStream, Sender
 from gateway.receive.folder_kinds import Kind, kind_of, reason_against
 from gateway.receive.folder_state import FolderMemory, mark_of
 from gateway.receive.zip_files import ZipArchive
+from gateway.tables.cells import MOST_BYTES as TABLE_MOST_BYTES
 
 DONE, FAILED = "done", "failed"
 _DEPTH_MOST = 16
@@ -41,6 +42,9 @@ _LITTER = frozenset({"thumbs.db", "desktop.ini"})
 _TOLD_MOST = 100
 #: Files taken in one look; the next one goes on.
 _READY_MOST = 10_000
+
+#: Takes a table in (content, its name, the folder's name). Raises :class:`Rejected` or :class:`Retryable`.
+TakeTable = Callable[[bytes, str, str], object]
 
 _log = structlog.get_logger()
 
@@ -73,11 +77,14 @@ class _Taking:
 class WatchedFolder:
     """``look`` again and again. Used by one thread."""
 
-    def __init__(self, settings: FolderSettings, direct: DirectDoor, sender: Sender, memory: FolderMemory) -> None:
+    def __init__(
+        self, settings: FolderSettings, direct: DirectDoor, sender: Sender, memory: FolderMemory, tables: TakeTable | None = None
+    ) -> None:
         self._settings = settings
         self._direct = direct
         self._sender = sender
         self._memory = memory
+        self._tables = tables
         self._last: set[bytes] = set()  #: marks of what the last look saw
         self._concluded = 0
         self._stuck: set[bytes] = set()  #: taken, but could not be moved
@@ -175,8 +182,24 @@ class WatchedFolder:
                 self._read_archive(taking, file)
             elif kind is Kind.DICOM:
                 self._read_object(taking, "", iter(lambda: file.read(_PIECE_BYTES), b""), lambda: _has_changed(file, found))
-            elif kind is Kind.OTHER:
-                taking.reasons.append(reason_against(kind))
+            elif kind is Kind.TABLE and self._tables is not None:
+                self._read_table(taking, file)
+            elif kind is not Kind.INDEX:
+                taking.reasons.append(reason_against(Kind.OTHER))
+
+    def _read_table(self, taking: _Taking, file: IO[bytes]) -> None:
+        """A table is taken, with its row, or refused with the reason, at once."""
+        assert self._tables is not None  # noqa: S101
+        content = file.read(TABLE_MOST_BYTES + 1)
+        if _has_changed(file, taking.found):
+            taking.must_wait = "it changes while it is read"
+            return
+        try:
+            self._tables(content, taking.found.path.name, self._settings.name)
+        except Retryable as error:
+            taking.must_wait, self._is_blocked = error.reason, True
+        except Rejected as error:
+            taking.reasons.append(error.reason)
 
     def _read_archive(self, taking: _Taking, file: IO[bytes]) -> None:
         try:

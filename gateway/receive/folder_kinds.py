@@ -18,6 +18,8 @@ _MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002
 #: PS3.4 table B.5-1 does not list it: the index of a medium (PS3.10 section 8).
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+#: How files of dosimetry software end.
+_TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".json", ".cas", ".bld")
 #: A data set without a file header begins in group 0008, mostly with one of its first elements.
 _FIRST_GROUP, _FIRST_ELEMENTS_MOST, _FIRST_LENGTH_MOST = 0x0008, 0x0060, 1024
 
@@ -26,6 +28,7 @@ class Kind(StrEnum):
     DICOM = "dicom"
     ZIP = "zip"  #: an archive of files
     INDEX = "index"  #: a DICOMDIR: it tells of files, and is none to store
+    TABLE = "table"  #: of dosimetry software; an adapter decides whether it is one
     OTHER = "other"
 
 
@@ -33,6 +36,8 @@ def kind_of(head: bytes, name: str) -> Kind:
     """``head``: the first :data:`HEAD_BYTES` of the file. ``name``: its own, without folders; a hint, never proof."""
     if head[128:132] == b"DICM" or head[:2] == b"\x02\x00":
         return Kind.INDEX if _is_index(head) else Kind.DICOM
+    if name.lower().endswith(_TABLES):  # a workbook is a ZIP as well
+        return Kind.TABLE
     if head.startswith(_ZIP):
         return Kind.ZIP
     return Kind.DICOM if _begins_like_a_data_set(head) else Kind.OTHER
@@ -42,7 +47,9 @@ def reason_against(kind: Kind) -> str:
     """Why a file of this kind is set aside."""
     if kind is Kind.ZIP:
         return "An archive inside an archive is not opened."
-    return "This is neither a DICOM file nor a ZIP archive of such files."
+    if kind is Kind.TABLE:
+        return "A table inside an archive is not read: put it into the folder itself."
+    return "This is neither a DICOM file nor a table, nor a ZIP archive of DICOM files."
 
 
 def _is_index(head: bytes) -> bool:

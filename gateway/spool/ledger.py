@@ -26,6 +26,7 @@ from gateway.spool.shadows import Shadows
 from gateway.spool.stages import Stages
 from gateway.spool.studies import Studies
 from gateway.spool.subjects import Subjects
+from gateway.spool.tables import Tables
 from gateway.spool.timers import QuietPolicy, Timers
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -45,6 +46,7 @@ class Ledger:
         self.replays = Replays(self.database, timers, self.stages, self.shadows)
         self.mappings = MappingHistory(self.database)
         self.subjects = Subjects(self.database, timers)
+        self.tables = Tables(self.database, timers)
         self.callers = Callers(self.database)
         self.commitments = Commitments(self.database)
         self.overview = Overview(self.database)

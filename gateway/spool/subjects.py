@@ -81,6 +81,8 @@ class Sealed:
     result_aliases: Mapping[str, str] = field(default_factory=dict)  #: the same three of its results
     replaced_results: Mapping[str, str] = field(default_factory=dict)
     active_results: frozenset[str] = frozenset()
+    #: part of a table -> the administration that it is bound to, and why it waits
+    tables: Mapping[int, tuple[str | None, str | None]] = field(default_factory=dict)
 
 
 class Subjects:

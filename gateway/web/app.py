@@ -11,7 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.config import Settings
 from gateway.in_force import SiteInForce
@@ -20,7 +20,9 @@ from gateway.receive.direct import DirectDoor
 from gateway.receive.door import Door
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
+from gateway.spool.table_files import TableFiles
 from gateway.store.store import FhirStore
+from gateway.table_door import TableDoor
 from gateway.web.actions import Actions, Decisions
 from gateway.web.assets import asset
 from gateway.web.dicomweb import dicomweb_routes
@@ -30,6 +32,7 @@ from gateway.web.login import LogIn
 from gateway.web.notes import Notes
 from gateway.web.pages import Pages, crashed
 from gateway.web.stow import StowSettings, stow_routes
+from gateway.web.tables import TablePages
 from gateway.web.thumbnails import Thumbnails
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "testserver")
@@ -66,6 +69,7 @@ def build(
             Route("/studies/{study}/series/{series}/thumbnail.png", pages.series_thumbnail),
             Route("/actions/retry", actions.retry, methods=["POST"]),
             Route("/actions/approve", actions.approve, methods=["POST"]),
+            *_table_routes(settings, ledger, files, pages, notes, site),
             Route("/actions/{decision:str}", actions.decide, methods=["POST"]),
             Route("/assets/{name}", asset),
             Route("/healthz", health.alive),
@@ -86,6 +90,16 @@ def build(
             Middleware(LogIn, users=settings.web.users, tokens=settings.web.tokens),
         ],
     )
+
+
+def _table_routes(
+    settings: Settings, ledger: Ledger, files: SpoolFiles, pages: Pages, notes: Notes, site: SiteInForce | None
+) -> list[BaseRoute]:
+    """Tables need the adapters in force."""
+    if site is None:
+        return []
+    door = TableDoor(ledger, TableFiles(settings.spool_directory), site.refresh)
+    return TablePages(ledger, files, door, site, pages, notes, _stow_settings(settings)).routes()
 
 
 def _direct_door(settings: Settings, ledger: Ledger, files: SpoolFiles) -> DirectDoor:

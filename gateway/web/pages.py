@@ -90,6 +90,7 @@ class Pages:
             "doors": {_DOORS.get(door, door): number for door, number in counts["doors"].items()},
             "folders": read_states(self._settings.data.directory),
             "waiting": overview.waiting(),
+            "tables_waiting": self._ledger.tables.count_waiting(),
             "undeployed": self._site.changes() if self._site else [],
             "held": held_groups(overview, limit=PAGE_HELD),
             "shown_held": SHOWN_HELD,
@@ -203,6 +204,10 @@ class Pages:
 
     def _nothing(self, request: Request, text: str) -> Response:
         return self._page(request, "nothing.html", {"text": text}, status=404)
+
+    def draw(self, request: Request, name: str, context: JsonObject, *, status: int = 200) -> Response:
+        """A page of another module, in the same frame."""
+        return self._page(request, name, context, status=status)
 
     def _page(self, request: Request, name: str, context: JsonObject, *, status: int = 200) -> Response:
         token = token_of(request)

@@ -26,6 +26,8 @@ from gateway.spool.ledger import Ledger
 from gateway.spool.mapping_versions import MappingVersions, snapshot
 from gateway.spool.stages import Ticket
 from gateway.spool.study_view import NOT_FOUND
+from gateway.tables.library import Adapters, load_adapters
+from gateway.tables.selftest import run_adapter_tests
 from gateway.understanding import understanding
 from gateway.workbench.selftest import run_tests
 
@@ -68,8 +70,9 @@ def plan_deployment(settings: Settings, ledger: Ledger, directory: Path) -> Plan
     taken = snapshot(directory)
     former = ledger.mappings.in_force()
     versions = MappingVersions(settings.data.directory)
-    mappings = load(versions.keep(taken))
-    tests = _tested(mappings)
+    kept = versions.keep(taken)
+    mappings = load(kept)
+    tests = _tested(mappings) + tested_adapters(load_adapters(kept, mappings.codes))
     return _plan(settings, ledger, taken.version, mappings, PutKind.DEPLOY, former, tests)
 
 
@@ -145,6 +148,15 @@ def _tested(mappings: Mappings) -> int:
     ]
     if failed:
         raise Misconfigured([*failed, f"{len(failed)} of {len(results)} tests failed; nothing was changed"])
+    return len(results)
+
+
+def tested_adapters(adapters: Adapters) -> int:
+    """How many tests of adapters passed. Raises :class:`Misconfigured` when one did not."""
+    results = run_adapter_tests(adapters)
+    failed = [f"{one.where}: {one.adapter}: {one.name}: {'; '.join(one.reasons)}" for one in results if not one.ok]
+    if failed:
+        raise Misconfigured([*failed, f"{len(failed)} of {len(results)} tests of adapters failed; nothing was changed"])
     return len(results)
 
 

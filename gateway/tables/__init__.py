@@ -1,0 +1,1 @@
+"""Tables of dosimetry software: read safely, understood by adapters (``mappings/tables/*.yaml``), matched to administrations."""
