@@ -147,7 +147,8 @@ class Renderer:
         scopes: dict[str, JsonObject] = {}
         refs: dict[str, JsonObject] = {}
         for item in dossier.administrations:
-            scopes[item.key] = administration_scope(item, dossier.patient, self._studies(item.study_uids))
+            studies = self._studies(item.study_uids)
+            scopes[item.key] = administration_scope(item, dossier.patient, studies, dossier.documents, dossier.results)
             refs[item.key] = resources.put_all(self._templates((item.mapping,)), "administration", scopes[item.key], patient_refs)
             series_uids.update(item.series_uids)
         room = Room(resources, lambda name: self._templates((name,)), self._studies, self._reference, self._images_at)
