@@ -211,6 +211,7 @@ class DoseResult:
     kind: str  #: one of ``nuclear.results.KINDS``
     fields: JsonObject  #: members in ``nuclear.results.MEMBERS``
     status: str  #: FHIR observation-status
+    label: str  #: how the record that tells it calls it
     administration: str | None  #: id of the administration that it belongs to
     document: str  #: key of the document whose words are published
     study_uids: tuple[str, ...]

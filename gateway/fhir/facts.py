@@ -87,7 +87,7 @@ def document_scope(
         **_document(item),
         "replaces": [{"reference": reference} for reference in replaces],
         "url": url,
-        "has_results": "results" if has_results else None,
+        "has_results": "results" if has_results and item.fields else None,
     }
     return {"document": document, "patient": patient, "studies": list(studies), "administrations": list(administrations)}
 
@@ -100,7 +100,7 @@ def _document(item: Document) -> JsonObject:
     return {
         "content_type": "application/dicom",
         **item.fields,
-        "key": item.key,
+        "key": item.key if item.fields else None,  # what headers tell has no document to refer to
         "verified": verified or None,
         "superseded": item.superseded or None,
         "reference_status": "superseded" if item.superseded else "current",
@@ -124,6 +124,7 @@ def result_scope(
     fields = {
         **item.fields,
         "key": item.key,
+        "label": item.label,
         "status": item.status,
         "kind_code": coded(item.kind, statistic.get("code") if isinstance(statistic, dict) else None, item.fields.get("code")),
         "missing": [{"code": name.replace("_", "-")} for name in expected(item.kind) if not item.fields.get(name)],

@@ -6,9 +6,11 @@ kind of document, but an unverified one does not displace a verified one: it wai
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gateway.gather.choose import canonical
 from gateway.gather.readings import Source, source_of
 from gateway.model import Issue, JsonObject, Severity, SharedFields
 
@@ -81,7 +83,11 @@ def standing(records: Sequence[SharedFields], told: Iterable[Told]) -> list[Shar
 
 def _key(shared: SharedFields) -> str:
     uid = shared.document.get("uid")
-    return str(uid) if uid else f"{shared.study.get('uid', '')}|{shared.series.get('uid', '')}|{shared.mapping}"
+    if uid:
+        return str(uid)
+    # Headers are no documents of their own: those of a series that tell the same are one teller.
+    told = hashlib.sha256(canonical([dict(shared.document), list(shared.results)])).hexdigest()[:16]
+    return f"{shared.study.get('uid', '')}|{shared.series.get('uid', '')}|{shared.mapping}|{told}"
 
 
 def _places(plain: Mapping[str, Told], lines: _Lines) -> tuple[set[str], set[str]]:

@@ -272,6 +272,7 @@ def _result(key: str, fact: _Fact, before: Mapping[str, Sequence[Telling]]) -> D
         key=key,
         aliases=fact.names,
         kind=chosen.kind,
+        label=label,
         fields=fields,
         status=status_of(fields, verified=chosen.document.verified, corrected=corrected),
         administration=chosen.administration,

@@ -24,6 +24,7 @@ from gateway.mapping.rules import (
 from gateway.mapping.template import ResourceTemplate, TemplateError, compile_template
 
 _RESOURCE_KEYS = ("per", "identity", "resourceType")
+_OPTIONAL_KEYS = ("kinds",)
 PER = ("patient", "study", "series", "device", "administration", "document", "result")
 
 
@@ -95,7 +96,7 @@ def _resource(name: str, piece: Piece, complaints: list[Complaint]) -> ResourceT
         complaints.append(piece.origin.complain("'identity' is a list of texts", "identity"))
         return None
     try:
-        body = {key: value for key, value in node.items() if key not in ("per", "identity", "kinds")}
+        body = {key: value for key, value in node.items() if key not in ("per", "identity", *_OPTIONAL_KEYS)}
         return ResourceTemplate(
             name=name,
             per=node["per"],

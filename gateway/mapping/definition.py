@@ -232,7 +232,7 @@ SOURCE_FORMS = (
     ),
     Key(
         "attribute",
-        Shape.KEYWORD,
+        Shape.PATH,
         "With `sr`: an attribute of the content item instead of its value.",
         "{sr: [113508 DCM], attribute: ObservationDateTime}",
     ),

@@ -7,7 +7,7 @@ from decimal import Decimal
 from gateway.dicom import values
 from gateway.dicom.paths import Element
 from gateway.dicom.values import Invalid
-from gateway.mapping.conversion import ABSENT, Converter, Kind, Options, Outcome, Part, Parts, first_clean
+from gateway.mapping.conversion import Converter, Options, Outcome, Parts, first_clean
 from gateway.mapping.converters import concept, one_value, quantity_json, read_coded, simple, stated_in
 from gateway.model import Json
 from gateway.nuclear.units import convert, dimension
@@ -42,12 +42,6 @@ def use(parts: Parts, options: Options) -> Outcome:
     return Outcome(value="diagnostic" if found.value["text"] == _DIAGNOSTIC else "therapeutic", source=found.source)
 
 
-def field_value(parts: Parts, options: Options) -> Outcome:
-    """The value of another field, as it stands."""
-    found = parts.fields("value")
-    return ABSENT if found is None else Outcome(value=found)
-
-
 def absent_reason(element: Element) -> Json:
     """Why a report has no number (CID 42, Numeric Value Qualifier), in the words of FHIR's data-absent-reason."""
     coded = read_coded(element.items[0]) if element.items else None
@@ -80,7 +74,6 @@ def _rounded(number: Decimal) -> Decimal:
 
 DOSE: tuple[Converter, ...] = (
     Converter(name="use", convert=use, takes_codes=True),
-    Converter(name="field_value", convert=field_value, parts={"value": Part(kind=Kind.FIELD)}),
     simple("absent_reason", absent_reason, absent_reason.__doc__ or ""),
     Converter(name="glucose", convert=glucose, takes_unit=True, result="quantity"),
 )

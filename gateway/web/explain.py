@@ -16,6 +16,7 @@ from gateway.errors import Quarantined
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.template import ResourceTemplate
 from gateway.model import Json, JsonObject, SharedFields
+from gateway.nuclear.results import LABEL, OF
 from gateway.r4.bundles import resources_of
 from gateway.web import show
 from gateway.workbench.source_words import flat, words_at_text
@@ -100,11 +101,31 @@ class _Explainer:
             ("study", self.fields.study, "", plain),
             ("patient", self.fields.patient, "", plain),
             ("device", self.fields.device, "", self._device_of(series_uid)),
+            ("document", self.fields.document, "", []),
         ]
         for level, values, prefix, resources in levels:
             rows = tuple(self._rows(level, values, prefix, resources))
             if rows:
                 yield Group(title=level, rows=rows)
+        results = tuple(self._results())
+        if results:
+            yield Group(title="dosimetry", rows=results)
+
+    def _results(self) -> Iterator[Row]:
+        """The members of each result, with the place of the report or the header that each was read from."""
+        for result in self.fields.results:
+            label = str(result.get(LABEL, ""))
+            members = {name: value for name, value in result.items() if name not in (LABEL, OF, "kind")}
+            for name, value in flat(label, members, self.fields.sources):
+                source = self.fields.sources.get(name, "")
+                stated = result.get("stated") if name.endswith(".value") else None
+                yield Row(
+                    name=name,
+                    source=source,
+                    header=show.field(stated) if stated else "",
+                    understood=_short(show.field(value)),
+                    published=(),
+                )
 
     def _rows(self, level: str, values: JsonObject, prefix: str, resources: list[JsonObject]) -> Iterator[Row]:
         for name, value in flat(level, values, self.fields.sources):

@@ -23,7 +23,7 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.studies import StudyFacts
 from gateway.telemetry import describe_exception
-from gateway.web import show
+from gateway.web import dose_cards, show
 from gateway.web.assets import templates
 from gateway.web.cards import card, doses, picture
 from gateway.web.explain import Group, explain
@@ -138,6 +138,7 @@ class Pages:
         study = next((item for item in resources if item["resourceType"] == "ImagingStudy"), {})
         patient = next((item for item in resources if item["resourceType"] == "Patient"), {})
         view = self._ledger.decisions.overview(facts.uid)
+        administered = doses(study, facts.dossier)
         return {
             "facts": facts,
             "view": view,
@@ -147,7 +148,9 @@ class Pages:
             "study": study,
             "patient": patient,
             "published": references(facts, study),
-            "doses": doses(study, facts.dossier),
+            "doses": administered,
+            "results": dose_cards.results(study, facts.dossier, administered),
+            "result_remarks": dose_cards.remarks(study, facts.dossier),
             "picture": picture(study),
             "series": series_lines(facts),
             "explained": self._explained(facts),

@@ -117,7 +117,7 @@ def bundles_of(
     for patient, shared in sorted(dossiers.items()):
         dossier = understanding.dossier(patient, [shared[key] for key in sorted(shared)], {})
         problems += _of_dossier(dossier.administrations, records, paths)
-        if not dossier.administrations:
+        if not (dossier.administrations or dossier.results or dossier.documents):
             continue
         try:
             yield understanding.renderer.dossier(dossier, recorded=recorded).body

@@ -121,10 +121,9 @@ administration.started_at:
     ),
     "use": Example("series.x: {from: {sr: [363589002 SCT, 363703001 SCT]}, as: use, codes: intents}"),
     "absent_reason": Example(
-        'series.x: {from: {sr: [113518 DCM], attribute: "NumericValueQualifierCodeSequence[0]"}, as: absent_reason}'
+        'series.y: {from: {sr: [113518 DCM], attribute: "NumericValueQualifierCodeSequence[0]"}, as: absent_reason}'
     ),
-    "glucose": Example("series.x: {from: {sr: [121118 DCM, 14749-6 LN]}, as: glucose, unit: {out: mmol/L}}"),
-    "field_value": Example("series.x: {from: study.description, as: field_value}"),
+    "glucose": Example("series.z: {from: {sr: [121118 DCM, 14749-6 LN]}, as: glucose, unit: {out: mmol/L}}"),
     "injection_end": Example(
         """\
 administration.stopped_at:

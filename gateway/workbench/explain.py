@@ -26,15 +26,18 @@ from gateway.mapping.traced import Traced
 from gateway.model import Json, JsonObject, Record
 from gateway.normalise.coerce import Change, coerce
 from gateway.normalise.record import Reading, SiteContext
+from gateway.nuclear.results import MEMBERS
 from gateway.r4.bundles import resources_of
 from gateway.understanding import Understanding
 from gateway.workbench.convert import Problem, bundles_of
+from gateway.workbench.explain_results import ResultReader
 from gateway.workbench.origins import Origins
 from gateway.workbench.source_words import label_of
 from gateway.workbench.source_words import words as words_of
 
 _INDEX = re.compile(r"\[\d+\]")
-#: What rendering gathers from fields under a name of its own (``fhir/render.py``).
+#: What rendering makes of members and fields under a name of its own (``fhir/facts.py``, ``fhir/render.py``).
+_TOLD_AS = {"uncertainty_in_unit": "uncertainty", "fit_r2": "fit.r2", "parameter_text": "parameter", "effective": "at"}
 _GATHERED = {"administration.event_uids": "administration.event_uid", "study.modalities": "series.modality"}
 
 
@@ -75,6 +78,7 @@ class Explained:
     issues: tuple[str, ...]
     elements: tuple[Filled, ...]
     could_fill: tuple[str, ...]  #: elements that the templates would fill, were there a value
+    at: str = ""  #: of a member of a result: the place in the file, from its top on
 
     def as_json(self) -> JsonObject:
         return {
@@ -86,6 +90,7 @@ class Explained:
             "issues": list(self.issues),
             "elements": [filled.as_json() for filled in self.elements],
             "could_fill": list(self.could_fill),
+            **({"at": self.at} if self.at else {}),
         }
 
 
@@ -139,7 +144,7 @@ def explain(path: Path, understanding: Understanding, origins: Origins) -> Expla
     witnessed, problems = _Witnessed(understanding), list[Problem]()
     witnessed.render(record, path, problems)
     explainer = _Explainer(Root(header), mapping, record, witnessed, problems, origins, understanding.site)
-    fields = tuple(explainer.fields())
+    fields = (*explainer.fields(), *explainer.results())
     # An issue of the object as a whole stands under no field.
     named = [one.name for one in fields]
     rest = [issue for issue in explainer.issues if not any(_is_of(issue[0], name) for name in named)]
@@ -187,7 +192,7 @@ def _field_lines(one: Explained, everything: bool) -> Iterator[str]:
     shown = [origin for origin in one.origins if origin.used or everything or one.value is None]
     for origin in shown:
         mark = "  (not taken)" if origin.words and not origin.used and one.value is not None else ""
-        yield f"  from   {origin.path} {'= ' + origin.words if origin.words else 'is absent'}{mark}"
+        yield f"  from   {one.at if one.at and origin.used else origin.path} {'= ' + origin.words if origin.words else 'is absent'}{mark}"
     yield f"  rule   {one.rule}  as {one.conversion}"
     yield from (f"  issue  {issue}" for issue in one.issues)
 
@@ -262,6 +267,25 @@ class _Explainer:
                     could_fill=tuple(dict.fromkeys(self._could_fill(rule.name))),
                 )
 
+    def results(self) -> Iterator[Explained]:
+        """The members of each result, under the label of the result."""
+        filled = self._filled()
+        reader = ResultReader(self.root, self.mapping, self.record, self.context, self._items())
+        for label, (member, value, places, rule, where) in reader.members():
+            name = f"{label}.{member}"
+            used = self.record.shared.sources.get(name, "")
+            yield Explained(
+                name=name,
+                value=value,
+                origins=tuple(Origin(path=path, words=words, used=bool(words) and value is not None) for path, words in places),
+                rule=where.rpartition(":")[0],
+                conversion=_conversion(rule) if rule else "it stands in the mapping",
+                issues=tuple(f"{severity}: {reason}" for issue, severity, reason in self.issues if _is_of(issue, name)),
+                elements=tuple(filled.get(name, ())),
+                could_fill=(),
+                at=used,
+            )
+
     def written(self) -> Iterator[Filled]:
         """Elements that no field fills."""
         for template, scope, resource in self.witnessed.made:
@@ -289,10 +313,19 @@ class _Explainer:
     def _label(self, read: str, scope: JsonObject) -> str | None:
         """The field behind a path of a template, as the record calls it; None for what rendering adds."""
         path = _INDEX.sub("", read)
+        if path.startswith("result."):
+            return self._member(path.removeprefix("result."), scope)
         name = _field_name(path, self.mapping)
         if name is None or not name.startswith(f"{REPEATED}."):
             return name
         return label_of(name, self._number(scope), len(self.record.shared.administrations))
+
+    def _member(self, path: str, scope: JsonObject) -> str | None:
+        """The member of a result behind a path of a template."""
+        label = scope.get("result", {}).get("label")
+        fitting = [name for name in (*MEMBERS, *_TOLD_AS) if path == name or path.startswith(f"{name}.")]
+        member = max(fitting, key=len, default=None)
+        return f"{label}.{_TOLD_AS.get(member, member)}" if label and member else None
 
     def _number(self, scope: JsonObject) -> int:
         """Which administration of the record a scope was made of: the one that says most of the same."""

@@ -140,12 +140,15 @@ class Hospital:
 
     def administrations(self, *, in_error: bool = False) -> list[JsonObject]:
         """What the last version of the dossier says was given, or what it takes back."""
+        told = [item for item in self.resources() if item["resourceType"] == "MedicationAdministration"]
+        return [item for item in told if (item["status"] == "entered-in-error") is in_error]
+
+    def resources(self) -> list[JsonObject]:
+        """All that the last version of the dossier holds."""
         query = "SELECT bundle FROM subject_version WHERE kind = 'dossier' ORDER BY version DESC LIMIT 1"
         with self.ledger.database.read() as connection:
             body = bodies.unpack(connection.exec_driver_sql(query).scalar_one())
-        resources = [entry["resource"] for entry in body["entry"]]
-        told = [item for item in resources if item["resourceType"] == "MedicationAdministration"]
-        return [item for item in told if (item["status"] == "entered-in-error") is in_error]
+        return [entry["resource"] for entry in body["entry"]]
 
     def states(self) -> Counter[str]:
         with self.ledger.database.read() as connection:

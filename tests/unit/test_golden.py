@@ -50,7 +50,7 @@ def bundles_of(records: list[Record], understanding: Understanding) -> list[Json
         study = gather_study(str(record.shared.study["uid"]), [member])
         bundles.append(understanding.study_bundle(study, shared, recorded=RECORDED).body)
     dossier = understanding.dossier(key, shared, {})
-    if dossier.administrations:
+    if dossier.administrations or dossier.documents:
         bundles.append(understanding.renderer.dossier(dossier, recorded=RECORDED).body)
     return bundles
 
@@ -64,6 +64,8 @@ def record_json(record: Record) -> Json:
         "series": shared.series,
         "device": shared.device,
         "administrations": list(shared.administrations),
+        **({"document": shared.document} if shared.document else {}),
+        **({"results": list(shared.results)} if shared.results else {}),
         "instance": record.instance,
         "issues": [issue.as_json() for issue in (*shared.issues, *record.issues)],
         "sources": shared.sources,

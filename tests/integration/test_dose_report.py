@@ -1,0 +1,278 @@
+"""A radiopharmaceutical dose report from the file to FHIR: the worked example of an FDG PET, its twins, its corrections."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config import Settings
+from gateway.dicom.reading import header_of
+from gateway.fhir.identity import Identity
+from gateway.fhir.render import Renderer
+from gateway.gather.patient import PatientKeys
+from gateway.mapping.example import encode
+from gateway.mapping.language import load
+from gateway.model import JsonObject, Record
+from gateway.normalise.record import SiteContext
+from gateway.r4.bundles import resources_of
+from gateway.understanding import Understanding
+from tests.integration.test_reconciliation import Hospital
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDED = "2026-03-02T12:00:00.000+00:00"
+#: The retired codes of the same concepts (standards: PS3.16, SNOMED-RT to SNOMED CT).
+RETIRED = {
+    "363589002": "G-C2D0",
+    "363703001": "G-C0E8",
+    "349358000": "F-61FDB",
+    "89457008": "C-10072",
+    "304283002": "R-42806",
+    "410675002": "G-C340",
+    "272737002": "G-C581",
+    "272741003": "G-C171",
+    "363698007": "G-C0E3",
+    "118538004": "G-D701",
+    "261004008": "R-408C3",
+    "35321007": "C-B1031",
+    "77004003": "C-111A1",
+    "47625008": "G-D101",
+    "89837001": "T-74000",
+    "7771000": "G-A101",
+}
+ADMINISTRATION: JsonObject = {
+    "349358000 SCT": {
+        "code": "35321007 SCT",
+        "items": {"89457008 SCT": {"code": "77004003 SCT"}, "304283002 SCT": {"num": "6586.2", "unit": "s"}},
+    },
+    "113503 DCM": {"uid": "1.2.826.0.1.3680043.10.999.1.9"},
+    "123003 DCM": {"datetime": "20250310100000+0100"},
+    "123004 DCM": {"datetime": "20250310100020+0100"},
+    "113507 DCM": {"num": "350", "unit": "MBq"},
+    "113508 DCM": {
+        "num": "382.0",
+        "unit": "MBq",
+        "attributes": {"ObservationDateTime": "20250310095000+0100"},
+        "items": {"113540 DCM": {"code": "113541 DCM"}},
+    },
+    "113509 DCM": {"num": "8.4", "unit": "MBq", "attributes": {"ObservationDateTime": "20250310100500+0100"}},
+    "410675002 SCT": {
+        "code": "47625008 SCT",
+        "items": {"272737002 SCT": {"code": "14975008 SCT", "items": {"272741003 SCT": {"code": "7771000 SCT"}}}},
+    },
+    "113511 DCM": {"text": "DU-778", "items": {"113512 DCM": {"text": "LOT-42"}}},
+    "113870 DCM": {"name": "Janssens^An", "items": {"113875 DCM": {"code": "113851 DCM"}}},
+    "113517 DCM": {
+        "items": {
+            "363698007 SCT": {"code": "89837001 SCT"},
+            "118538004 SCT": {"num": "50", "unit": "g", "items": {"370129005 SCT": {"text": "Reference"}}},
+            "113518 DCM": {"num": "45.5", "unit": "mGy", "items": {"121406 DCM": {"text": "ICRP Publication 128"}}},
+        }
+    },
+    "113839 DCM": {"num": "6.65", "unit": "mSv", "items": {"121406 DCM": {"text": "ICRP Publication 128"}}},
+}
+REPORT: JsonObject = {
+    "SOPClassUID": "RadiopharmaceuticalRadiationDoseSRStorage",
+    "SOPInstanceUID": "2.25.31",
+    "StudyInstanceUID": "2.25.1",
+    "SeriesInstanceUID": "2.25.3",
+    "Modality": "SR",
+    "PatientID": "EX-1",
+    "PatientName": "Doe^Example",
+    "StudyDate": "20250310",
+    "StudyTime": "105500",
+    "VerificationFlag": "VERIFIED",
+    "ConceptNameCodeSequence": [{"CodeValue": "113500", "CodingSchemeDesignator": "DCM", "CodeMeaning": "Report"}],
+    "sr": {
+        "363589002 SCT": {"code": "241443006 SCT", "items": {"363703001 SCT": {"code": "261004008 SCT"}}},
+        "113502 DCM": {"items": ADMINISTRATION},
+        "121118 DCM": {
+            "items": {
+                "29463-7 LN": {"num": "75", "unit": "kg"},
+                "8302-2 LN": {"num": "175", "unit": "cm"},
+                "14749-6 LN": {"num": "5.4", "unit": "mmol/l"},
+            }
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def understanding() -> Understanding:
+    site, mappings = Settings().site, load(ROOT / "mappings")
+    return Understanding(
+        mappings=mappings,
+        site=SiteContext(timezone=site.zone),
+        patients=PatientKeys(system=site.patient_id_system),
+        renderer=Renderer(mappings, Identity(b"a key of thirty-two bytes, or so"), accession_system=site.accession_system),
+    )
+
+
+def record(understanding: Understanding, tree: JsonObject) -> Record:
+    return understanding.understand(header_of(encode(tree)))
+
+
+def facts(understanding: Understanding, *records: Record) -> list[JsonObject]:
+    shared = [one.shared for one in records]
+    bundle = understanding.dossier_bundle(understanding.dossier("sys|EX-1", shared, {}), shared, recorded=RECORDED)
+    assert bundle is not None
+    return [item for item in resources_of(bundle.body) if item["resourceType"] != "Provenance"]
+
+
+def of_kind(resources: list[JsonObject], code: str) -> JsonObject:
+    (found,) = (
+        item
+        for item in resources
+        if item["resourceType"] == "Observation" and code in [coding.get("code") for coding in item["code"]["coding"]]
+    )
+    return found
+
+
+def changed(path: str, value: Any) -> JsonObject:
+    """The report with one content item, or one word of it, replaced; ``None`` takes it away."""
+    tree = copy.deepcopy(REPORT)
+    *parents, last = path.split("/")
+    node = tree["sr"]
+    for step in parents:
+        node = node[step] if step in node else node["items"][step]
+    node = node["items"] if "items" in node and last not in node else node
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    return tree
+
+
+def retired(node: Any) -> Any:
+    """The same report as an older scanner writes it."""
+    if isinstance(node, dict):
+        return {_retired(key): retired(value) for key, value in node.items()}
+    return _retired(node) if isinstance(node, str) else node
+
+
+def _retired(text: str) -> str:
+    code, _, scheme = text.partition(" ")
+    return f"{RETIRED[code]} SRT" if scheme == "SCT" and code in RETIRED else text
+
+
+def test_the_worked_example_comes_out_whole(understanding: Understanding) -> None:
+    found = facts(understanding, record(understanding, REPORT))
+    (given,) = (item for item in found if item["resourceType"] == "MedicationAdministration")
+    assert given["dosage"]["dose"] == {"value": 350, "unit": "MBq", "system": "http://unitsofmeasure.org", "code": "MBq"}
+    assert given["dosage"]["site"]["text"].endswith(", left")
+    assert "note" not in given  # 382.0 MBq before and 8.4 MBq after come to 349.95 MBq: within 1 %
+    (medication,) = (item for item in found if item["resourceType"] == "Medication")
+    assert (medication["identifier"][0]["value"], medication["batch"]) == ("DU-778", {"lotNumber": "LOT-42"})
+    (person,) = (item for item in found if item["resourceType"] == "Practitioner")
+    assert given["performer"][0]["actor"] == {"reference": f"Practitioner/{person['id']}"}
+    bladder = of_kind(found, "113518")
+    quantity = bladder["valueQuantity"]
+    assert (str(quantity["value"]), quantity["code"], bladder["status"]) == ("0.0455", "Gy", "final")
+    stated = quantity["extension"][0]["valueQuantity"]
+    assert (str(stated["value"]), stated["code"]) == ("45.5", "mGy")
+    assert bladder["method"] == {"text": "ICRP Publication 128"}
+    assert str(of_kind(found, "113839")["valueQuantity"]["value"]) == "6.65"
+    assert [str(of_kind(found, code)["valueQuantity"]["value"]) for code in ("29463-7", "8302-2", "14749-6")] == [
+        "75",
+        "175",
+        "5.4",
+    ]
+    observations = [item for item in found if item["resourceType"] == "Observation"]
+    me = {"reference": f"MedicationAdministration/{given['id']}"}
+    assert len(observations) == 6
+    assert all(me in item["partOf"] for item in observations)
+    (report,) = (item for item in found if item["resourceType"] == "DiagnosticReport")
+    assert len(report["result"]) == 5  # all but the administered activity, which is the administration's own
+
+
+def test_a_twin_in_retired_codes_gives_the_same_fhir(understanding: Understanding) -> None:
+    twin = {**REPORT, "sr": retired(REPORT["sr"])}
+    assert facts(understanding, record(understanding, twin)) == facts(understanding, record(understanding, REPORT))
+
+
+@pytest.mark.parametrize(
+    ("number", "unit"), [("350000000", "Bq"), ("0.35", "GBq"), ("9.45945945945946", "mCi"), ("350000", "kBq")]
+)
+def test_an_activity_in_any_unit_is_the_same_activity(understanding: Understanding, number: str, unit: str) -> None:
+    found = facts(understanding, record(understanding, changed("113502 DCM/113507 DCM", {"num": number, "unit": unit})))
+    (given,) = (item for item in found if item["resourceType"] == "MedicationAdministration")
+    dose = given["dosage"]["dose"]
+    assert (str(dose["value"]), dose["code"], dose["extension"][0]["valueQuantity"]["code"]) == ("350", "MBq", unit)
+    assert "tag" not in given.get("meta", {})
+
+
+def test_an_image_of_350_bq_is_repaired_and_stays_the_same_administration(understanding: Understanding) -> None:
+    image = {
+        "SOPClassUID": "PositronEmissionTomographyImageStorage",
+        "SOPInstanceUID": "2.25.41",
+        "StudyInstanceUID": "2.25.1",
+        "SeriesInstanceUID": "2.25.4",
+        "Modality": "PT",
+        "PatientID": "EX-1",
+        "SeriesDate": "20250310",
+        "SeriesTime": "110000",
+        "RadiopharmaceuticalInformationSequence": [
+            {
+                "RadionuclideTotalDose": "350",
+                "RadiopharmaceuticalStartDateTime": "20250310100000",
+                "RadionuclideHalfLife": "6586.2",
+                "RadionuclideCodeSequence": [
+                    {"CodeValue": "C-111A1", "CodingSchemeDesignator": "SRT", "CodeMeaning": "^18^Fluorine"}
+                ],
+                "RadiopharmaceuticalAdministrationEventUID": "1.2.826.0.1.3680043.10.999.1.9",
+            }
+        ],
+    }
+    header = record(understanding, image)
+    assert header.shared.administrations[0]["activity"]["value"] == 350
+    assert header.shared.administrations[0]["activity_repaired"] is True
+    for order in ([REPORT, image], [image, REPORT]):
+        found = facts(understanding, *(record(understanding, tree) for tree in order))
+        (given,) = (item for item in found if item["resourceType"] == "MedicationAdministration")
+        assert str(given["dosage"]["dose"]["value"]) == "350"
+        assert "tag" not in given.get("meta", {})  # the report's number stands, and was never repaired
+
+
+def test_sending_it_again_changes_nothing(tmp_path: Path, understanding: Understanding) -> None:
+    hospital = Hospital(tmp_path, understanding)
+    hospital.take(record(understanding, REPORT))
+    hospital.publish()
+    before = hospital.resources()
+    hospital.take(record(understanding, REPORT))
+    hospital.publish()
+    assert hospital.resources() == before
+    hospital.ledger.close()
+
+
+def test_a_successor_amends_what_it_changes_and_takes_back_what_it_leaves_out(
+    tmp_path: Path, understanding: Understanding
+) -> None:
+    hospital = Hospital(tmp_path, understanding)
+    hospital.take(record(understanding, REPORT))
+    hospital.publish()
+    first = {item["id"]: item for item in hospital.resources() if item["resourceType"] == "Observation"}
+    item = copy.deepcopy(ADMINISTRATION["113517 DCM"])
+    item["items"]["113518 DCM"]["num"] = "46.1"
+    successor = changed("113502 DCM/113517 DCM", item)
+    del successor["sr"]["113502 DCM"]["items"]["113839 DCM"]
+    successor |= {
+        "SOPInstanceUID": "2.25.32",
+        "PredecessorDocumentsSequence": [
+            {"ReferencedSeriesSequence": [{"ReferencedSOPSequence": [{"ReferencedSOPInstanceUID": "2.25.31"}]}]}
+        ],
+    }
+    hospital.take(record(understanding, successor))
+    hospital.publish()
+    after = hospital.resources()
+    bladder, effective = of_kind(after, "113518"), of_kind(after, "113839")
+    assert (bladder["status"], str(bladder["valueQuantity"]["value"])) == ("amended", "0.0461")
+    assert (effective["status"], str(effective["valueQuantity"]["value"])) == ("entered-in-error", "6.65")
+    assert {bladder["id"], effective["id"]} <= first.keys()
+    assert of_kind(after, "29463-7")["status"] == "final"
+    documents = {item["status"]: item for item in after if item["resourceType"] == "DocumentReference"}
+    assert documents["current"]["relatesTo"] == [
+        {"code": "replaces", "target": {"reference": f"DocumentReference/{documents['superseded']['id']}"}}
+    ]
+    hospital.ledger.close()
