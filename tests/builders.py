@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian, NuclearMedicineImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, NuclearMedicineImageStorage, RTDoseStorage, RTStructureSetStorage
 
 from gateway.workbench.phantom import Grid
 from gateway.workbench.sample_case import FDG, Case, Code, SamplePatient, sample_uid
@@ -113,6 +113,58 @@ def nm(**overrides: Any) -> Dataset:
 def rrdsr(**overrides: Any) -> Dataset:
     """A Radiopharmaceutical Radiation Dose SR of the same administration as :func:`pet`, with three organ doses."""
     return with_overrides(administration_report(CASE), overrides)
+
+
+def rt_dose(**overrides: Any) -> Dataset:
+    """A dose map of the case's study, with the histograms of two regions of :func:`structure_set`: numbers 1 and 2."""
+    dataset = ct(
+        SOPInstanceUID=uid("rtdose"), SeriesInstanceUID=uid("rtdose-series"), Modality="RTDOSE", SOPClassUID=RTDoseStorage
+    )
+    dataset.FrameOfReferenceUID = uid("frame")
+    dataset.DoseUnits, dataset.DoseType, dataset.DoseSummationType = "GY", "PHYSICAL", "PLAN"
+    dataset.DoseGridScaling = "0.000001"
+    dataset.ReferencedStructureSetSequence = [
+        _as_item({"ReferencedSOPClassUID": RTStructureSetStorage, "ReferencedSOPInstanceUID": uid("structures")})
+    ]
+    dataset.DVHSequence = [
+        _as_item(histogram(1, mean="4.35564", volume="310")),
+        _as_item(histogram(2, mean="0.52", volume="1510.5")),
+    ]
+    return with_overrides(dataset, overrides)
+
+
+def histogram(number: int, *, mean: str, volume: str) -> dict[str, Any]:
+    """An item of DVH Sequence (PS3.3 C.8.8.4): cumulative, cm3, two bins of 1 Gy."""
+    return {
+        "DVHType": "CUMULATIVE",
+        "DoseUnits": "GY",
+        "DoseType": "PHYSICAL",
+        "DVHDoseScaling": "1",
+        "DVHVolumeUnits": "CM3",
+        "DVHNumberOfBins": "2",
+        "DVHData": ["1", volume, "1", "0"],
+        "DVHMinimumDose": "0.1",
+        "DVHMaximumDose": "9.5",
+        "DVHMeanDose": mean,
+        "DVHReferencedROISequence": [{"DVHROIContributionType": "INCLUDED", "ReferencedROINumber": str(number)}],
+    }
+
+
+def structure_set(**overrides: Any) -> Dataset:
+    """The structure set of :func:`rt_dose`: a left kidney and a region whose name no table knows."""
+    dataset = ct(
+        SOPInstanceUID=uid("structures"),
+        SeriesInstanceUID=uid("structures-series"),
+        Modality="RTSTRUCT",
+        SOPClassUID=RTStructureSetStorage,
+    )
+    del dataset.PixelData
+    names = {1: "Kidney L", 2: "VOI 7 (invented)"}
+    dataset.StructureSetROISequence = [
+        _as_item({"ROINumber": str(number), "ROIName": name, "ROIGenerationAlgorithm": "MANUAL"})
+        for number, name in names.items()
+    ]
+    return with_overrides(dataset, overrides)
 
 
 def with_overrides(dataset: Dataset, overrides: dict[str, Any]) -> Dataset:
