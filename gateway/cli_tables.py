@@ -25,8 +25,8 @@ def tables_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     def tables() -> None:
         """Check and try the adapters that read tables of dosimetry software (mappings/tables)."""
 
-    for command in (_list, _lint, _test, _preview):
-        tables.add_command(click.command(command.__name__.strip("_"))(with_settings(command)))
+    for name, command in (("list", _list), ("lint", _lint), ("test", _test), ("preview", _preview), ("read-again", _read_again)):
+        tables.add_command(click.command(name)(with_settings(command)))
     return tables
 
 
@@ -111,20 +111,30 @@ def _preview(file: Path, adapter: str | None, loaded: Loaded, arguments: list[st
         click.echo(line)
 
 
+def _read_again(loaded: Loaded, arguments: list[str]) -> None:
+    """Read all tables that were taken again, by the adapters in force: after a deployment that changed one. Decisions stay."""
+    for name, outcome in _door(loaded).read_again(now=time.time()):
+        click.echo(f"{name}: {outcome}")
+
+
+def _door(loaded: Loaded) -> Any:
+    from gateway.in_force import SiteInForce
+    from gateway.spool.table_files import TableFiles
+    from gateway.table_door import TableDoor
+
+    ledger = _ledger(loaded)
+    return TableDoor(ledger, TableFiles(loaded.settings.spool_directory), SiteInForce(loaded.settings, ledger.mappings).refresh)
+
+
 def _import(loaded: Loaded, arguments: list[str], files: tuple[Path, ...], adapter: str | None) -> None:
     """Take tables in. What fits one known patient and administration is published; the rest waits: isobridge assign list.
 
     Exit 1 when a file could not be read; the others are taken all the same.
     """
     from gateway.errors import Rejected
-    from gateway.in_force import SiteInForce
-    from gateway.spool.table_files import TableFiles
-    from gateway.table_door import TableDoor
     from gateway.workbench.tables import read_file
 
-    ledger = _ledger(loaded)
-    site = SiteInForce(loaded.settings, ledger.mappings)
-    door = TableDoor(ledger, TableFiles(loaded.settings.spool_directory), site.refresh)
+    door = _door(loaded)
     refused = 0
     for file in files:
         try:

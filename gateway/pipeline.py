@@ -14,7 +14,7 @@ from gateway.dicom.compare import differences
 from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined
 from gateway.fhir.provenance import instant
-from gateway.gather.patient import identifier_of
+from gateway.gather.patient import identifier_of, is_device
 from gateway.gather.study import Member, gather_study
 from gateway.model import Bundle, Record, SharedFields
 from gateway.outgoing import produce
@@ -170,6 +170,8 @@ def placed_tables(patient_key: str, records: Sequence[SharedFields], line: Line)
         ToPlace(id=part.id, fields=part.fields, administration_id=part.administration_id, cycle=part.cycle)
         for part in line.ledger.tables.of_patient(patient_key)
     ]
+    if is_device(patient_key):
+        return Placed(records=tuple(part.fields for part in parts), outcomes={part.id: (None, None) for part in parts})
     if not parts or not records:
         named = identifier_of(patient_key) if parts else None
         elsewhere = bool(named and line.ledger.tables.known_with_id(named[1]))

@@ -6,11 +6,14 @@ A table that no adapter can read is refused with the reason, and nothing of it s
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
 
+from gateway.errors import Rejected
+from gateway.gather.patient import DEVICE
+from gateway.nuclear.results import KINDS, Link
 from gateway.spool.ledger import Ledger
 from gateway.spool.table_files import TableFiles, digest_of
 from gateway.spool.tables import NewPart, TableFile
@@ -72,6 +75,20 @@ class TableDoor:
         log.info("table_taken", stage="tables", item=token(digest), count=len(parts), kind=chosen.name, result=result)
         return TableTaken(digest=digest, is_new=taken.is_new, understood=understood)
 
+    def read_again(self, *, now: float) -> Iterator[tuple[str, str]]:
+        """Read every file that was taken by the adapters in force now: (name, what came of it). What people decided stays.
+
+        A file that is gone, or that its adapter cannot read any more, keeps what was read from it.
+        """
+        for digest, name, adapter in self._ledger.tables.files():
+            try:
+                taken = self.take(self._files.read(digest), name, door="", sender="", now=now, adapter=adapter)
+            except (Rejected, OSError) as error:
+                reason = error.reason if isinstance(error, Rejected) else "its file is gone from the spool"
+                yield name, f"keeps its former reading: {reason}"
+                continue
+            yield name, "read again" if taken.is_new else "reads as before"
+
     def _new_part(self, site: Understanding, part: Part, understood: Understood, digest: str, received_at: float) -> NewPart:
         stamp = dt.datetime.fromtimestamp(received_at, dt.UTC).isoformat(timespec="seconds")
         return NewPart(
@@ -82,6 +99,11 @@ class TableDoor:
 
 
 def _stated_key(site: Understanding, part: Part) -> str | None:
-    """The patient that the table names. A fact about a device has none, and a dossier of its own."""
+    """The patient that the table names. Facts about a device alone have none, and a dossier of their own."""
     identifier = part.patient.get("id")
-    return site.patients.named(str(identifier), str(part.patient.get("issuer") or "")) if identifier else None
+    if identifier:
+        return site.patients.named(str(identifier), str(part.patient.get("issuer") or ""))
+    about_a_device = all(KINDS[result["kind"]].administration is Link.NEVER for result in part.results)
+    if part.device and part.results and about_a_device:
+        return "|".join([DEVICE, *(str(part.device.get(name, "")) for name in ("manufacturer", "model", "serial", "station"))])
+    return None

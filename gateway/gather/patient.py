@@ -10,6 +10,8 @@ from gateway.r4.identifiers import system_of
 
 #: The system of patients without an id: they are known by their study alone and never meet another study's facts.
 UNIDENTIFIED = "unidentified"
+#: The system of facts about a camera or a calibrator: there is no patient.
+DEVICE = "device"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,18 @@ class PatientKeys:
 def identifier_of(patient_key: str) -> tuple[str, str] | None:
     """``(system, value)`` of a patient key, or None for a patient without an id."""
     system, _, value = patient_key.partition("|")
-    return None if system == UNIDENTIFIED else (system, value)
+    return None if system in (UNIDENTIFIED, DEVICE) else (system, value)
+
+
+def is_device(patient_key: str) -> bool:
+    """Whether a dossier is that of a camera or a calibrator."""
+    return patient_key.startswith(f"{DEVICE}|")
 
 
 def demographics(patient_key: str, records: Iterable[SharedFields]) -> JsonObject:
-    """One patient from many headers: each field from the latest study that gives it."""
+    """One patient from many headers: each field from the latest study that gives it. Nobody, for facts about a device."""
+    if is_device(patient_key):
+        return {}
     ordered = sorted(records, key=lambda shared: (str(shared.study.get("started") or ""), shared.key))
     merged: JsonObject = {}
     for shared in ordered:

@@ -254,6 +254,11 @@ MEMBERS: dict[str, str] = {
     "images": "list",
     "remarks": "list",
     "group": "string",
+    "about.manufacturer": "string",
+    "about.model": "string",
+    "about.serial": "string",
+    "about.station": "string",
+    "about.software": "string",
 }
 #: What stands beside the members: set by reading, not by a mapping.
 LABEL, OF, PLACE = "label", "of_administration", "place"

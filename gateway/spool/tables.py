@@ -153,6 +153,12 @@ class Tables:
             connection.execute(self._sql["put_part"], values)
         self._timers.touch(connection, "dossier", {key for key in concerned if key is not None}, now=now, at_once=True)
 
+    def files(self) -> list[tuple[str, str, str]]:
+        """Every file that was taken: digest, name, the adapter that read it."""
+        with self._database.read() as connection:
+            rows = connection.execute(self._sql["files"]).all()
+        return [(bytes(row.digest).hex(), row.name, row.adapter) for row in rows]
+
     def of_patient(self, patient_key: str) -> list[TablePart]:
         """The parts that stand in one dossier, the older first. Those of a later reading or withdrawn ones are not among them."""
         with self._database.read() as connection:

@@ -68,7 +68,8 @@ class Adapters:
             try:
                 source = read_source(content, filename, adapter)
             except Rejected as error:
-                near.append((0, f"{adapter.name}: {error.reason}"))
+                if adapter.match.filenames or _contains(adapter, content):  # else any table of another program would be told of
+                    near.append((0, f"{adapter.name}: {error.reason}"))
                 continue
             missing = _missing(adapter, source)
             if not missing and _looks_right(adapter, source, content):
@@ -106,6 +107,11 @@ def _may_be(form: str, content: bytes) -> bool:
 def _missing(adapter: Adapter, source: Source) -> list[str]:
     columns = {name for sheet in source.sheets for name in sheet.columns}
     return [name for name in adapter.match.columns if name not in columns]
+
+
+def _contains(adapter: Adapter, content: bytes) -> bool:
+    head = content[:_HEAD_CHARACTERS].decode("latin-1")
+    return bool(adapter.match.contains) and all(text in head for text in adapter.match.contains)
 
 
 def _looks_right(adapter: Adapter, source: Source, content: bytes) -> bool:

@@ -54,6 +54,7 @@ def record_of(part: Part, adapter: Adapter, digest: str, received_at: str) -> Sh
     results = tuple(
         {
             **result,
+            **({"about": part.device} if part.device else {}),
             **({"administration": hint} if hint else {}),
             **({"cycle": cycle} if cycle is not None and "cycle" not in result else {}),
         }

@@ -72,7 +72,7 @@ class TablePages:
         return [
             Route("/tables", self.listed, methods=["GET"]),
             Route("/tables", self.store, methods=["POST"]),
-            Route("/tables/{part:int}", self.shown, methods=["GET"]),
+            Route("/tables/{part:int}", self.shown, methods=["GET", "POST"]),
             Route("/actions/table", self.decide, methods=["POST"]),
         ]
 
@@ -116,8 +116,13 @@ class TablePages:
         return self._pages.draw(request, "tables.html", context)
 
     async def shown(self, request: Request) -> Response:
-        """One part: its facts, what it may belong to, a form."""
-        patient = request.query_params.get("patient", "").strip()
+        """One part: its facts, what it may belong to, a form. A POST looks for another patient: no id of one stands in an address."""
+        patient = ""
+        if request.method == "POST":
+            try:
+                patient = dict(await read_form(request, external_url=self._settings.external_url)).get("patient", "").strip()
+            except Rejected as error:
+                return PlainTextResponse(f"{error.reason}\n", error.status)
         try:
             found = await run_in_threadpool(lambda: choices(self._line(), request.path_params["part"], patient=patient or None))
         except Rejected as error:

@@ -116,7 +116,7 @@ def test_what_is_no_dicom_or_damaged_goes_to_failed_with_its_reason(make: Callab
     place.put("cut.dcm", ONE[:-10])
     place.look()
     assert place.names("failed") == ["cut.dcm", "cut.dcm.reason.txt", "doses.csv", "doses.csv.reason.txt"]
-    assert "neither a DICOM file" in (place.directory / "failed/doses.csv.reason.txt").read_text()
+    assert "neither a DICOM file nor a table" in (place.directory / "failed/doses.csv.reason.txt").read_text()
     assert "quarantine" in (place.directory / "failed/cut.dcm.reason.txt").read_text()
     assert [item["state"] for item in place.rows()] == ["quarantined"]
 

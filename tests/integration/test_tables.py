@@ -136,7 +136,7 @@ def test_four_scans_a_report_and_a_table_are_one_administration_and_one_kidney_d
 
 def test_whatever_the_order_the_last_version_says_the_same(tmp_path: Path, site: Understanding, cycle: list[Record]) -> None:
     said_by_order = set()
-    things = [cycle[0], cycle[1], "table"]
+    things: list[Record | str] = [cycle[0], cycle[1], "table"]
     for number, order in enumerate(itertools.permutations(things)):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -259,6 +259,28 @@ def test_radioembolisation_tells_of_its_own_administrations(department: Departme
     assert {"lung-shunt-fraction", "tumour-to-normal-ratio", "treated-volume", "residual-activity", "organ-absorbed-dose"} <= {
         coding["code"] for item in of_right for coding in item["code"]["coding"]
     }
+
+
+CAMERAS = """{"CAXX": {"Camera A": {"manufacturer": "Siemens", "collimator": "MELP",
+  "sensitivity": {"Detector1": 9.35, "Average": 9.25875822071179}, "calibration_factor": {"Average": 0.108}}}}"""
+
+
+def test_the_sensitivity_of_a_camera_is_a_fact_about_the_camera(department: Department) -> None:
+    """It needs no person, no patient and no administration; a later measurement stands beside it."""
+    department.bring(CAMERAS, name="cameras.json")
+    assert department.publish() == 1
+    by_type = {item["resourceType"]: item for item in department.resources()}
+    assert "Patient" not in by_type
+    assert "subject" not in by_type["Observation"]
+    assert by_type["Observation"]["focus"] == [{"reference": f"Device/{by_type['Device']['id']}"}]
+    assert by_type["Observation"]["valueQuantity"]["code"] == "{counts}/s/MBq"
+    assert by_type["Device"]["deviceName"][0]["name"] == "Camera A"
+    assert department.waiting() == []
+    department.bring(CAMERAS.replace("9.258", "9.111"), name="cameras.json")
+    department.publish()
+    told = [item for item in department.resources() if item["resourceType"] == "Observation"]
+    assert sorted(str(item["valueQuantity"]["value"])[:5] for item in told) == ["9.111", "9.258"]
+    assert {item["status"] for item in told} == {"preliminary"}
 
 
 def test_the_source_of_every_value_is_a_cell(department: Department, cycle: list[Record]) -> None:

@@ -78,8 +78,5 @@ UPDATE table_part SET withdrawn = :withdrawn WHERE id = :part_id
 -- name: administration_known
 SELECT state, replaced_by FROM administration WHERE id = :id AND patient_key = :patient_key
 
--- name: digests
-SELECT digest, adapter FROM table_file ORDER BY id
-
--- name: file_of
-SELECT digest, name, adapter FROM table_file WHERE digest = :digest
+-- name: files
+SELECT digest, name, adapter FROM table_file ORDER BY id
