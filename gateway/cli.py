@@ -20,6 +20,7 @@ import click
 
 from gateway import __version__, config
 from gateway.cli_deploy import replay_command, scanner_commands
+from gateway.cli_dose import dose_commands
 from gateway.cli_mappings import mappings_commands
 from gateway.cli_study import study_commands
 from gateway.cli_tables import assign_commands, import_command, tables_commands
@@ -473,6 +474,7 @@ main.add_command(replay_command(with_settings))
 main.add_command(tables_commands(with_settings))
 main.add_command(import_command(with_settings))
 main.add_command(assign_commands(with_settings))
+main.add_command(dose_commands(with_settings))
 
 
 def _overview(loaded: Loaded) -> Any:

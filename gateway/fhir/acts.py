@@ -43,7 +43,9 @@ def summary_words(fields: JsonObject) -> str | None:
     nuclide, agent, route = ((fields.get(name) or {}).get("text") for name in ("radionuclide", "agent", "route"))
     what = agent if agent and str(nuclide or "") in agent else " ".join(word for word in (nuclide, agent) if word)
     how = f", {route}" if route else ""
-    return f"Administered activity {_plain(activity['value'])} {activity['unit']} of {what or 'radiopharmaceutical'}{how}, {started}"
+    return (
+        f"Administered activity {_plain(activity['value'])} {activity['unit']} of {what or 'radiopharmaceutical'}{how}, {started}"
+    )
 
 
 def dose_length_words(fields: JsonObject) -> str | None:

@@ -103,6 +103,8 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "points[].offset_ms": Hole("integer"),
         "made_of": Hole("object", many=True),
         "made_of[].reference": Hole("string", target="Observation"),
+        "parts": Hole("object", many=True),
+        "parts[].reference": Hole("string", target="Observation"),
         "missing": Hole("object", many=True),
         "missing[].code": Hole("code"),
         **{f"related.{kind.replace('-', '_')}": Hole("object", many=True) for kind in KINDS},
