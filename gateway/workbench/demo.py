@@ -22,7 +22,9 @@ from rich.table import Table
 
 from gateway.errors import Misconfigured
 from gateway.model import JsonObject
+from gateway.workbench.demo_doses import check_kidneys, kidney_doses, print_kidneys
 from gateway.workbench.sample import SampleStudy, generate_cycle, generate_samples
+from gateway.workbench.sample_therapy import generate_earlier_cycles, write_dosimetry_table
 from gateway.workbench.scu import AEAddress, FileOutcome, send
 
 START_SECS = 30
@@ -57,11 +59,13 @@ def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080), display: boo
         console.print(f"[bold]{place.url}/[/bold]  shows all that happens next, while it happens.", soft_wrap=True)
         if display and not once:
             webbrowser.open(f"{place.url}/")
-        studies = _sample(directory / "sample", console)
+        studies, table = _sample(directory / "sample", console)
         _push(studies, place, console)
-        facts = _wait(studies, place, console)
+        _post(table, place, console)
+        facts, kidneys = _wait(studies, place, console)
         _print(facts, place, console)
-        wrong = list(_check(studies, facts))
+        print_kidneys(kidneys, place.url, console)
+        wrong = [*_check(studies, facts), *check_kidneys(kidneys)]
         for line in wrong:
             console.print(f"[red]missing or wrong:[/red] {line}")
         if not once and not wrong:
@@ -119,12 +123,16 @@ def _listening(run_file: Path, daemon: subprocess.Popen[bytes]) -> _Place:
     raise Misconfigured("the gateway did not start; its complaints stand above")
 
 
-def _sample(directory: Path, console: Console) -> tuple[SampleStudy, ...]:
-    with console.status("Inventing two PET/CT studies and a therapy cycle ..."):
-        studies = (*generate_samples(directory), *generate_cycle(directory / "lutathera"))
+def _sample(directory: Path, console: Console) -> tuple[tuple[SampleStudy, ...], Path]:
+    """The studies, and the table that dosimetry software exported of the therapy."""
+    with console.status("Inventing two PET/CT studies and a therapy of four cycles ..."):
+        earlier = generate_earlier_cycles(directory / "earlier")
+        last = generate_cycle(directory / "lutathera")
+        table = write_dosimetry_table(directory / "table" / "dosimetry.csv", [*earlier, last[0]])
+        studies = (*generate_samples(directory), *earlier, *last)
     count = sum(len(study.files) for study in studies)
     console.print(f"Invented {len(studies)} studies of 3 patients with {count} objects. No patient ever had them.")
-    return studies
+    return studies, table
 
 
 def _push(studies: Sequence[SampleStudy], place: _Place, console: Console) -> None:
@@ -144,15 +152,26 @@ def _push(studies: Sequence[SampleStudy], place: _Place, console: Console) -> No
     )
 
 
-def _wait(studies: Sequence[SampleStudy], place: _Place, console: Console) -> list[JsonObject]:
+def _post(table: Path, place: _Place, console: Console) -> None:
+    """The table over HTTP, as a workstation would send it; a watched folder or 'isobridge import' do the same."""
+    headers = {"Content-Type": "text/csv", "Content-Disposition": f'attachment; filename="{table.name}"'}
+    answer = requests.post(f"{place.url}/tables", data=table.read_bytes(), headers=headers, timeout=30)
+    if not answer.ok:
+        raise Misconfigured(f"the table was refused: {answer.text.strip()}")
+    told = answer.json()["tables"][0]
+    console.print(f"Posted a table of dosimetry software: {told['facts']} facts, read by the adapter {told['adapter']}.")
+
+
+def _wait(studies: Sequence[SampleStudy], place: _Place, console: Console) -> tuple[list[JsonObject], list[JsonObject]]:
     """Ask as a researcher would, until every study and its administration can be found."""
     deadline = time.monotonic() + PATIENCE_SECS
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
         progress.add_task(f"Waiting until the studies are quiet for {QUIET_SECS} s and published ...", total=None)
         while True:
             facts = [_facts(study, place.url) for study in studies]
-            if not list(_check(studies, facts)) or time.monotonic() > deadline:
-                return facts
+            kidneys = kidney_doses(place.url, facts[-1].get("patient"))
+            if not [*_check(studies, facts), *check_kidneys(kidneys)] or time.monotonic() > deadline:
+                return facts, kidneys
             time.sleep(0.5)
 
 
@@ -162,9 +181,12 @@ def _facts(sample: SampleStudy, url: str) -> JsonObject:
         return {"study": None, "administrations": []}
     reference = study["subject"]["reference"]
     patient = _get(f"{url}/fhir/{reference}", {})
-    found = _get(
-        f"{url}/fhir/MedicationAdministration", {"patient": reference, "_include": "MedicationAdministration:medication"}
-    )
+    given = {
+        "patient": reference,
+        "identifier": f"urn:oid:{sample.administration_event_uid}",
+        "_include": "MedicationAdministration:medication",
+    }
+    found = _get(f"{url}/fhir/MedicationAdministration", given)
     resources = [entry["resource"] for entry in found.get("entry", ())]
     return {
         "study": study,
