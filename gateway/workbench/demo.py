@@ -27,8 +27,8 @@ from gateway.workbench.sample import SampleStudy, generate_cycle, generate_sampl
 from gateway.workbench.sample_therapy import generate_earlier_cycles, write_dosimetry_table
 from gateway.workbench.scu import AEAddress, FileOutcome, send
 
-START_SECS = 30
-PATIENCE_SECS = 120
+START_SECS = 120
+PATIENCE_SECS = 240
 
 #: The quiet time is short here, so that nobody waits a minute to see the first result.
 QUIET_SECS = 10
