@@ -14,6 +14,7 @@ from pathlib import Path
 from gateway.workbench.sample import SampleStudy, cycle_study, write_series
 from gateway.workbench.sample_case import DEFAULT_DAY, ZONE
 from gateway.workbench.sample_cycle import LUTATHERA, LUTATHERA_PATIENT, SCAN_HOURS, Infusion
+from gateway.workbench.sample_images import ISSUER
 from gateway.workbench.sample_report import administration_report
 
 WEEKS_APART = 8
@@ -21,7 +22,7 @@ WEEKS_APART = 8
 EARLIER_MBQ = (Decimal("7412.8"), Decimal("7395.1"), Decimal("7430.6"))
 _LN2 = Decimal("0.693147")
 _COLUMNS = (
-    "PatientID;AdminDateTime;Radiopharmaceutical;AdminActivity_MBq;Cycle;VOI;Side;Mass_g;T_h;A_MBq;TIA_MBqh;TIAC_h;Teff_h;D_Gy;"
+    "PatientID;Issuer;AdminDateTime;Radiopharmaceutical;AdminActivity_MBq;Cycle;VOI;Side;Mass_g;T_h;A_MBq;TIA_MBqh;TIAC_h;Teff_h;D_Gy;"
     "D_per_A_GyGBq;BED_Gy;EQD2_Gy;AlphaBeta_Gy;Trep_h;Software;Version;ApprovedBy;ApprovedAt"
 )
 
@@ -86,6 +87,7 @@ def _rows(number: int, study: SampleStudy, kidney: _Kidney) -> Iterator[str]:
     start = tia * _LN2 / kidney.half_life_h
     whose = [
         study.patient.patient_id,
+        ISSUER,
         study.administered_at.strftime("%Y-%m-%d %H:%M"),
         "177Lu-DOTATATE",
         _comma(study.activity_mbq),

@@ -22,6 +22,7 @@ from gateway.r4.published import published
 from gateway.r4.validate import validate
 from gateway.workbench.definitions import FOLDER, definitions, file_name, text_of
 from gateway.workbench.profile_examples import examples
+from gateway.workbench.profile_guide import pages
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_URL = {one["url"]: one for one in published()}
@@ -32,6 +33,11 @@ def test_the_published_files_are_what_the_tables_write() -> None:
     assert {path.name: path.read_text() for path in FOLDER.glob("*.json")} == {
         file_name(one): text_of(one) for one in definitions()
     }, "run: make profiles"
+
+
+def test_the_guide_pages_are_what_tables_and_templates_write() -> None:
+    written = {path.name: path.read_text() for path in (ROOT / "docs" / "profiles").glob("*.md")}
+    assert written == pages(ROOT / "mappings"), "run: make profiles"
 
 
 @pytest.mark.parametrize("one", published(), ids=lambda one: f"{one['resourceType']}-{one['id']}")
