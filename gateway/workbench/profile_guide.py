@@ -32,12 +32,14 @@ def pages(mappings: Path) -> dict[str, str]:
 def _index() -> Iterator[str]:
     yield "# Profiles of dosimetry"
     yield ""
-    yield f"FHIR R4 profiles of Observation for what HL7 leaves out, version {VERSION}, under `{CANONICAL}`. They are served by every gateway:"
-    yield "`/fhir/StructureDefinition`, `/fhir/CodeSystem`, `/fhir/ValueSet`, `/fhir/ConceptMap`, `/fhir/SearchParameter`, searched by `url`,"
-    yield "`name`, `version` and `status`; `/fhir/metadata` names them. The JSON stands in `gateway/r4/conformance`."
+    yield f"FHIR R4 profiles of Observation for what HL7 leaves out, version {VERSION}, under `{CANONICAL}`."
+    yield "They are served by every gateway: `/fhir/StructureDefinition`, `/fhir/CodeSystem`, `/fhir/ValueSet`, `/fhir/ConceptMap`,"
+    yield "`/fhir/SearchParameter`, searched by `url`, `name`, `version` and `status`; `/fhir/metadata` names them."
+    yield "The JSON stands in `gateway/r4/conformance`."
     yield ""
-    yield "A resource names a profile in `meta.profile` only when all that the profile requires is really there: the gateway checks each one as it"
-    yield "leaves. So `GET /fhir/Observation?_profile=URL` finds complete facts only. Definitions are differentials; they have no snapshot."
+    yield "A resource names a profile in `meta.profile` only when all that the profile requires is really there: the gateway checks"
+    yield "each one as it leaves. So `GET /fhir/Observation?_profile=URL` finds complete facts only. Definitions are differentials;"
+    yield "they have no snapshot."
     yield ""
     yield "| Profile | What it is | Unit |"
     yield "|---|---|---|"
@@ -65,7 +67,7 @@ def _page(profile: Profile, example: JsonObject | None) -> Iterator[str]:
     yield ""
     yield f"Canonical address: `{profile.url}`, version {VERSION}. Type: Observation."
     yield ""
-    codes = " or ".join(f"`{system}|{code}`" for system, code in profile.codes)
+    codes = " or ".join(f"`{system}\\|{code}`" for system, code in profile.codes)
     yield f"Find all of them: `GET /fhir/Observation?code={profile.codes[0][0]}|{profile.codes[0][1]}`; only complete ones:"
     yield f"`GET /fhir/Observation?_profile={profile.url}`."
     yield ""

@@ -92,7 +92,8 @@ def test_what_cannot_be_added_up_is_not_known_and_says_why(results: list[DoseRes
 
 
 def test_another_side_intent_statistic_or_unit_is_never_mixed() -> None:
-    left, right = ({"laterality": {"code": code, "text": code}} for code in ("7771000", "24028007"))
+    left: dict[str, Any] = {"laterality": {"code": "7771000", "text": "Left"}}
+    right: dict[str, Any] = {"laterality": {"code": "24028007", "text": "Right"}}
     found = summed([dose(1, "4", **left), dose(2, "5", **right)], declared(1, 2))
     assert len(found) == 2
     assert all("value" not in one.fields for one in found)
