@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements-dev.lock pyproject.toml | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: conformance reference image image-test help setup demo test test-peers check format try bench soak golden peers apt lock clean
+.PHONY: conformance profiles reference image image-test help setup demo test test-peers check format try bench soak golden peers apt lock clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -76,6 +76,10 @@ lock:            ## resolve the dependencies anew (needs uv on the PATH)
 
 conformance: setup  ## write the tables of docs/dicom-conformance.md from the code
 	$(BIN)/python -m gateway.workbench.conformance
+
+profiles: setup  ## write our FHIR definitions and their guide pages (gateway/r4/conformance, docs/profiles)
+	$(BIN)/python -m gateway.workbench.definitions
+	$(BIN)/python -m gateway.workbench.profile_guide
 
 reference: setup ## write docs/mapping-reference.md from the definition of the mapping language
 	$(BIN)/python -m gateway.workbench.mapping_reference

@@ -234,6 +234,19 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredCycles:
+    """Administrations that a person declared to be all cycles of a therapy, for one region or for all."""
+
+    id: int
+    administrations: tuple[str, ...]
+    region: str | None  #: code or words
+    reason: str
+    decided_by: str
+    decided_at: float
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
     """What is known of one patient across studies."""
 

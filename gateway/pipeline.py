@@ -16,7 +16,7 @@ from gateway.errors import Quarantined, Retryable
 from gateway.fhir.provenance import instant
 from gateway.gather.patient import identifier_of, is_device
 from gateway.gather.study import Member, gather_study
-from gateway.model import Bundle, Record, SharedFields
+from gateway.model import Bundle, Dossier, Record, SharedFields
 from gateway.outgoing import produce
 from gateway.publish.delivery import Outcome, deliver
 from gateway.publish.target import ImageTarget, Target
@@ -140,17 +140,7 @@ def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line
     """What a dossier comes to with these records, given what was sealed and decided before. Changes nothing."""
     subjects, patient_key = line.ledger.subjects, ticket.key
     past = _past(subjects.last_sealed(ticket), line.ledger.decisions.of_dossier(patient_key))
-    facts = subjects.facts
-    placed = placed_tables(patient_key, records, line)
-    records = [*records, *placed.records]
-    dossier = line.understanding.dossier(
-        patient_key,
-        records,
-        facts.aliases(patient_key),
-        facts.replaced(patient_key),
-        known_results=facts.result_aliases(patient_key),
-        replaced_results=facts.replaced_results(patient_key),
-    )
+    dossier, records, placed = gathered_dossier(patient_key, records, line)
     return dataclasses.replace(
         _sealed(line.understanding.dossier_bundle(dossier, records, recorded=recorded, past=past)),
         patient_key=patient_key,
@@ -162,6 +152,25 @@ def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line
         active_results=frozenset(item.key for item in dossier.results),
         tables=placed.outcomes,
     )
+
+
+def gathered_dossier(
+    patient_key: str, records: Sequence[SharedFields], line: Line
+) -> tuple[Dossier, Sequence[SharedFields], Placed]:
+    """The dossier of a patient with its tables and declarations; the records and tables that it was gathered from."""
+    facts = line.ledger.subjects.facts
+    placed = placed_tables(patient_key, records, line)
+    records = [*records, *placed.records]
+    dossier = line.understanding.dossier(
+        patient_key,
+        records,
+        facts.aliases(patient_key),
+        facts.replaced(patient_key),
+        known_results=facts.result_aliases(patient_key),
+        replaced_results=facts.replaced_results(patient_key),
+        declared=line.ledger.declarations.of_patient(patient_key),
+    )
+    return dossier, records, placed
 
 
 def placed_tables(patient_key: str, records: Sequence[SharedFields], line: Line) -> Placed:

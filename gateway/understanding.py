@@ -19,7 +19,7 @@ from gateway.gather.dossier import gather_dossier
 from gateway.gather.patient import PatientKeys, demographics
 from gateway.mapping.language import Mapping as MappingRules
 from gateway.mapping.language import Mappings, load
-from gateway.model import Bundle, Came, Dossier, JsonObject, Record, SharedFields, Study
+from gateway.model import Bundle, Came, DeclaredCycles, Dossier, JsonObject, Record, SharedFields, Study
 from gateway.normalise.record import SiteContext, normalise
 from gateway.r4.bundles import resources_of
 from gateway.spool.standing import Decision
@@ -81,6 +81,7 @@ class Understanding:
         *,
         known_results: Mapping[str, str] | None = None,
         replaced_results: Mapping[str, str] | None = None,
+        declared: Sequence[DeclaredCycles] = (),
     ) -> Dossier:
         return gather_dossier(
             patient_key,
@@ -90,6 +91,7 @@ class Understanding:
             mint=self.renderer.mint,
             known_results=known_results,
             replaced_results=replaced_results,
+            declared=declared,
         )
 
     def dossier_bundle(

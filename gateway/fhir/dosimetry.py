@@ -31,6 +31,8 @@ def put_results(room: Room, dossier: Dossier, scopes: dict[str, JsonObject], ref
     groups = grouped(dossier.results, {key: reference for key, (_, reference) in made.items() if reference})
     for item in dossier.results:
         scope, _ = made[item.key]
+        members = [made[key][1] for key in item.fields.get("members", ()) if key in made]
+        scope["result"]["parts"] = [{"reference": reference} for reference in members if reference]
         scope["result"] |= {"related": groups[item.key], "made_of": made_of(item.kind, groups[item.key])}
         own = refs.get(item.administration or "") or refs[""]
         room.resources.put_all(_templates(room, item), "result", scope, {**named[item.document][1], **own})

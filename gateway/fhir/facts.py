@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from gateway.dicom.values import instant
+from gateway.fhir.acts import act_fields, dose_length_words
 from gateway.model import Administration, Document, DoseResult, JsonObject
 from gateway.nuclear.results import KINDS, coded, expected
 from gateway.nuclear.units import convert
@@ -19,8 +20,17 @@ _PERSON_SYSTEM = "urn:isobridge:person-id"
 _ADMINISTERING = "113851"
 
 
-def administration_scope(item: Administration, patient: JsonObject, studies: Sequence[JsonObject]) -> JsonObject:
-    return {"administration": administration_fields(item), "patient": patient, "studies": list(studies)}
+def administration_scope(
+    item: Administration,
+    patient: JsonObject,
+    studies: Sequence[JsonObject],
+    documents: Iterable[Document] = (),
+    results: Iterable[DoseResult] = (),
+) -> JsonObject:
+    """``documents`` and ``results``: those of the patient."""
+    act = act_fields(item, patient, studies, documents, results)
+    act["authorizer"] = _person(act["authorizer"]) if act["authorizer"] else None
+    return {"administration": {**administration_fields(item), **act}, "patient": patient, "studies": list(studies)}
 
 
 def administration_fields(item: Administration) -> JsonObject:
@@ -127,6 +137,7 @@ def result_scope(
         "segment_text": _segment(item.fields.get("segment")),
         "structure_key": _structure_key(item.fields, str(patient.get("key", ""))),
         "category": kind.category,
+        "ct_summary": _ct_summary(item, document, studies),
         "remarks": [*item.fields.get("remarks", ()), *(issue.reason for issue in item.issues)],
         "sources": [{"member": member, "path": path} for member, path in sorted(item.sources.items())],
     }
@@ -139,6 +150,12 @@ def result_scope(
         "patient": patient,
         "studies": list(studies),
     }
+
+
+def _ct_summary(item: DoseResult, document: Document, studies: Sequence[JsonObject]) -> JsonObject | None:
+    words = dose_length_words({**item.fields, "kind": item.kind})
+    study = next((one for one in studies if one.get("uid") == document.study_uid), None)
+    return {"of": item.key, "text": words, "study": study} if words and study else None
 
 
 def _uncertainty(fields: JsonObject) -> Decimal | None:

@@ -15,6 +15,7 @@ from gateway.fhir.dosimetry import Room, put_results
 from gateway.fhir.facts import administration_scope
 from gateway.fhir.identity import Identity
 from gateway.fhir.policy import CLINICAL, IdentityPolicy
+from gateway.fhir.profiles import claimed
 from gateway.fhir.provenance import provenance
 from gateway.fhir.resources import Resources, Witness
 from gateway.mapping.language import Mapping, Mappings
@@ -146,7 +147,8 @@ class Renderer:
         scopes: dict[str, JsonObject] = {}
         refs: dict[str, JsonObject] = {}
         for item in dossier.administrations:
-            scopes[item.key] = administration_scope(item, dossier.patient, self._studies(item.study_uids))
+            studies = self._studies(item.study_uids)
+            scopes[item.key] = administration_scope(item, dossier.patient, studies, dossier.documents, dossier.results)
             refs[item.key] = resources.put_all(self._templates((item.mapping,)), "administration", scopes[item.key], patient_refs)
             series_uids.update(item.series_uids)
         room = Room(resources, lambda name: self._templates((name,)), self._studies, self._reference, self._images_at)
@@ -165,8 +167,8 @@ class Renderer:
         return self.released(resources.all)
 
     def released(self, resources: Iterable[JsonObject]) -> list[JsonObject]:
-        """What the identity policy lets out, as it lets it out."""
-        return [released for item in resources if (released := self._policy.release(item)) is not None]
+        """What the identity policy lets out, as it lets it out, each with the profile that it fulfils then."""
+        return [claimed(released) for item in resources if (released := self._policy.release(item)) is not None]
 
     def bundle(self, resources: Sequence[JsonObject]) -> Bundle:
         """Released resources as a transaction. Raises :class:`Quarantined` when they are not valid FHIR."""

@@ -6,11 +6,13 @@ and its remarks.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.gather.choose import by_majority, canonical
 from gateway.gather.corroborate import CANDIDATES, corroborated
+from gateway.gather.cumulative import cumulative_results
 from gateway.gather.documents import documents, standing
 from gateway.gather.dose_maps import frames_of_reference, with_names
 from gateway.gather.identity import assign_keys, replacements
@@ -19,7 +21,7 @@ from gateway.gather.patient import demographics
 from gateway.gather.readings import Account, Reading, Source, accounts, injection
 from gateway.gather.reconcile import Fact, reconcile
 from gateway.gather.results import gather_results
-from gateway.model import Administration, Dossier, Issue, JsonObject, Severity, SharedFields
+from gateway.model import Administration, DeclaredCycles, Dossier, Issue, JsonObject, Severity, SharedFields
 from gateway.nuclear.sameness import gap
 
 #: Fields in which the readings of one administration should agree.
@@ -40,11 +42,13 @@ def gather_dossier(
     replaced: Mapping[str, str] | None = None,
     known_results: Mapping[str, str] | None = None,
     replaced_results: Mapping[str, str] | None = None,
+    declared: Sequence[DeclaredCycles] = (),
 ) -> Dossier:
     """Gather a dossier from all that published instances say of one patient.
 
     ``known`` maps this patient's aliases to ids minted before, ``replaced`` ids that were lost to the ones that survive;
-    ``known_results`` and ``replaced_results`` are the same for results. ``mint`` makes an id from a name (a pure function of it). The
+    ``known_results`` and ``replaced_results`` are the same for results;
+    ``declared`` are lists of cycles over which doses are added up. ``mint`` makes an id from a name (a pure function of it). The
     patient is part of that name: an event UID that turns up under a second patient (a study sent again under a corrected id, a
     header that is wrong) makes a second fact, and never moves the first one.
     """
@@ -63,6 +67,11 @@ def gather_dossier(
         replaced=replaced_results,
         frames=frames_of_reference(records, bound),
     )
+    lost = replacements(administrations, known, replaced or {})
+    summed = tuple(
+        dataclasses.replace(one, key=(known_results or {}).get(one.aliases[0]) or mint(f"{patient_key}|result|{one.aliases[0]}"))
+        for one in cumulative_results(gathered.results, administrations, declared, {**(replaced or {}), **lost})
+    )
     return Dossier(
         patient_key=patient_key,
         patient=demographics(patient_key, records),
@@ -73,10 +82,11 @@ def gather_dossier(
                 {f"{shared.mapping}@{shared.mapping_version}" for shared in records if shared.administrations or shared.results}
             )
         ),
-        replaced=replacements(administrations, known, replaced or {}),
-        results=gathered.results,
+        replaced=lost,
+        results=(*gathered.results, *summed),
         documents=gathered.documents,
-        minted_results=gathered.minted,
+        minted_results=gathered.minted
+        | {one.aliases[0]: one.key for one in summed if one.aliases[0] not in (known_results or {})},
         replaced_results=gathered.replaced,
     )
 

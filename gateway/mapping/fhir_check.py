@@ -81,7 +81,7 @@ def check_template(node: Any, holes: Mapping[Place, Hole], resources: Mapping[st
     if kind not in types:
         yield Finding(("resourceType",), f"'{kind}' is not a resource type of this gateway{did_you_mean(kind, types)}")
         return
-    body = {key: value for key, value in node.items() if key not in ("per", "identity", "resourceType")}
+    body = {key: value for key, value in node.items() if key not in ("per", "identity", "resourceType", "kinds")}
     yield from _Walk(holes, resources).object(kind, body, ())
 
 

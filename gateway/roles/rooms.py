@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.config import Settings
 from gateway.errors import Misconfigured
+from gateway.r4.published import as_transaction
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.sweep import clear_incoming
@@ -56,4 +57,6 @@ def migrate(settings: Settings) -> None:
     ledger = open_ledger(settings)
     ledger.migrate()
     ledger.close()
-    open_store(settings).close()  # opening it migrates it
+    store = open_store(settings)  # opening it migrates it
+    store.transact(as_transaction())  # our profiles are searched like everything else
+    store.close()

@@ -5,7 +5,7 @@ The receiver, the workers and the pages meet here and nowhere else. Some rooms s
 :class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.callers.Callers`,
 :class:`~gateway.spool.shadows.Shadows`, :class:`~gateway.spool.replays.Replays`, :class:`~gateway.spool.history.MappingHistory`,
 :class:`~gateway.spool.commitments.Commitments`, :class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`,
-:class:`~gateway.spool.studies.Studies`.
+:class:`~gateway.spool.studies.Studies`, :class:`~gateway.spool.declarations.Declarations`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gateway.spool.archive import Archive
 from gateway.spool.callers import Callers
 from gateway.spool.commitments import Commitments
 from gateway.spool.decisions import Decisions
+from gateway.spool.declarations import Declarations
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.history import MappingHistory
 from gateway.spool.intake import Intake
@@ -47,6 +48,7 @@ class Ledger:
         self.mappings = MappingHistory(self.database)
         self.subjects = Subjects(self.database, timers)
         self.tables = Tables(self.database, timers)
+        self.declarations = Declarations(self.database, timers)
         self.callers = Callers(self.database)
         self.commitments = Commitments(self.database)
         self.overview = Overview(self.database)

@@ -26,6 +26,7 @@ from gateway.table_door import TableDoor
 from gateway.web.actions import Actions, Decisions
 from gateway.web.assets import asset
 from gateway.web.dicomweb import dicomweb_routes
+from gateway.web.dose_history import DosePages
 from gateway.web.fhir import fhir_routes
 from gateway.web.health import Health
 from gateway.web.login import LogIn
@@ -99,7 +100,9 @@ def _table_routes(
     if site is None:
         return []
     door = TableDoor(ledger, TableFiles(settings.spool_directory), site.refresh)
-    return TablePages(ledger, files, door, site, pages, notes, _stow_settings(settings)).routes()
+    stow = _stow_settings(settings)
+    doses = DosePages(ledger, files, site, pages, notes, stow.external_url)
+    return [*TablePages(ledger, files, door, site, pages, notes, stow).routes(), *doses.routes()]
 
 
 def _direct_door(settings: Settings, ledger: Ledger, files: SpoolFiles) -> DirectDoor:

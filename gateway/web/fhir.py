@@ -24,8 +24,10 @@ from gateway.errors import Rejected
 from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import encode
+from gateway.r4.published import unstored
 from gateway.store import Entry, FhirStore, Page, Stored
 from gateway.web.fhir_capability import capability_statement
+from gateway.web.fhir_concept_maps import concept_maps
 from gateway.web.fhir_http import (
     Call,
     Endpoint,
@@ -88,7 +90,11 @@ class _Api:
         raise Rejected(f"there is nothing at this address; see {call.base}/metadata", status=404)
 
     async def read(self, call: Call) -> Response:
-        kind, logical_id = _kind(call), call.request.path_params["id"]
+        logical_id = call.request.path_params["id"]
+        for one in unstored(call.request.path_params["kind"]):
+            if one["id"] == logical_id:
+                return resource_response(encode(one), pretty=call.pretty)
+        kind = _kind(call)
         stored = await self._in_thread(lambda: self._store.read(kind, logical_id))
         return _version_response(call, stored)
 
@@ -113,6 +119,8 @@ class _Api:
         return resource_response(encode(bundle), pretty=call.pretty)
 
     async def search(self, call: Call) -> Response:
+        if maps := unstored(call.request.path_params["kind"]):
+            return resource_response(encode(concept_maps(maps, call.parameters, call.base)), pretty=call.pretty)
         kind = _kind(call)
         strict = "handling=strict" in call.request.headers.get("prefer", "").replace(" ", "")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from gateway import __version__
+from gateway.fhir.radiation_dose_summary import RDS
 from gateway.model import JsonObject
 from gateway.r4 import definitions
+from gateway.r4.published import profiles_of, unstored
 
 _INTERACTIONS = ("read", "vread", "history-instance", "search-type")
-_PARAMETER_URL = "http://hl7.org/fhir/SearchParameter/"
+#: What finds a concept map: name -> type (R4 conceptmap.html#search).
+CONCEPT_MAP_SEARCH = {"_id": "token", "url": "uri", "name": "string", "version": "token", "status": "token"}
 
 
 def capability_statement(*, base: str, site: str, since: str) -> JsonObject:
@@ -26,7 +29,7 @@ def capability_statement(*, base: str, site: str, since: str) -> JsonObject:
                 "mode": "server",
                 "documentation": "Read-only for clients. JSON only; XML is not offered yet. Composite search parameters are not "
                 "supported yet. Reverse chaining (_has) and chains of up to three links are.",
-                "resource": [_resource(kind) for kind in sorted(definitions.resource_types())],
+                "resource": [_resource(kind) for kind in sorted(definitions.resource_types())] + _concept_maps(),
             }
         ],
     }
@@ -44,6 +47,9 @@ def _resource(kind: str) -> JsonObject:
         "conditionalRead": "not-match",
         "referencePolicy": ["literal", "logical"],
     }
+    profiles = profiles_of(kind)
+    if profiles:
+        statement["supportedProfile"] = [*profiles, RDS] if kind == "Observation" else profiles
     if references:
         statement["searchInclude"] = ["*", *(f"{kind}:{code}" for code in references)]
     if incoming := _incoming(kind):
@@ -59,3 +65,12 @@ def _incoming(kind: str) -> list[str]:
         for item in definitions.search_parameters()[source].values()
         if item.type == "reference" and kind in item.targets
     ]
+
+
+def _concept_maps() -> list[JsonObject]:
+    """Our own concept maps, the only ones: they are read from the package."""
+    if not unstored("ConceptMap"):
+        return []
+    parameters = [{"name": name, "type": kind} for name, kind in CONCEPT_MAP_SEARCH.items()]
+    interactions = [{"code": code} for code in ("read", "search-type")]
+    return [{"type": "ConceptMap", "interaction": interactions, "searchParam": parameters}]

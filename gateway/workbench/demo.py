@@ -22,7 +22,9 @@ from rich.table import Table
 
 from gateway.errors import Misconfigured
 from gateway.model import JsonObject
+from gateway.workbench.demo_doses import check_kidneys, kidney_doses, print_kidneys
 from gateway.workbench.sample import SampleStudy, generate_cycle, generate_samples
+from gateway.workbench.sample_therapy import generate_earlier_cycles, write_dosimetry_table
 from gateway.workbench.scu import AEAddress, FileOutcome, send
 
 #: A machine that does much else may need minutes. Nothing is waited for that long where it is clear that nothing will come.
@@ -59,11 +61,13 @@ def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080), display: boo
         console.print(f"[bold]{place.url}/[/bold]  shows all that happens next, while it happens.", soft_wrap=True)
         if display and not once:
             webbrowser.open(f"{place.url}/")
-        studies = _sample(directory / "sample", console)
+        studies, table = _sample(directory / "sample", console)
         _push(studies, place, console)
-        facts = _wait(studies, place, daemon, console)
+        _post(table, place, console)
+        facts, kidneys = _wait(studies, place, daemon, console)
         _print(facts, place, console)
-        wrong = list(_check(studies, facts))
+        print_kidneys(kidneys, place.url, console)
+        wrong = [*_check(studies, facts), *check_kidneys(kidneys)]
         for line in wrong:
             console.print(f"[red]missing or wrong:[/red] {line}")
         if not once and not wrong:
@@ -144,12 +148,16 @@ def _has_ended(daemon: subprocess.Popen[bytes], *, within_secs: float) -> bool:
     return True
 
 
-def _sample(directory: Path, console: Console) -> tuple[SampleStudy, ...]:
-    with console.status("Inventing two PET/CT studies and a therapy cycle ..."):
-        studies = (*generate_samples(directory), *generate_cycle(directory / "lutathera"))
+def _sample(directory: Path, console: Console) -> tuple[tuple[SampleStudy, ...], Path]:
+    """The studies, and the table that dosimetry software exported of the therapy."""
+    with console.status("Inventing two PET/CT studies and a therapy of four cycles ..."):
+        earlier = generate_earlier_cycles(directory / "earlier")
+        last = generate_cycle(directory / "lutathera")
+        table = write_dosimetry_table(directory / "table" / "dosimetry.csv", [*earlier, last[0]])
+        studies = (*generate_samples(directory), *earlier, *last)
     count = sum(len(study.files) for study in studies)
     console.print(f"Invented {len(studies)} studies of 3 patients with {count} objects. No patient ever had them.")
-    return studies
+    return studies, table
 
 
 def _push(studies: Sequence[SampleStudy], place: _Place, console: Console) -> None:
@@ -169,19 +177,33 @@ def _push(studies: Sequence[SampleStudy], place: _Place, console: Console) -> No
     )
 
 
-def _wait(studies: Sequence[SampleStudy], place: _Place, daemon: subprocess.Popen[bytes], console: Console) -> list[JsonObject]:
+def _post(table: Path, place: _Place, console: Console) -> None:
+    """The table over HTTP, as a workstation would send it; a watched folder or 'isobridge import' do the same."""
+    headers = {"Content-Type": "text/csv", "Content-Disposition": f'attachment; filename="{table.name}"'}
+    answer = requests.post(f"{place.url}/tables", data=table.read_bytes(), headers=headers, timeout=30)
+    if not answer.ok:
+        raise Misconfigured(f"the table was refused: {answer.text.strip()}")
+    told = answer.json()["tables"][0]
+    console.print(f"Posted a table of dosimetry software: {told['facts']} facts, read by the adapter {told['adapter']}.")
+
+
+def _wait(
+    studies: Sequence[SampleStudy], place: _Place, daemon: subprocess.Popen[bytes], console: Console
+) -> tuple[list[JsonObject], list[JsonObject]]:
     """Ask as a researcher would, until every study and its administration can be found, or nothing new comes any more."""
     facts: list[JsonObject] = [_NOTHING for _ in studies]
+    kidneys: list[JsonObject] = []
     seen, deadline = "", time.monotonic() + PATIENCE_SECS
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
         task = progress.add_task("Waiting ...", total=None)
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.RequestException):  # a busy machine answers later
                 facts = [_facts(study, place.url) for study in studies]
-            missing = list(_check(studies, facts))
+                kidneys = kidney_doses(place.url, facts[-1].get("patient"))
+            missing = [*_check(studies, facts), *check_kidneys(kidneys)]
             if not missing:
                 break
-            if (now := _state(facts)) != seen:
+            if (now := _state(facts, kidneys)) != seen:
                 seen, deadline = now, time.monotonic() + PATIENCE_SECS
             there = sum(fact["study"] is not None for fact in facts)
             progress.update(
@@ -191,17 +213,17 @@ def _wait(studies: Sequence[SampleStudy], place: _Place, daemon: subprocess.Pope
             )
             if _has_ended(daemon, within_secs=0.5):
                 raise Misconfigured(f"the gateway ended (code {daemon.returncode}); its complaints stand above")
-    return facts
+    return facts, kidneys
 
 
 #: What is known of a study that nobody found yet.
 _NOTHING: JsonObject = {"study": None, "administrations": []}
 
 
-def _state(facts: Sequence[JsonObject]) -> str:
+def _state(facts: Sequence[JsonObject], kidneys: Sequence[JsonObject]) -> str:
     """Changes whenever something new came out."""
     found = [(fact["study"], fact["administrations"]) for fact in facts]
-    return json.dumps(found, sort_keys=True, default=str)
+    return json.dumps([found, kidneys], sort_keys=True, default=str)
 
 
 def _facts(sample: SampleStudy, url: str) -> JsonObject:
@@ -210,9 +232,12 @@ def _facts(sample: SampleStudy, url: str) -> JsonObject:
         return _NOTHING
     reference = study["subject"]["reference"]
     patient = _get(f"{url}/fhir/{reference}", {})
-    found = _get(
-        f"{url}/fhir/MedicationAdministration", {"patient": reference, "_include": "MedicationAdministration:medication"}
-    )
+    given = {
+        "patient": reference,
+        "identifier": f"urn:oid:{sample.administration_event_uid}",
+        "_include": "MedicationAdministration:medication",
+    }
+    found = _get(f"{url}/fhir/MedicationAdministration", given)
     resources = [entry["resource"] for entry in found.get("entry", ())]
     return {
         "study": study,

@@ -10,7 +10,7 @@ from gateway.mapping.language import Mapping
 from gateway.mapping.template import ResourceTemplate
 from gateway.model import Dossier, JsonObject, Record
 
-_STUDIES = [{"reference": "ImagingStudy/example"}]
+_STUDY = "ImagingStudy/example"
 
 
 def gathered(record: Record) -> Dossier:
@@ -26,12 +26,13 @@ def facts(mapping: Mapping, record: Record, refs: JsonObject) -> Iterator[tuple[
     patient = {"key": "example", **record.shared.patient}
     administrations = {item.key: administration_fields(item) for item in dossier.administrations}
     documents = {item.key: item for item in dossier.documents}
+    studies = [{"reference": _STUDY, "uid": str(record.shared.study.get("uid") or "")}]
     results: list[JsonObject] = []
     groups = grouped(dossier.results, {item.key: "Observation/example" for item in dossier.results})
     of_documents = {template.name: f"{template.resource_type}/example" for template in _per(mapping, "document")}
     for item in dossier.results:
         administration = administrations.get(item.administration or "")
-        scope = result_scope(item, documents[item.document], administration, patient, _STUDIES)
+        scope = result_scope(item, documents[item.document], administration, patient, studies)
         scope["result"] |= {"related": groups[item.key], "made_of": made_of(item.kind, groups[item.key])}
         results.append({**scope["result"], "reference": "Observation/example"})
         wanted = [one for one in _per(mapping, "result") if not one.kinds or item.kind in one.kinds]
@@ -41,7 +42,7 @@ def facts(mapping: Mapping, record: Record, refs: JsonObject) -> Iterator[tuple[
         own = {**linked, **of_documents, **{one.name: f"{one.resource_type}/example" for one in wanted if one.identify(scope)}}
         yield from ((one, {**scope, "refs": own}) for one in wanted if one.name in own)
     for document in dossier.documents:
-        scope = document_scope(document, patient, _STUDIES, list(administrations.values()))
+        scope = document_scope(document, patient, studies, list(administrations.values()))
         scope["results"] = results
         wanted = [one for one in _per(mapping, "document") if one.identify(scope)]
         yield from ((one, {**scope, "refs": {**refs, **of_documents}}) for one in wanted)

@@ -84,9 +84,9 @@ def generate_sample(
     pet = pet_slices(case, pet_grid, pet_volume(pet_grid, body, tracer.suv, seed=seed))
     ct = ct_slices(case, ct_grid, ct_volume(ct_grid, (*anatomy.COUCH, *body), anatomy.HOUNSFIELD, seed=seed + 1))
     files = [
-        *_write_series(directory / "ct", "CT", ct),
-        *_write_series(directory / "pet", "PT", pet),
-        *_write_series(directory / "sr", "SR", [administration_report(case)]),
+        *write_series(directory / "ct", "CT", ct),
+        *write_series(directory / "pet", "PT", pet),
+        *write_series(directory / "sr", "SR", [administration_report(case)]),
     ]
     return SampleStudy(
         directory=directory,
@@ -135,15 +135,15 @@ def generate_cycle(directory: Path, *, slices: int = 32, seed: int = 30, day: dt
     )
     grid = Grid(slices=slices, pixels=SPECT_PIXELS, pixel_mm=SPECT_PIXEL_MM)
     suv = pet_volume(grid, body_of(infusion.patient, infusion.tracer), infusion.tracer.suv, seed=seed)
-    report = _write_series(directory / "infusion", "SR", [administration_report(infusion)])
-    studies = [_cycle_study(directory / "infusion", infusion, infusion, report, "SR")]
+    report = write_series(directory / "infusion", "SR", [administration_report(infusion)])
+    studies = [cycle_study(directory / "infusion", infusion, infusion, report, "SR")]
     for scan in scans(infusion):
         folder = directory / f"spect-{scan.hours}h"
-        studies.append(_cycle_study(folder, infusion, scan, _write_series(folder, "NM", [spect_image(scan, grid, suv)]), "NM"))
+        studies.append(cycle_study(folder, infusion, scan, write_series(folder, "NM", [spect_image(scan, grid, suv)]), "NM"))
     return tuple(studies)
 
 
-def _cycle_study(directory: Path, infusion: Infusion, study: Case, files: list[Path], modality: str) -> SampleStudy:
+def cycle_study(directory: Path, infusion: Infusion, study: Case, files: list[Path], modality: str) -> SampleStudy:
     return SampleStudy(
         directory=directory,
         files=tuple(files),
@@ -166,7 +166,7 @@ def body_of(patient: SamplePatient, tracer: Tracer) -> tuple[Part, ...]:
     return (*organs, *tracer.lesions)
 
 
-def _write_series(directory: Path, prefix: str, datasets: Iterable[Dataset]) -> list[Path]:
+def write_series(directory: Path, prefix: str, datasets: Iterable[Dataset]) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for number, dataset in enumerate(datasets, start=1):

@@ -16,6 +16,8 @@ from pydicom.uid import CTImageStorage, PositronEmissionTomographyImageStorage
 from gateway.workbench.phantom import FloatArray, Grid
 from gateway.workbench.sample_case import Case, Code
 
+#: Who issued the ids of the sample patients.
+ISSUER = "ISOBRIDGE-SAMPLE"
 INTRAVENOUS = Code(value="47625008", scheme="SCT", meaning="Intravenous route")
 PROCEDURE = Code(value="241443006", scheme="SCT", meaning="PET study for localization of tumor")
 
@@ -56,7 +58,7 @@ def _write_patient(dataset: Dataset, case: Case) -> None:
     patient = case.patient
     dataset.PatientName = patient.name
     dataset.PatientID = patient.patient_id
-    dataset.IssuerOfPatientID = "ISOBRIDGE-SAMPLE"
+    dataset.IssuerOfPatientID = ISSUER
     dataset.PatientBirthDate = f"{patient.birth_date:%Y%m%d}"
     dataset.PatientSex = patient.sex
     dataset.PatientAge = patient.age(case.study_at.date())

@@ -20,14 +20,14 @@ from zoneinfo import ZoneInfo
 
 from gateway.dicom.reading import Header
 from gateway.errors import Quarantined
-from gateway.fhir.facts import administration_fields
+from gateway.fhir.facts import administration_scope
 from gateway.gather.suv import suv_factor
 from gateway.mapping.example import encode, merged, opened
 from gateway.mapping.language import Mapping, Mappings
 from gateway.mapping.matching import fits
 from gateway.mapping.rules import REPEATED, MappingTest
 from gateway.mapping.template import ResourceTemplate
-from gateway.model import Json, JsonObject, Record, SharedFields
+from gateway.model import Dossier, Json, JsonObject, Record, SharedFields
 from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SharedCache, SiteContext, normalise
 from gateway.r4.validate import validate
@@ -303,10 +303,14 @@ def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:
             "study": fields["study"],
             "series": {**series, "suv": suv_factor(str(fields["series"].get("uid")), [record.shared], [record.instance])},
         },
-        "administration": {
-            "patient": patient,
-            "administration": {**administration_fields(first), "key": "example"} if first else {},
-            "studies": [{"reference": "ImagingStudy/example"}],
-        },
+        "administration": _administration_scope(record, patient, gathered(record) if first else None),
     }
     return scopes[per]
+
+
+def _administration_scope(record: Record, patient: JsonObject, dossier: Dossier | None) -> JsonObject:
+    studies = [{"reference": "ImagingStudy/example", "uid": record.shared.study.get("uid")}]
+    if dossier is None:
+        return {"patient": patient, "administration": {}, "studies": studies}
+    scope = administration_scope(dossier.administrations[0], patient, studies, dossier.documents, dossier.results)
+    return {**scope, "administration": {**scope["administration"], "key": "example"}}

@@ -28,7 +28,7 @@ LAYERS = [
     ["roles"],
     ["daemon"],
     ["cli_dicom", "cli_spool", "cli_study"],
-    ["cli_deploy", "cli_tables"],
+    ["cli_deploy", "cli_dose", "cli_tables"],
     ["cli_mappings"],
     ["cli"],
 ]
