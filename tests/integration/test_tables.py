@@ -135,6 +135,9 @@ def test_four_scans_a_report_and_a_table_are_one_administration_and_one_kidney_d
     (dose,) = [item for item in department.facts("organ-absorbed-dose") if item["status"] != "entered-in-error"]
     assert said(dose) == ("preliminary", Decimal("4.47"), "Gy")
     assert dose["partOf"] == [{"reference": f"MedicationAdministration/{given['id']}"}]
+    assert [note["text"] for note in dose["note"]] == [
+        "The table tells of its administration 3 min later, with the same activity."
+    ]
     assert department.waiting() == []
     assert department.ledger.tables.listed(everything=True)[0].bound_to is not None
 
@@ -189,6 +192,7 @@ def test_what_fits_no_administration_waits_and_a_person_assigns_it(department: D
     department.publish()
     (dose,) = department.facts("organ-absorbed-dose")
     assert dose["partOf"] == [{"reference": f"MedicationAdministration/{department.administrations()[0]['id']}"}]
+    assert dose["note"] == [{"text": "A person assigned the table to its administration."}]
     assert department.waiting() == []
 
 
