@@ -238,6 +238,17 @@ def test_an_image_of_350_bq_is_repaired_and_stays_the_same_administration(unders
         assert "tag" not in given.get("meta", {})  # the report's number stands, and was never repaired
 
 
+def test_what_is_withheld_is_told_where_the_document_is_told_of(understanding: Understanding) -> None:
+    """A therapy whose report has nothing but an effective dose."""
+    tree = changed("363589002 SCT/363703001 SCT", {"code": "262202000 SCT"})
+    del tree["sr"]["113502 DCM"]["items"]["113517 DCM"], tree["sr"]["121118 DCM"]
+    found = facts(understanding, record(understanding, tree))
+    assert not any("effective-dose" in str(item.get("code")) for item in found if item["resourceType"] == "Observation")
+    (report,) = (item for item in found if item["resourceType"] == "DiagnosticReport")
+    assert "explicitly diagnostic" in report["extension"][0]["valueString"]
+    assert "result" not in report
+
+
 def test_sending_it_again_changes_nothing(tmp_path: Path, understanding: Understanding) -> None:
     hospital = Hospital(tmp_path, understanding)
     hospital.take(record(understanding, REPORT))
