@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from decimal import Decimal
@@ -276,6 +277,17 @@ def test_an_administration_that_a_table_made_is_the_one_that_the_report_tells_of
     assert said(dose)[1:] == said(before)[1:]
     assert department.waiting() == []
     department.ledger.close()
+
+
+def test_what_a_killed_import_left_half_written_goes_and_the_table_comes_again(department: Department, tmp_path: Path) -> None:
+    folder = tmp_path / "spool" / "tables"
+    folder.mkdir(parents=True)
+    old, young = folder / ".a.part", folder / ".b.part"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    assert department.bring(table()).is_new
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [".b.part"]
 
 
 SIRT = """PatientID;Date;Lobe;Vial_GBq;Injected_GBq;Residual_GBq;LungShunt_pct;TN;Volume_mL;Dose_Gy
