@@ -122,8 +122,10 @@ def _door(loaded: Loaded) -> Any:
     from gateway.spool.table_files import TableFiles
     from gateway.table_door import TableDoor
     from gateway.telemetry import configure
+    from gateway.workbench.deploy import check_owner
 
     configure(level="warning", style="console", role="import")
+    check_owner(loaded.settings)  # files of another user would be closed to the gateway
     ledger = _ledger(loaded)
     return TableDoor(ledger, TableFiles(loaded.settings.spool_directory), SiteInForce(loaded.settings, ledger.mappings).refresh)
 

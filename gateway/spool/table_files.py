@@ -9,11 +9,13 @@ import contextlib
 import hashlib
 import os
 import secrets
+import time
 from pathlib import Path
 
 from gateway.spool.durable import make_directory, sync_directory, unwritable
 
 DIRECTORY = "tables"
+_STALE_SECS = 3600
 
 
 def digest_of(content: bytes) -> str:
@@ -37,6 +39,7 @@ class TableFiles:
             if path.is_file() and path.read_bytes() == content:
                 return digest
             make_directory(self._directory)
+            self._clear_stale()
             temporary = self._directory / f".{secrets.token_hex(12)}.part"
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -52,6 +55,13 @@ class TableFiles:
         except OSError as error:
             raise unwritable(error) from error
         return digest
+
+    def _clear_stale(self) -> None:
+        """What a killed process left half written: nobody was told of it."""
+        for path in self._directory.glob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _STALE_SECS:
+                    path.unlink()
 
     def read(self, digest: str) -> bytes:
         """Raises :class:`OSError` when it is gone."""

@@ -6,7 +6,7 @@ Pure, over the whole set: what came first does not matter. What fits none, or mo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -63,40 +63,45 @@ def place(
         bound, why = _bound(part, administrations, by_id, replaced, codes)
         outcomes[part.id] = (bound, why)
         if why is None:
-            records.append(_record(part, bound))
+            records.append(_record(part, bound, _remark(part, by_id.get(bound or ""), codes)))
     return Placed(records=tuple(_without_superseded(records)), outcomes=outcomes)
 
 
 def _without_superseded(records: Sequence[SharedFields]) -> list[SharedFields]:
     """A corrected table takes the place of what an older one says of the same administration, region, intent and software.
 
-    What both say is left to gathering, which takes the newer one and knows that it was corrected; what only the older one says is gone.
+    Only a table of the same layout corrects another: two exports of one program complete each other. What is measured again and again
+    stays. What both say is left to gathering, which takes the newer one and knows that it was corrected; what only the older one says is
+    gone. Two tables of one moment correct nothing of each other.
     """
-    newest: dict[str, tuple[str, str]] = {}
-    for record in records:
-        for result in record.results:
-            name = _subject(result, record)
-            newest[name] = max(newest.get(name, ("", "")), _age(record))
+    newest: dict[str, str] = {}
+    for record, result in _all(records):
+        name = _subject(result, record)
+        newest[name] = max(newest.get(name, ""), _age(record))
     told = {
-        (name, _what(result))
-        for record in records
-        for result in record.results
-        if _age(record) == newest[(name := _subject(result, record))]
+        (name, _what(result)) for record, result in _all(records) if _age(record) == newest[(name := _subject(result, record))]
     }
     made = []
     for record in records:
         kept = tuple(
             result
             for result in record.results
-            if _age(record) == newest[(name := _subject(result, record))] or (name, _what(result)) in told
+            if KINDS[result["kind"]].timed
+            or _age(record) == newest[(name := _subject(result, record))]
+            or (name, _what(result)) in told
         )
         made.append(record if len(kept) == len(record.results) else sealed(dataclasses.replace(record, results=kept)))
     return made
 
 
-def _age(record: SharedFields) -> tuple[str, str]:
-    """Two tables of one moment supersede nothing of each other: both count as the newest."""
-    return str(record.document.get("created_at") or ""), ""
+def _all(records: Sequence[SharedFields]) -> Iterator[tuple[SharedFields, JsonObject]]:
+    for record in records:
+        for result in record.results:
+            yield record, result
+
+
+def _age(record: SharedFields) -> str:
+    return str(record.document.get("created_at") or "")
 
 
 def _subject(result: JsonObject, record: SharedFields) -> str:
@@ -108,6 +113,7 @@ def _subject(result: JsonObject, record: SharedFields) -> str:
     lesion = result.get("lesion") or {}
     words = [
         of,
+        record.document.get("template"),
         _word(result.get("region")),
         _word(result.get("laterality")),
         lesion.get("tracking_uid") or lesion.get("tracking_id") or lesion.get("label"),
@@ -218,7 +224,17 @@ def _words(fields: JsonObject) -> str:
     return f"{agent}{amount}, {fields.get('started_at', 'start unknown')}"
 
 
-def _record(part: ToPlace, bound: str | None) -> SharedFields:
+def _remark(part: ToPlace, administration: Administration | None, codes: Codes) -> str | None:
+    """What a reader must know of the link: that a person made it, or how far the table's own words lie from the administration."""
+    if administration is None:
+        return None
+    if part.administration_id is not None:
+        return "A person assigned the table to its administration."
+    apart = gap(injection(hint_of(part.fields), codes), injection(administration.fields, codes))
+    return f"The table tells of its administration {apart.words()}." if apart.seconds or apart.share else None
+
+
+def _record(part: ToPlace, bound: str | None, remark: str | None) -> SharedFields:
     """The part as gathering reads it: bound to an administration, whose id then stands in each result.
 
     A table that tells of the administration itself keeps it, unless a person chose another: gathering reconciles the two, so that a
@@ -232,6 +248,8 @@ def _record(part: ToPlace, bound: str | None) -> SharedFields:
         hint = result.get("administration") or {}
         made = {**result, **({"cycle": part.cycle} if part.cycle is not None else {})}
         made.pop("administration", None)
+        if remark is not None:
+            made["remarks"] = [*made.get("remarks", ()), remark]
         if bound is not None:
             made["administration"] = {**hint, "id": bound}
         elif fields.administrations:

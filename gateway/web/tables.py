@@ -175,7 +175,7 @@ class TablePages:
         elif kind == "restore":
             decision = tables.restore(part_id, by)
         elif kind == "assign":
-            patient, _, administration = form.get("choice", "").partition("#")
+            patient, _, administration = form.get("choice", "").rpartition("#")  # ids of patients may hold any sign
             cycle = form.get("cycle", "")
             decision = assign(
                 self._line(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from decimal import Decimal
@@ -135,6 +136,9 @@ def test_four_scans_a_report_and_a_table_are_one_administration_and_one_kidney_d
     (dose,) = [item for item in department.facts("organ-absorbed-dose") if item["status"] != "entered-in-error"]
     assert said(dose) == ("preliminary", Decimal("4.47"), "Gy")
     assert dose["partOf"] == [{"reference": f"MedicationAdministration/{given['id']}"}]
+    assert [note["text"] for note in dose["note"]] == [
+        "The table tells of its administration 3 min later, with the same activity."
+    ]
     assert department.waiting() == []
     assert department.ledger.tables.listed(everything=True)[0].bound_to is not None
 
@@ -189,6 +193,7 @@ def test_what_fits_no_administration_waits_and_a_person_assigns_it(department: D
     department.publish()
     (dose,) = department.facts("organ-absorbed-dose")
     assert dose["partOf"] == [{"reference": f"MedicationAdministration/{department.administrations()[0]['id']}"}]
+    assert dose["note"] == [{"text": "A person assigned the table to its administration."}]
     assert department.waiting() == []
 
 
@@ -272,6 +277,17 @@ def test_an_administration_that_a_table_made_is_the_one_that_the_report_tells_of
     assert said(dose)[1:] == said(before)[1:]
     assert department.waiting() == []
     department.ledger.close()
+
+
+def test_what_a_killed_import_left_half_written_goes_and_the_table_comes_again(department: Department, tmp_path: Path) -> None:
+    folder = tmp_path / "spool" / "tables"
+    folder.mkdir(parents=True)
+    old, young = folder / ".a.part", folder / ".b.part"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    assert department.bring(table()).is_new
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == [".b.part"]
 
 
 SIRT = """PatientID;Date;Lobe;Vial_GBq;Injected_GBq;Residual_GBq;LungShunt_pct;TN;Volume_mL;Dose_Gy
