@@ -320,3 +320,28 @@ def test_real_headers_without_a_factor_say_why() -> None:
     assert {"units", "correction"} <= reasons(quadra)
     uptake = gathered(read(read_header(path)) for path in sorted(REAL.glob("ge/STS_002-mini-petct/PET/*.dcm")))
     assert uptake["factor"] == {"value": Decimal(1), "unit": "1"}
+
+
+def test_vector_8_a_start_time_without_a_day_before_midnight() -> None:
+    night = {"SeriesTime": "001500", "AcquisitionTime": "001500", "PatientWeight": "80"}
+    start = {f"{RPI}.RadiopharmaceuticalStartDateTime": ABSENT, f"{RPI}.RadiopharmaceuticalStartTime": "233000"}
+    found = suv(slice_at(1, **night, **start, **{f"{RPI}.RadionuclideTotalDose": "300000000"}))
+    assert close(5000 * found["factor"]["value"], Decimal("1.771517"))
+
+
+def test_vector_9_a_long_lived_nuclide_needs_the_day_of_its_injection() -> None:
+    zirconium = {
+        "PatientWeight": "70",
+        f"{RPI}.RadionuclideTotalDose": "37000000",
+        f"{RPI}.RadionuclideHalfLife": "282276",
+        f"{RPI}.RadionuclideCodeSequence": [
+            {"CodeValue": "63360001", "CodingSchemeDesignator": "SCT", "CodeMeaning": "^89^Zirconium"}
+        ],
+        f"{RPI}.RadiopharmaceuticalCodeSequence": ABSENT,
+        f"{RPI}.Radiopharmaceutical": ABSENT,
+        f"{RPI}.RadiopharmaceuticalStartTime": "110000",
+    }
+    dated = suv(slice_at(1, **(zirconium | {f"{RPI}.RadiopharmaceuticalStartDateTime": "20250305110000"})))
+    assert close(1000 * dated["factor"]["value"], Decimal("5.465095"))
+    undated = suv(slice_at(1, **(zirconium | {f"{RPI}.RadiopharmaceuticalStartDateTime": ABSENT})))
+    assert reasons(undated) == {"injectionTime"}
