@@ -175,7 +175,7 @@ SOURCE_FORMS = (
         Shape.SR,
         "A content item of a report, by the codes of the concept names that lead to it. A list stands for any of its names, "
         "`*` for any child, `**` for any depth.",
-        '{sr: [113502 DCM, [113507 DCM, 113508 DCM]]}, {sr: ["**", 128533 DCM]}',
+        '{sr: ["**", 113502 DCM, [113507 DCM, 113508 DCM]]}',
     ),
     Key(
         "attribute",
@@ -212,7 +212,7 @@ SOURCE_FORMS = (
         Shape.NEAREST,
         "With `sr`: what does not stand there is looked for around the item that the path starts from, level by level: to the top, or "
         "up to an item with this concept name.",
-        "{sr: [$item, 363698007 SCT], nearest: 125007 DCM}",
+        "{sr: [363698007 SCT], nearest: 125007 DCM}",
     ),
     Key(
         "frame",

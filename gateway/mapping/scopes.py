@@ -179,8 +179,10 @@ INSIDE: dict[str, dict[str, Hole]] = {
 }
 #: Converter -> the FHIR type it gives. One that is not listed gives what its ``result`` says, or something unknown.
 _GIVES: dict[str, Hole] = {
-    **dict.fromkeys(("text", "joined", "serial_number", "uid", "attachment_hash", "dvh_widths", "dvh_volumes"), Hole("string")),
-    **dict.fromkeys(("code", "gender", "use", "absent_reason"), Hole("code")),
+    **dict.fromkeys(
+        ("text", "joined", "serial_number", "uid", "only_uid", "attachment_hash", "dvh_widths", "dvh_volumes"), Hole("string")
+    ),
+    **dict.fromkeys(("code", "gender", "use", "absent_reason", "dose_kind"), Hole("code")),
     **dict.fromkeys(("date", "birth_date"), Hole("date")),
     **dict.fromkeys(("datetime", "datetime_of", "injection_time", "injection_end"), Hole("dateTime")),
     "list": Hole("string", many=True),

@@ -158,9 +158,9 @@ administration.started_at:
         'series.y: {from: {sr: [113518 DCM], attribute: "NumericValueQualifierCodeSequence[0]"}, as: absent_reason}'
     ),
     "only_uid": _one("only_uid", "StudyInstanceUID", "2.25.1001", '`"2.25.1001"`'),
-    "dose_kind": Example('series.y: {from: {sr: [128513 DCM], attribute: "ConceptNameCodeSequence[0]"}, as: dose_kind}'),
-    "derivation": Example("series.y: {from: {sr: [126010 DCM, 125007 DCM, 126401 DCM, 121401 DCM]}, as: derivation}"),
-    "measured": Example("series.y: {from: {sr: [126010 DCM, 125007 DCM, 118565006 SCT]}, as: measured}"),
+    "dose_kind": Example('series.k: {from: {sr: [128513 DCM], attribute: "ConceptNameCodeSequence[0]"}, as: dose_kind}'),
+    "derivation": Example("series.d: {from: {sr: [126010 DCM, 125007 DCM, 126401 DCM, 121401 DCM]}, as: derivation}"),
+    "measured": Example("series.m: {from: {sr: [126010 DCM, 125007 DCM, 118565006 SCT]}, as: measured}"),
     "glucose": Example("series.z: {from: {sr: [121118 DCM, 14749-6 LN]}, as: glucose, unit: {out: mmol/L}}"),
     "injection_end": Example(
         """\

@@ -14,6 +14,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr._snomed_dict import mapping as snomed
+from pydicom.uid import UID
 
 from gateway.dicom.reading import header_of, read_header
 from gateway.gather.dossier import gather_dossier
@@ -107,8 +108,8 @@ def test_a_ct_report_gives_its_total_and_every_event(name: str) -> None:
         assert result["event_uid"] == below(event, "113769")[0].UID
         for code, unit in (("113830", "mGy"), ("113838", "mGy.cm")):
             wanted = next((found for item in below(event, code) if (found := number(item))), None)
-            found = component(result, code)
-            assert (found["value"] if found else None) == ({"value": wanted[0], "unit": unit} if wanted else None)
+            part = component(result, code)
+            assert (part["value"] if part else None) == ({"value": wanted[0], "unit": unit} if wanted else None)
         phantom = below(event, "113835")
         assert (component(result, "113835") is not None) == bool(phantom)
 
@@ -345,7 +346,7 @@ def test_the_age_of_the_snomed_codes_makes_no_difference(path: Path) -> None:
 def sent_again(path: Path, uid: str) -> SharedFields:
     """The same report under another SOP Instance UID: what a scanner sends after every event, all events in it."""
     document = pydicom.dcmread(path)
-    document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID = uid
+    document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID = UID(uid)
     return shared(document)
 
 
