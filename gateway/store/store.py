@@ -18,6 +18,7 @@ from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates, search, writer
 from gateway.store.bundle import ID, read_transaction
+from gateway.store.export import Exporter
 from gateway.store.index import Indexer, ParamIds, fingerprint, wanted_parameters
 from gateway.store.predicates import Scope
 from gateway.store.query import parse
@@ -76,6 +77,7 @@ class FhirStore:
             return _transaction_response([known[item.change.identity] for item in prepared])
         prepared = [item if item.change.identity in known else writer.indexed(item, self._indexer) for item in prepared]
         with self._write_lock, self._database.write() as connection:
+            writer.lock_writers(connection)  # the time is taken in the order of the commits: an export stops at a time
             now = dates.from_datetime(self._clock())
             outcomes = writer.write(connection, prepared, self._indexer, now)
         return _transaction_response(outcomes)
@@ -118,6 +120,10 @@ class FhirStore:
         scope = Scope(self._param_ids, self._zone, self._clock(), base)
         with self._database.read() as connection:
             return search.run(connection, query, scope, self._indexer, start)
+
+    def exporter(self) -> Exporter:
+        """Reads many resources at once: for bulk export and tables."""
+        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock)
 
     def counts(self) -> dict[str, int]:
         """Number of resources by type, without deleted ones."""

@@ -25,6 +25,7 @@ from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import encode
 from gateway.store import Entry, FhirStore, Page, Stored
+from gateway.web.export import export_routes
 from gateway.web.fhir_capability import capability_statement
 from gateway.web.fhir_http import (
     Call,
@@ -58,6 +59,7 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
         return Route(path, endpoint(handle, allow=allow or ("GET", "HEAD")), methods=_METHODS, middleware=middleware)
 
     return [
+        *export_routes(store, settings),
         route("/metadata", api.metadata),
         route("/{kind}/_search", api.search, "POST"),
         route("/{kind}/{id}/_history/{version}", api.vread),
