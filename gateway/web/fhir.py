@@ -39,6 +39,7 @@ from gateway.web.fhir_http import (
     resource_response,
 )
 from gateway.web.fhir_shape import shaped
+from gateway.web.views import view_routes
 
 THREADS = 4
 GZIP_FROM_BYTES = 1024
@@ -60,6 +61,7 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
 
     return [
         *export_routes(store, settings),
+        *view_routes(store, settings),
         route("/metadata", api.metadata),
         route("/{kind}/_search", api.search, "POST"),
         route("/{kind}/{id}/_history/{version}", api.vread),
