@@ -21,6 +21,7 @@ import click
 from gateway import __version__, config
 from gateway.cli_deploy import replay_command, scanner_commands
 from gateway.cli_dicom import dicom_commands
+from gateway.cli_export import export_command, group_commands, store_commands
 from gateway.cli_mappings import mappings_commands
 from gateway.cli_spool import spool_commands
 from gateway.cli_study import study_commands
@@ -268,6 +269,9 @@ main.add_command(study_commands(with_settings))
 main.add_command(mappings_commands(with_settings))
 main.add_command(scanner_commands(with_settings))
 main.add_command(replay_command(with_settings))
+main.add_command(export_command(with_settings))
+main.add_command(group_commands(with_settings))
+main.add_command(store_commands(with_settings))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from sqlalchemy.sql import ColumnElement
 
 from gateway.database import Database
 from gateway.errors import Rejected
+from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates
@@ -124,6 +125,10 @@ class Exporter:
                 moment = self._as_of(row, wanted.until)
                 if moment is not None and not moment.deleted and (wanted.since is None or moment.updated > wanted.since):
                     yield Exported(row.type, row.id, decompress(moment.body))
+
+    def patients(self, wanted: Wanted) -> set[str]:
+        """The ids of the patients that the resources wanted are about."""
+        return {owner for found in self.resources(wanted) for owner in self._owners(decode(found.body))}
 
     def deletions(self, wanted: Wanted) -> Iterator[tuple[str, str]]:
         """(type, id) of what was deleted since ``wanted.since``; nothing when no time is given."""
@@ -236,14 +241,19 @@ class Exporter:
             version = connection.execute(last).first()
         if version is None:
             return False
-        resource = decode(decompress(version.body))
-        owners = {
+        owners = self._owners(decode(decompress(version.body)))
+        return bool(owners) if members is None else bool(owners & members)
+
+    def _owners(self, resource: JsonObject) -> set[str]:
+        """The ids of the patients whose compartment holds a resource."""
+        if resource["resourceType"] == "Patient":
+            return {resource["id"]}
+        return {
             target
-            for code in COMPARTMENT[row.type]
+            for code in COMPARTMENT.get(resource["resourceType"], ())
             for kind, target in self._indexer.references(resource, code)
             if kind == "Patient"
         }
-        return bool(owners) if members is None else bool(owners & members)
 
 
 def known_types() -> frozenset[str]:
