@@ -31,6 +31,13 @@ from gateway.web.fhir_http import crashed, outcome
 
 NDJSON = "application/fhir+ndjson"
 ASK_AGAIN_SECS = 2
+_DEFINITION = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition"
+#: Name of each operation -> its definition, for the CapabilityStatement.
+EXPORTS = {
+    "export": f"{_DEFINITION}/export",
+    "patient-export": f"{_DEFINITION}/patient-export",
+    "group-export": f"{_DEFINITION}/group-export",
+}
 _PIECE_BYTES = 1 << 20
 
 T = TypeVar("T")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway import __version__
 from gateway.model import JsonObject
 from gateway.r4 import definitions
+from gateway.web.export import EXPORTS
 
 _INTERACTIONS = ("read", "vread", "history-instance", "search-type")
 _PARAMETER_URL = "http://hl7.org/fhir/SearchParameter/"
@@ -19,6 +20,7 @@ def capability_statement(*, base: str, site: str, since: str) -> JsonObject:
         "kind": "instance",
         "software": {"name": "Isobridge", "version": __version__},
         "implementation": {"description": f"Isobridge FHIR endpoint, site {site}", "url": base},
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json"],
         "rest": [
@@ -27,6 +29,7 @@ def capability_statement(*, base: str, site: str, since: str) -> JsonObject:
                 "documentation": "Read-only for clients. JSON only; XML is not offered yet. Composite search parameters are not "
                 "supported yet. Reverse chaining (_has) and chains of up to three links are.",
                 "resource": [_resource(kind) for kind in sorted(definitions.resource_types())],
+                "operation": [{"name": name, "definition": url} for name, url in EXPORTS.items()],
             }
         ],
     }
