@@ -82,8 +82,11 @@ class Exported:
 
 
 def read_filter(kind: str, parameters: Sequence[tuple[str, str]]) -> tuple[Filter, ...]:
-    """The conditions of a search. Raises :class:`Rejected` (400) for what is not known: an export must not be wider than asked."""
-    return parse(kind, [*parameters], strict=True).filters
+    """The conditions of a search. Raises :class:`Rejected` (400) for what is not one: an export must not be wider than asked."""
+    filters = parse(kind, [*parameters], strict=True).filters
+    if len(filters) != len(parameters):
+        raise Rejected("only conditions narrow this: a parameter has no value, or is about pages, order or form", status=400)
+    return filters
 
 
 class Exporter:

@@ -63,8 +63,8 @@ class ExportApi:
             _route("/$export", self.kick_off, "GET", "POST"),
             _route("/Patient/$export", self.kick_off, "GET", "POST"),
             _route("/Group/{group}/$export", self.kick_off, "GET", "POST"),
-            _route("/$export-status/{job}", self.status, "GET", "DELETE"),
-            _route("/$export-file/{job}/{name}", self.file, "GET"),
+            _route("/$export-status/{job}", self.status, "GET", "HEAD", "DELETE"),
+            _route("/$export-file/{job}/{name}", self.file, "GET", "HEAD"),
         ]
 
     async def kick_off(self, request: Request) -> Response:
@@ -129,7 +129,7 @@ class ExportApi:
 def _route(path: str, handle: Handler, *allowed: str) -> Route:
     async def answer(request: Request) -> Response:
         try:
-            if request.method not in (*allowed, "HEAD"):
+            if request.method not in allowed:
                 return outcome(405, f"{request.method} is not done here", headers={"Allow": ", ".join(allowed)})
             return await handle(request)
         except Rejected as error:

@@ -7,8 +7,8 @@ parameters, narrow the resources as in a search. Rows are sent as they are made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from itertools import islice
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain, islice
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,7 +24,7 @@ from gateway.errors import Rejected, Retryable
 from gateway.fhir.endpoint import images_address
 from gateway.r4.canonical import encode
 from gateway.store import FhirStore
-from gateway.views.definition import View
+from gateway.views.definition import Row, View
 from gateway.views.formats import MEDIA_TYPES, WRITERS
 from gateway.views.run import run_view, shipped_definition, shipped_names, shipped_view
 from gateway.web.fhir_http import crashed, outcome
@@ -74,8 +74,10 @@ class _Api:
         headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
         return StreamingResponse(WRITERS[form](view.columns, limited), headers=headers, media_type=MEDIA_TYPES[form])
 
-    def _rows(self, view: View, where: list[tuple[str, str]], group: str | None) -> Any:
-        return run_view(self._store, view, where, group=group, images_at=self._images_at)
+    def _rows(self, view: View, where: list[tuple[str, str]], group: str | None) -> Iterator[Row]:
+        """The first row is made at once, so that what is wrong from the start is an answer and not an end in the middle."""
+        rows = run_view(self._store, view, where, group=group, images_at=self._images_at)
+        return chain(list(islice(rows, 1)), rows)
 
 
 def _route(path: str, handle: Handler) -> Route:

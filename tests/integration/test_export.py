@@ -6,8 +6,10 @@ import datetime as dt
 import gzip
 import json
 import socket
+import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +17,22 @@ from typing import Any
 
 import pytest
 import requests
+import sqlalchemy as sa
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from gateway.config import Settings
+from gateway.r4.canonical import encode
 from gateway.r4.validate import validate
 from gateway.store import FhirStore, dates
+from gateway.store import writer as store_writer
 from gateway.store.export import Patients, Wanted, read_filter
 from gateway.store.export_jobs import ExportJobs, Order
+from gateway.store.tables import RES
 from gateway.web.export import ExportApi
 from gateway.web.fhir import fhir_routes
+from tests.conftest import ROOT
 from tests.fhir_samples import OBSERVATIONS, PATIENT, PT_STUDY, deletion, filled, transaction
 
 TIMEOUT_SECS = 20
@@ -307,3 +314,76 @@ def test_a_search_narrows_a_cohort_as_well(store: FhirStore) -> None:
     for patients, expected in ((None, {"o1", "other"}), (Patients("cohort"), {"o1"})):
         wanted = Wanted("Observation", exporter.moment(), None, filters, patients)
         assert {item.id for item in exporter.resources(wanted)} == expected
+
+
+@pytest.mark.needs("smart-fetch")
+def test_smart_fetch_downloads_a_cohort_and_clears_up(server: Server, tmp_path: Path) -> None:
+    program = ROOT / ".peers" / "smart-fetch" / "bin" / "smart-fetch"
+    out = tmp_path / "fetched"
+    chosen = ["--group", "cohort", "--type", "Patient,Observation,Device", "--no-default-filters"]
+    done = subprocess.run(
+        [program, "bulk", out, "--fhir-url", server.base, "--no-compression", *chosen],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [json.loads(line) for path in out.glob("[A-Z]*.ndjson") for line in path.read_text().splitlines()]
+    expected = ["Patient/p1", *(f"Observation/o{number}" for number in range(1, 9))]
+    assert names(found) == sorted(expected)
+    assert list((tmp_path / "exports").iterdir()) == []  # it deletes what it has fetched
+
+
+@pytest.mark.needs("sekmet")
+def test_sekmet_follows_an_export(server: Server, tmp_path: Path) -> None:
+    settings = tmp_path / "peer.yaml"
+    settings.write_text(json.dumps({"peers": {"us": {"base_url": server.base}}, "data_dir": str(tmp_path / "sekmet")}))
+    program = ROOT / ".peers" / "sekmet-fhir" / "bin" / "sekmet"
+    words = [
+        program,
+        "bulk",
+        "export",
+        "--peer",
+        "us",
+        "--group",
+        "cohort",
+        "--type",
+        "Patient,Observation",
+        "--config",
+        settings,
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines_told = [line.split() for line in done.stdout.splitlines()]
+    assert ["Patient", "1", "lines", "declared=1", "invalid=0"] in lines_told
+    assert ["Observation", "8", "lines", "declared=8", "invalid=0"] in lines_told
+    assert lines_told[-1] == ["VALID"]
+
+
+def test_memory_does_not_grow_with_the_number_of_resources(tmp_path: Path) -> None:
+    """Eight times as many: the peak may grow by the row numbers, 8 bytes each, and by nothing else."""
+
+    def peak_bytes(count: int) -> int:
+        store = FhirStore(f"sqlite:///{tmp_path / f'{count}.db'}")
+        body = store_writer.compress(encode({**OBSERVATIONS[0], "note": [{"text": "x" * 500}]}))
+        row = {"type": "Observation", "version": 1, "updated": 1, "deleted": False, "hash": "x", "body": body}
+        engine = sa.create_engine(f"sqlite:///{tmp_path / f'{count}.db'}")
+        with engine.begin() as connection:
+            connection.execute(sa.insert(RES), [{**row, "rid": number, "id": f"o{number}"} for number in range(1, count + 1)])
+        engine.dispose()
+        jobs = ExportJobs(tmp_path / f"exports{count}", store.exporter())
+        tracemalloc.start()
+        job_id = jobs.start(Order("x"))
+        jobs.wait(job_id, 200)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        job = jobs.get(job_id, "")
+        store.close()
+        assert job is not None
+        assert [item.count for item in job.output] == [count]
+        return peak
+
+    peak_bytes(1000)  # what is imported and cached once
+    small, large = peak_bytes(3000), peak_bytes(24000)
+    assert large < small + 3 * 8 * 24000

@@ -178,6 +178,8 @@ def test_a_view_is_run_by_its_address(base: str, store: FhirStore) -> None:
         ("/nobody/$run", 404),
         ("/..%2fstudies/$run", 404),
         ("/studies/$run?nonsense=1", 400),
+        ("/studies/$run?_count=1", 400),
+        ("/studies/$run?status=", 400),
         ("/studies/$run?_format=xlsx", 406),
         ("/studies/$run?_limit=-1", 400),
         ("/studies/$run?group=nobody", 404),
