@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import requests
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
 from gateway.config import Settings
@@ -27,8 +28,9 @@ TIMEOUT_SECS = 20
 class Server:
     """The endpoint on a free port of loopback, over a store on disk."""
 
-    def __init__(self, store: FhirStore) -> None:
-        app = Starlette(routes=[Mount("/fhir", routes=fhir_routes(store, Settings()))])
+    def __init__(self, store: FhirStore, middleware: Sequence[Middleware] = (), routes: Sequence[Route] = ()) -> None:
+        mounted = Mount("/fhir", routes=fhir_routes(store, Settings()))
+        app = Starlette(routes=[mounted, *routes], middleware=list(middleware))
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.base = f"http://127.0.0.1:{self.listener.getsockname()[1]}/fhir"
         self.store = store

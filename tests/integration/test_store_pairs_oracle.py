@@ -33,7 +33,7 @@ def concept(code: str) -> Tree:
 
 
 _quantities = st.builds(quantity, st.sampled_from(NUMBERS), st.sampled_from(["MBq", "Gy"]))
-_values = st.one_of(
+_values: st.SearchStrategy[Tree] = st.one_of(
     _quantities.map(lambda q: {"valueQuantity": q}),
     st.sampled_from(CODES).map(lambda c: {"valueCodeableConcept": concept(c)}),
     st.sampled_from(NAMES).map(lambda t: {"valueString": t}),
@@ -96,8 +96,8 @@ class Question:
     def _code_value_quantity(self, item: Tree, _patients: dict[str, Tree]) -> bool:
         code, prefix, number, unit = self.facts
         found = [place["valueQuantity"] for place in places(item, self.name) if coded(place, code) and "valueQuantity" in place]
-        compared = {"gt": lambda v: v > Decimal(number), "le": lambda v: v <= Decimal(number)}[prefix]
-        return any(compared(q["value"]) and unit in ("", q["code"]) for q in found)
+        limit = Decimal(number)
+        return any((q["value"] > limit if prefix == "gt" else q["value"] <= limit) and unit in ("", q["code"]) for q in found)
 
     def _code_value_concept(self, item: Tree, _patients: dict[str, Tree]) -> bool:
         code, value = self.facts
@@ -110,13 +110,13 @@ class Question:
 
     def _code_value_date(self, item: Tree, _patients: dict[str, Tree]) -> bool:
         code, value = self.facts
-        return coded(item, code) and item.get("valueDateTime", "").startswith(value)
+        return coded(item, code) and str(item.get("valueDateTime", "")).startswith(value)
 
     def _cycle(self, item: Tree, _patients: dict[str, Tree]) -> bool:
         return any(part.get("valueInteger") == int(self.value) for part in item.get("component", []))
 
     def _subject(self, item: Tree, _patients: dict[str, Tree]) -> bool:
-        return item.get("subject", {}).get("reference") == f"Patient/{self.facts[0]}"
+        return bool(item.get("subject", {}).get("reference") == f"Patient/{self.facts[0]}")
 
     _patient = _subject_patient = _subject
 
@@ -136,7 +136,7 @@ class Question:
 
     def _patient_family_exact(self, item: Tree, patients: dict[str, Tree]) -> bool:
         found = self._chained(item, patients)
-        return found["name"][0]["family"] == self.facts[0] if found else False
+        return bool(found and found["name"][0]["family"] == self.facts[0])
 
     def _subject_patient_family_contains(self, item: Tree, patients: dict[str, Tree]) -> bool:
         found = self._chained(item, patients)
