@@ -79,11 +79,15 @@ def test_a_question_that_takes_too_long_is_stopped_and_the_next_one_is_answered(
     hurried = opened(query_secs=0.001)
     slow = [("_sort", "-date,code,value-quantity"), ("status:not", "x"), ("code:not", "y"), ("patient.family:contains", "l")]
     with pytest.raises(Rejected, match="longer than") as refused:
-        for _ in range(50):
-            hurried.search("Observation", slow)
+        ask_often(hurried, slow)
     assert refused.value.status == 400
     assert hurried.read("Patient", "p1") is not None
     assert opened().search("Observation", slow).total == 308
+
+
+def ask_often(store: FhirStore, parameters: list[tuple[str, str]]) -> None:
+    for _ in range(50):
+        store.search("Observation", parameters)
 
 
 def answer(store: FhirStore, name: str, text: str) -> int:

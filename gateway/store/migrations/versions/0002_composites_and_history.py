@@ -24,6 +24,5 @@ def upgrade() -> None:
         sa.Column("rid", sa.BigInteger, nullable=False),
     )
     op.create_index("cmp_by_code", "cmp", ["param", "code", "low", "rid"])
-    op.create_index("cmp_by_rid", "cmp", ["rid"])
     op.create_index("res_by_moment", "res", ["updated", "rid"])
     op.create_index("hist_by_moment", "hist", ["updated", "rid"])
