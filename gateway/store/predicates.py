@@ -23,7 +23,7 @@ from gateway.r4.expression import compile_expression
 from gateway.store import dates, values
 from gateway.store.composite import second_type
 from gateway.store.dates import Interval
-from gateway.store.index import ParamIds
+from gateway.store.index import BY_COLUMN, ParamIds
 from gateway.store.query import CareDate, Chain, Compartment, Condition, Filter, Has, split_bars, split_dollars, unescaped
 from gateway.store.tables import CMP, DAT, INDEX_TABLES, QTY, REF, RES, STR, TOK, URI
 
@@ -56,6 +56,8 @@ def condition(found: Filter, scope: Scope) -> Sql:
         return _compartment(found, scope)
     if isinstance(found, CareDate):
         return _care_date(found, scope)
+    if found.code in BY_COLUMN and found.modifier == "missing":  # the store itself sees to it that they are there
+        return sa.false() if found.values[0] == "true" else sa.true()
     if found.code == "_id":
         return _negated(RES.c.id.in_([unescaped(value) for value in found.values]), found)
     if found.code == "_lastUpdated":
