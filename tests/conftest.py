@@ -60,6 +60,7 @@ def available(need: str) -> bool:
         "fhirclient": lambda: _peer("fhirclient"),
         "smart-fetch": lambda: _peer("smart-fetch"),
         "tables": lambda: _peer("tables"),
+        "node-clients": lambda: _has("node") and (ROOT / ".peers" / "node" / "node_modules").is_dir(),
     }
     if need not in checks:
         raise pytest.UsageError(f"unknown need '{need}'; known: {', '.join(sorted(checks))}")

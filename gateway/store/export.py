@@ -22,6 +22,7 @@ from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates
+from gateway.store.compartment import PATIENT
 from gateway.store.index import Indexer, ParamIds
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Filter, parse
@@ -31,23 +32,8 @@ from gateway.store.writer import decompress, lock_writers
 _GROUP_ROWS = 500
 _RIDS_AT_ONCE = 20_000
 
-#: The Patient compartment (R4 compartmentdefinition-patient.html): type -> the reference parameters that put a resource into it.
-COMPARTMENT: Mapping[str, tuple[str, ...]] = {
-    "AuditEvent": ("patient",),
-    "BodyStructure": ("patient",),
-    "Composition": ("subject", "author", "attester"),
-    "DiagnosticReport": ("subject",),
-    "DocumentReference": ("subject", "author"),
-    "Encounter": ("patient",),
-    "ImagingStudy": ("patient",),
-    "List": ("subject", "source"),
-    "MedicationAdministration": ("patient", "performer", "subject"),
-    "Observation": ("subject", "performer"),
-    "Procedure": ("patient", "performer"),
-    "Provenance": ("patient",),
-    "ServiceRequest": ("subject", "performer"),
-    "Specimen": ("subject",),
-}
+#: The Patient compartment without the Patient itself, and without Groups, which would tell of others.
+COMPARTMENT: Mapping[str, tuple[str, ...]] = {kind: codes for kind, codes in PATIENT.items() if kind not in ("Group", "Patient")}
 #: Types that speak of nobody but would tell who else is in a cohort, or are not data: never part of an export by patient.
 _NEVER_BY_PATIENT = frozenset({"Group", "Bundle", "Binary", "OperationOutcome"})
 
