@@ -63,7 +63,7 @@ golden: setup    ## write the golden files anew; read the diff before you commit
 	$(BIN)/python -m pytest -q tests/unit/test_golden.py --update-golden
 
 peers: setup     ## virtual environments of other people's clients, for the tests
-	@tests/peers.sh fhirpy sekmet-fhir fhir-pyrate dicomweb-client fhirclient
+	@tests/peers.sh fhirpy sekmet-fhir fhir-pyrate dicomweb-client fhirclient smart-fetch tables node
 
 apt:
 	@tests/apt.sh

@@ -22,6 +22,7 @@ from gateway import __version__, config
 from gateway.cli_deploy import replay_command, scanner_commands
 from gateway.cli_dicom import dicom_commands
 from gateway.cli_dose import dose_commands
+from gateway.cli_export import export_command, group_commands, store_commands
 from gateway.cli_mappings import mappings_commands
 from gateway.cli_spool import spool_commands
 from gateway.cli_study import study_commands
@@ -274,6 +275,9 @@ main.add_command(tables_commands(with_settings))
 main.add_command(import_command(with_settings))
 main.add_command(assign_commands(with_settings))
 main.add_command(dose_commands(with_settings))
+main.add_command(export_command(with_settings))
+main.add_command(group_commands(with_settings))
+main.add_command(store_commands(with_settings))
 
 
 if __name__ == "__main__":

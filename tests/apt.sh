@@ -14,6 +14,7 @@ case $(deploy/engine.sh) in
   *) command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap" ;;
 esac
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v npm >/dev/null || missing="$missing nodejs npm"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "not installed:$missing (their tests are skipped by name)" >&2

@@ -58,6 +58,9 @@ def available(need: str) -> bool:
         "fhir-pyrate": lambda: _peer("fhir-pyrate"),
         "dicomweb-client": lambda: _peer("dicomweb-client"),
         "fhirclient": lambda: _peer("fhirclient"),
+        "smart-fetch": lambda: _peer("smart-fetch"),
+        "tables": lambda: _peer("tables"),
+        "node-clients": lambda: _has("node") and (ROOT / ".peers" / "node" / "node_modules").is_dir(),
     }
     if need not in checks:
         raise pytest.UsageError(f"unknown need '{need}'; known: {', '.join(sorted(checks))}")

@@ -15,6 +15,7 @@ _AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-
 #: What ``isobridge web-password`` and ``isobridge web-token`` print.
 _PASSWORD = re.compile(r"scrypt:\d{4,7}:\d{1,2}:\d{1,2}:[\w-]{16,}:[\w-]{32,}", re.ASCII)
 _TOKEN = re.compile(r"sha256:[0-9a-f]{64}")
+_ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d{1,5})?")
 _EXTERNAL_URL = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d{1,5})?/?")
 
 
@@ -95,6 +96,9 @@ def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str]) -> Itera
         yield f"{origins['web.tls_certificate']}: web.tls_certificate and web.tls_key belong together"
     if web.external_url is not None and not _EXTERNAL_URL.fullmatch(web.external_url):
         yield f"{origins['web.external_url']}: web.external_url must be like https://name.example, without a path"
+    for origin in web.cors_origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield f"{origins['web.cors_origins']}: web.cors_origins: an origin is like https://viewer.example, without a path and no *"
     if "web.bind" not in unsound and not is_loopback(web.bind):
         yield from _check_open_web(web, f"{origins['web.bind']}: web.bind is not loopback", unsound)
 

@@ -118,6 +118,7 @@ class Web:
     behind_tls_proxy: bool = False
     stow_senders: tuple[str, ...] = ()
     stow_max_request_megabytes: int = 4096
+    cors_origins: tuple[str, ...] = ()
 
     @property
     def address(self) -> str | None:

@@ -6,7 +6,7 @@ the official search parameters. Both are written by :mod:`gateway.r4.generate` a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path as FilePath
@@ -15,7 +15,11 @@ from typing import Any
 
 import msgspec
 
+from gateway.model import JsonObject
+
 _HERE = FilePath(__file__).parent
+
+OWN_PARAMETER_URL = "http://isobridge.org/fhir/SearchParameter/"
 
 #: FHIR's primitive types (R4 datatypes.html): JSON scalars. All other types are objects.
 _PRIMITIVES = """
@@ -57,10 +61,11 @@ class SearchParameter:
     """An official search parameter as it applies to one resource type."""
 
     code: str
-    type: str  #: token, reference, string, date, quantity, uri, composite
+    type: str  #: token, reference, string, date, quantity, number, uri, composite
     expression: str  #: FHIRPath, only the branches that start at this resource type
     targets: tuple[str, ...] = ()
     components: tuple[tuple[str, str], ...] = ()  #: of a composite: (code of the parameter, expression relative to the focus)
+    definition: str = ""  #: canonical URL; empty for an official parameter
 
 
 def elements_from(tree: Mapping[str, Any]) -> Elements:
@@ -95,11 +100,44 @@ def search_parameters() -> Mapping[str, Mapping[str, SearchParameter]]:
     """Resource type -> code -> parameter, those of all resources (``_id``, ``_lastUpdated``, ...) included."""
     raw = _load("search_params.json")["types"]
     common = [_parameter(entry) for entry in raw["Resource"]]
+    own = own_search_parameters()
     return {
-        kind: {item.code: item for item in (*common, *(_parameter(entry) for entry in entries))}
+        kind: {item.code: item for item in (*common, *(_parameter(entry) for entry in entries), *_own(kind, own.values()))}
         for kind, entries in raw.items()
         if kind != "Resource"
     }
+
+
+@lru_cache(maxsize=1)
+def own_search_parameters() -> Mapping[str, JsonObject]:
+    """Id -> SearchParameter resource, for what a nuclear medicine department asks and R4 has no parameter for."""
+    entries = msgspec.json.decode((_HERE / "own_search_parameters.json").read_bytes())
+    return {f"isobridge-{entry['code']}": _declared(entry) for entry in entries}
+
+
+def _declared(entry: Mapping[str, Any]) -> JsonObject:
+    logical_id = f"isobridge-{entry['code']}"
+    return {
+        "resourceType": "SearchParameter",
+        "id": logical_id,
+        "url": OWN_PARAMETER_URL + logical_id,
+        "name": f"Isobridge{entry['name']}",
+        "status": "active",
+        "description": entry["description"],
+        "code": entry["code"],
+        "base": entry["base"],
+        "type": entry["type"],
+        "expression": entry["expression"],
+        "xpathUsage": "normal",
+    }
+
+
+def _own(kind: str, declared: Iterable[JsonObject]) -> Iterator[SearchParameter]:
+    """The branches of our own parameters that start at this type."""
+    for item in declared:
+        if kind in item["base"]:
+            own = [branch for branch in item["expression"].split(" | ") if branch.startswith(f"{kind}.")]
+            yield SearchParameter(item["code"], item["type"], " | ".join(own), definition=item["url"])
 
 
 def _parameter(raw: Mapping[str, Any]) -> SearchParameter:

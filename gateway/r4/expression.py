@@ -20,7 +20,7 @@ Step = Callable[[Sequence[Any]], list[Any]]
 _AS_GROUP = re.compile(r"\((?P<path>[^()]+) as (?P<kind>\w+)\)(?P<rest>.*)")
 _EXISTS_NOT_FALSE = re.compile(r"(?P<path>[\w.]+)\.exists\(\) and (?P=path) != false")
 _RESOLVES = re.compile(r"where\(resolve\(\) is (?P<kind>\w+)\)")
-_EQUALS = re.compile(r"where\((?P<key>\w+)\s*=\s*'(?P<value>[^']*)'\)")
+_EQUALS = re.compile(r"where\((?P<key>[\w.]+)\s*=\s*'(?P<value>[^']*)'\)")
 _CAST = re.compile(r"(?:as|ofType)\((?P<kind>\w+)\)")
 _SEGMENT = re.compile(r"(?:^|\.)((?:where|as|ofType)\((?:[^()]|\(\))*\)|[A-Za-z]\w*)")
 
@@ -149,8 +149,20 @@ def _field(key: str, *, many: bool) -> Step:
     return lambda nodes: [node[key] for node in nodes if key in node]
 
 
-def _equals(key: str, value: str) -> Step:
-    return lambda nodes: [node for node in nodes if node.get(key) == value]
+def _equals(path: str, value: str) -> Step:
+    """``where(system='phone')``, ``where(code.coding.code='113507')``: something at the end of the path is the value."""
+    *names, key = path.split(".")
+    if not names:
+        return lambda nodes: [node for node in nodes if node.get(key) == value]
+    return lambda nodes: [node for node in nodes if any(found.get(key) == value for found in _below(node, names))]
+
+
+def _below(node: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    nodes: list[Any] = [node]
+    for name in names:
+        found = [child.get(name, ()) for child in nodes]
+        nodes = [item for value in found for item in (value if isinstance(value, list | tuple) else [value])]
+    return nodes
 
 
 def _points_to(kind: str) -> Step:

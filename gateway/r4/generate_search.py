@@ -21,6 +21,7 @@ _INDEXABLE = {
     "reference": "Reference canonical uri",
     "string": "string markdown HumanName Address",
     "date": "date dateTime instant Period Timing",
+    "number": "integer decimal positiveInt unsignedInt",
     "quantity": "Quantity Age Duration Count Distance Money Range SampledData",
     "uri": "uri url canonical oid",
 }

@@ -13,9 +13,10 @@ from gateway.r4 import definitions
 from gateway.r4.definitions import SearchParameter
 from gateway.r4.expression import Extractor, compile_expression
 from gateway.store import values
+from gateway.store.composite import Composite, compile_composite
 
 #: Raise when the rows for the same resource change: the index is then made anew at the next start.
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 
 #: Answered from columns of ``res`` itself.
 BY_COLUMN = frozenset({"_id", "_lastUpdated"})
@@ -31,6 +32,7 @@ class _Compiled:
     parameter: SearchParameter
     extractors: tuple[Extractor, ...]
     ids: Mapping[str, int]  #: of the parameter itself (empty suffix), of its ``:text`` and its ``:identifier``
+    composite: Composite | None = None
 
 
 class Indexer:
@@ -46,6 +48,11 @@ class Indexer:
         """All index rows of a resource."""
         rows: Rows = {}
         for compiled in self._for_type(resource["resourceType"]):
+            if compiled.composite:
+                pairs = {(compiled.ids[""], *pair) for pair in compiled.composite.pairs(resource, self._zone)}
+                if pairs:
+                    rows.setdefault("cmp", set()).update(pairs)
+                continue
             convert = _CONVERTERS[compiled.parameter.type]
             for extractor in compiled.extractors:
                 found = extractor.values(resource)
@@ -75,18 +82,17 @@ class Indexer:
         for parameter in indexed_parameters(kind):
             if (kind, parameter.code) in self._left_out:
                 continue
-            extractors = compile_expression(parameter.expression, root=kind, elements=definitions.elements())
             ids = {suffix: self._ids[kind, parameter.code + suffix] for suffix in suffixes(parameter)}
+            if parameter.type == "composite":
+                yield _Compiled(parameter, (), ids, compile_composite(kind, parameter))
+                continue
+            extractors = compile_expression(parameter.expression, root=kind, elements=definitions.elements())
             yield _Compiled(parameter, extractors, ids)
 
 
 def indexed_parameters(kind: str) -> list[SearchParameter]:
     """The parameters of a type that have index rows."""
-    return [
-        parameter
-        for parameter in definitions.search_parameters()[kind].values()
-        if parameter.type != "composite" and parameter.code not in BY_COLUMN
-    ]
+    return [parameter for parameter in definitions.search_parameters()[kind].values() if parameter.code not in BY_COLUMN]
 
 
 def suffixes(parameter: SearchParameter) -> tuple[str, ...]:
@@ -173,5 +179,6 @@ _CONVERTERS: Mapping[str, Converter] = {
     "string": _string,
     "date": _date,
     "quantity": _quantity,
+    "number": _quantity,
     "uri": _uri,
 }

@@ -21,10 +21,11 @@ from gateway.errors import Rejected
 from gateway.r4 import definitions
 from gateway.r4.expression import compile_expression
 from gateway.store import dates, values
+from gateway.store.composite import second_type
 from gateway.store.dates import Interval
-from gateway.store.index import ParamIds
-from gateway.store.query import Chain, Condition, Filter, Has, split_bars, unescaped
-from gateway.store.tables import DAT, INDEX_TABLES, QTY, REF, RES, STR, TOK, URI
+from gateway.store.index import BY_COLUMN, ParamIds
+from gateway.store.query import CareDate, Chain, Compartment, Condition, Filter, Has, split_bars, split_dollars, unescaped
+from gateway.store.tables import CMP, DAT, INDEX_TABLES, QTY, REF, RES, STR, TOK, URI
 
 #: Sorts behind every text that can stand in an index.
 _LAST_CHARACTER = "\U0010ffff"
@@ -32,6 +33,7 @@ _PREFIXES = frozenset({"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"})
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 Sql = ColumnElement[bool]
+Text = ColumnElement[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ def condition(found: Filter, scope: Scope) -> Sql:
         return _chain(found, scope)
     if isinstance(found, Has):
         return _has(found, scope)
+    if isinstance(found, Compartment):
+        return _compartment(found, scope)
+    if isinstance(found, CareDate):
+        return _care_date(found, scope)
+    if found.code in BY_COLUMN and found.modifier == "missing":  # the store itself sees to it that they are there
+        return sa.false() if found.values[0] == "true" else sa.true()
     if found.code == "_id":
         return _negated(RES.c.id.in_([unescaped(value) for value in found.values]), found)
     if found.code == "_lastUpdated":
@@ -81,10 +89,10 @@ def _missing(found: Condition, scope: Scope) -> Sql:
 def _token(found: Condition, value: str, scope: Scope) -> Sql:
     if found.modifier == "text":
         return _starts_with(found, value, scope, suffix=":text")
-    return _rows(TOK, found, scope, *_token_matches(value, found))
+    return _rows(TOK, found, scope, *_token_matches(value, found, TOK.c.code, TOK.c.system))
 
 
-def _token_matches(value: str, found: Condition) -> list[Sql]:
+def _token_matches(value: str, found: Condition, code_column: Text, system_column: Text) -> list[Sql]:
     """``code``, ``system|code``, ``|code`` (no system) or ``system|`` (any code of it)."""
     parts = split_bars(value)
     if len(parts) > 2:
@@ -92,34 +100,42 @@ def _token_matches(value: str, found: Condition) -> list[Sql]:
     matches: list[Sql] = []
     code = parts[-1]
     if code:
-        matches.append(TOK.c.code.in_([values.key(form) for form in values.uid_forms(code)]))
+        matches.append(code_column.in_([values.key(form) for form in values.uid_forms(code)]))
     if len(parts) == 2 and not _system_is_implied(found.type, found.code):
-        matches.append(TOK.c.system == values.key(parts[0]))
+        matches.append(system_column == values.key(parts[0]))
     return matches
 
 
 def _system_is_implied(kind: str, code: str) -> bool:
     """An element of type ``code`` has its system by its binding, so a client may name it though it is not in the resource."""
-    expression = definitions.search_parameters()[kind][code].expression
-    found = compile_expression(expression, root=kind, elements=definitions.elements())
+    parameter = definitions.search_parameters()[kind][code]
+    if parameter.type == "composite":
+        return False
+    found = compile_expression(parameter.expression, root=kind, elements=definitions.elements())
     return all(extractor.kind == "code" for extractor in found)
 
 
 def _reference(found: Condition, value: str, scope: Scope) -> Sql:
     if found.modifier == "identifier":
-        return _rows(TOK, found, scope, *_token_matches(value, found), suffix=":identifier")
+        matches = _token_matches(value, found, TOK.c.code, TOK.c.system)
+        return _rows(TOK, found, scope, *matches, suffix=":identifier")
+    return _rows(REF, found, scope, *_reference_matches(value, found, scope, REF.c.target, REF.c.kind))
+
+
+def _reference_matches(value: str, found: Condition, scope: Scope, target: Text, target_kind: Text) -> list[Sql]:
+    """``Type/id``, ``id``, an address of ours, or any other URL."""
     text = unescaped(value).removeprefix(f"{scope.base}/") if scope.base else unescaped(value)
     kind, _, logical_id = text.partition("/")
     if not logical_id:
         kind, logical_id = found.modifier, text
     if kind and kind not in definitions.resource_types() | {""}:
-        return _rows(REF, found, scope, REF.c.target == values.key(text), REF.c.kind == "")
+        return [target == values.key(text), target_kind == ""]
     logical_id = logical_id.partition("/_history/")[0]
     if found.modifier and kind != found.modifier:
-        return sa.false()
+        return [sa.false()]
     if kind:
-        return _rows(REF, found, scope, REF.c.target == values.key(logical_id), REF.c.kind == kind)
-    return _rows(REF, found, scope, REF.c.target == values.key(logical_id))
+        return [target == values.key(logical_id), target_kind == kind]
+    return [target == values.key(logical_id)]
 
 
 def _string(found: Condition, value: str, scope: Scope) -> Sql:
@@ -133,9 +149,12 @@ def _string(found: Condition, value: str, scope: Scope) -> Sql:
 
 
 def _starts_with(found: Condition, value: str, scope: Scope, *, suffix: str) -> Sql:
+    return _rows(STR, found, scope, *_start_matches(value, STR.c.folded), suffix=suffix)
+
+
+def _start_matches(value: str, column: Text) -> list[Sql]:
     start = values.folded(unescaped(value))
-    within = (STR.c.folded >= start, STR.c.folded < start + _LAST_CHARACTER)
-    return _rows(STR, found, scope, *within, suffix=suffix)
+    return [column >= start, column < start + _LAST_CHARACTER]
 
 
 def _uri(found: Condition, value: str, scope: Scope) -> Sql:
@@ -197,24 +216,27 @@ def _interval_matches(prefix: str, asked: Interval, low: ColumnElement[int], hig
 
 
 def _quantity(found: Condition, value: str, scope: Scope) -> Sql:
+    return _rows(QTY, found, scope, *_quantity_matches(found, value, QTY.c.system, QTY.c.code, QTY.c))
+
+
+def _quantity_matches(found: Condition, value: str, system_column: Text, code_column: Text, columns: Any) -> list[Sql]:
     """``[prefix]number``, ``number|system|code`` or ``number||unit`` (code or unit as written)."""
     parts = split_bars(value)
     prefix, number = _split_prefix(parts[0])
-    if len(parts) > 3 or not _NUMBER.fullmatch(number):
+    if len(parts) > (1 if found.kind == "number" else 3) or not _NUMBER.fullmatch(number):
         raise _bad(found, "must be a number, number|system|code or number||unit, with a prefix such as gt")
-    matches = [_number_matches(prefix, Decimal(number))]
+    matches = [_number_matches(prefix, Decimal(number), columns.low, columns.high)]
     system, unit = (*parts[1:], "", "")[:2]
     if system:
-        matches.append(QTY.c.system == values.key(system))
+        matches.append(system_column == values.key(system))
     if unit and system:
-        matches.append(QTY.c.code == values.key(unit))
+        matches.append(code_column == values.key(unit))
     elif unit:
-        matches.append(sa.or_(QTY.c.code == values.key(unit), QTY.c.unit == values.key(unit)))
-    return _rows(QTY, found, scope, *matches)
+        matches.append(sa.or_(code_column == values.key(unit), columns.unit == values.key(unit)))
+    return matches
 
 
-def _number_matches(prefix: str, number: Decimal) -> Sql:
-    low, high = QTY.c.low, QTY.c.high
+def _number_matches(prefix: str, number: Decimal, low: ColumnElement[float], high: ColumnElement[float]) -> Sql:
     exactly = float(number)
     comparisons: Mapping[str, Callable[[], Sql]] = {
         "gt": lambda: high > exactly,
@@ -231,6 +253,44 @@ def _number_matches(prefix: str, number: Decimal) -> Sql:
     half = Decimal(5).scaleb(int(number.as_tuple().exponent) - 1)
     within = sa.and_(low >= float(number - half), high < float(number + half))
     return sa.not_(within) if prefix == "ne" else within
+
+
+def _composite(found: Condition, value: str, scope: Scope) -> Sql:
+    """``first$second``, both found in one place of the resource."""
+    parts = split_dollars(value)
+    if len(parts) != 2:
+        raise _bad(found, "must be two values joined by $")
+    first, second = parts
+    kind = second_type(found.type, definitions.search_parameters()[found.type][found.code])
+    return _rows(CMP, found, scope, *_token_matches(first, found, CMP.c.code, CMP.c.system), *_second(kind, found, second, scope))
+
+
+def _second(kind: str, found: Condition, value: str, scope: Scope) -> list[Sql]:
+    if kind == "token":
+        return _token_matches(value, found, CMP.c.value, CMP.c.value_system)
+    if kind == "quantity":
+        return _quantity_matches(found, value, CMP.c.value_system, CMP.c.value, CMP.c)
+    if kind == "reference":
+        return _reference_matches(value, found, scope, CMP.c.value, CMP.c.value_system)
+    if kind == "date":
+        prefix, asked = _read_date(found, value, scope)
+        return [_interval_matches(prefix, asked, CMP.c.low, CMP.c.high)]
+    return _start_matches(value, CMP.c.value)
+
+
+def _compartment(found: Compartment, scope: Scope) -> Sql:
+    """The patient itself, and what refers to him by one of the parameters of his compartment."""
+    params = [scope.param_ids[pair] for pair in found.parameters]
+    rows = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.target == found.id, REF.c.kind == "Patient")
+    return sa.or_(RES.c.rid.in_(rows), sa.and_(RES.c.type == "Patient", RES.c.id == found.id))
+
+
+def _care_date(found: CareDate, scope: Scope) -> Sql:
+    prefix, asked = _read_date(Condition("", "start and end", "date", "", ()), found.value, scope)
+    params = [scope.param_ids[pair] for pair in found.parameters]
+    matches = _interval_matches(prefix, asked, DAT.c.low, DAT.c.high)
+    rows = sa.select(DAT.c.rid).where(DAT.c.param.in_(params), matches)
+    return sa.or_(RES.c.rid.in_(rows), RES.c.type.not_in([kind for kind, _ in found.parameters]))
 
 
 def _chain(found: Chain, scope: Scope) -> Sql:
@@ -265,5 +325,7 @@ _READERS: Mapping[str, Callable[[Condition, str, Scope], Sql]] = {
     "string": _string,
     "date": _date,
     "quantity": _quantity,
+    "number": _quantity,
+    "composite": _composite,
     "uri": _uri,
 }

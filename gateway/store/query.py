@@ -33,6 +33,8 @@ _MODIFIERS: Mapping[str, frozenset[str]] = {
     "uri": frozenset({"below", "above"}),
     "date": frozenset(),
     "quantity": frozenset(),
+    "number": frozenset(),
+    "composite": frozenset(),
 }
 
 _UNESCAPED_COMMA = re.compile(r"(?<!\\),")
@@ -69,7 +71,23 @@ class Has:
     inner: Filter
 
 
-Filter = Condition | Chain | Has
+@dataclass(frozen=True, slots=True)
+class Compartment:
+    """What belongs to a patient: that refers to him by one of the parameters, as (type, code)."""
+
+    id: str
+    parameters: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CareDate:
+    """What took place in an interval, by the parameter that tells it for each type; types that have none are kept."""
+
+    parameters: tuple[tuple[str, str], ...]
+    value: str
+
+
+Filter = Condition | Chain | Has | Compartment | CareDate
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +110,10 @@ class Include:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A search on one type."""
+    """A search on one type, or on several."""
 
-    type: str
+    type: str  #: empty when ``types`` says it
+    types: tuple[str, ...] = ()
     filters: tuple[Filter, ...] = ()
     sort: tuple[SortKey, ...] = ()
     includes: tuple[Include, ...] = ()
@@ -224,7 +243,7 @@ def read_filter(kind: str, name: str, value: str, *, depth: int = 0) -> Filter |
     head, dot, rest = name.partition(".")
     code, _, modifier = head.partition(":")
     parameter = definitions.search_parameters()[kind].get(code)
-    if parameter is None or parameter.type == "composite":
+    if parameter is None:
         return None
     if dot:
         return _read_chain(kind, parameter, modifier, rest, value, depth)
@@ -277,6 +296,11 @@ def split_values(value: str) -> tuple[str, ...]:
 def split_bars(value: str) -> list[str]:
     """At bars that are not escaped, each part with its escapes resolved."""
     return [unescaped(part) for part in re.split(r"(?<!\\)\|", value)]
+
+
+def split_dollars(value: str) -> list[str]:
+    """At dollars that are not escaped; all other escapes stay, for the readers of the parts."""
+    return [part.replace("\\$", "$") for part in re.split(r"(?<!\\)\$", value)]
 
 
 def unescaped(value: str) -> str:

@@ -5,13 +5,10 @@ Pages are cut by key and not by offset: the next page starts behind the last row
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
@@ -19,6 +16,7 @@ from sqlalchemy.sql import ColumnElement
 from gateway.errors import Rejected
 from gateway.r4.canonical import decode
 from gateway.store import dates
+from gateway.store.bookmarks import read_bookmark, write_bookmark
 from gateway.store.index import Indexer
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Include, Query, SortKey
@@ -81,8 +79,11 @@ class _Bookmark:
 
 def run(connection: Connection, query: Query, scope: Scope, indexer: Indexer, start: str | None) -> Page:
     """One page of the answer. Raises :class:`Rejected` (400) when ``start`` is no bookmark of such a search."""
-    where = [RES.c.type == query.type, sa.not_(RES.c.deleted), *(condition(found, scope) for found in query.filters)]
-    mark = _read_bookmark(start, len(query.sort)) if start else None
+    kinds = RES.c.type.in_(query.types) if query.types else RES.c.type == query.type
+    where = [kinds, sa.not_(RES.c.deleted), *(condition(found, scope) for found in query.filters)]
+    mark = read_bookmark(start, _Bookmark) if start else None
+    if mark and not _fits(mark, query.sort):
+        raise Rejected("_page does not belong to this search", status=400)
     total = mark.total if mark else _total(connection, query, where)
     warnings = [f"unknown search parameter '{name}' was ignored" for name in query.ignored]
     if query.only_count:
@@ -91,11 +92,17 @@ def run(connection: Connection, query: Query, scope: Scope, indexer: Indexer, st
     shown = rows[: query.count]
     following = None
     if len(rows) > len(shown) and shown:
-        following = _write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :])))
+        following = write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :])))
     matches = [as_stored(row) for row in shown]
     included = _included(connection, query, scope, indexer, matches, warnings)
     entries = [Entry(stored, "match") for stored in matches] + [Entry(stored, "include") for stored in included]
     return Page(tuple(entries), total, following, tuple(warnings), query.used)
+
+
+def _fits(mark: _Bookmark, sort: Sequence[SortKey]) -> bool:
+    """As many values as there are keys, each of the type of its column: PostgreSQL compares no text with a number."""
+    texts = [key.code == "_id" or key.kind in ("token", "string", "uri", "reference") for key in sort]
+    return [isinstance(value, str) for value in mark.keys] == texts
 
 
 def as_stored(row: Any) -> Stored:
@@ -148,7 +155,7 @@ def _sort_column(kind: str, key: SortKey, scope: Scope) -> tuple[ColumnElement[A
 def _behind_all(key: SortKey) -> SortValue:
     if key.kind == "date":
         return dates.EARLIEST - 1 if key.descending else dates.LATEST + 1
-    if key.kind == "quantity":
+    if key.kind in ("quantity", "number"):
         return -1e308 if key.descending else 1e308
     return "" if key.descending else "\U0010ffff"
 
@@ -160,21 +167,6 @@ def _behind(sort: Sequence[SortKey], keys: Sequence[ColumnElement[Any]], mark: _
         beyond = column < value if key.descending else column > value
         after = sa.or_(beyond, sa.and_(column == value, after))
     return after
-
-
-def _write_bookmark(mark: _Bookmark) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(mark)).rstrip(b"=").decode()
-
-
-def _read_bookmark(text: str, keys: int) -> _Bookmark:
-    try:
-        mark = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Bookmark)
-    except (binascii.Error, ValueError, RecursionError) as error:
-        raise Rejected("_page is not one of this server's page links", status=400) from error
-    within = abs(mark.rid) <= dates.LATEST and all(not isinstance(k, int) or abs(k) <= 2 * dates.LATEST - 1 for k in mark.keys)
-    if len(mark.keys) != keys or not within:
-        raise Rejected("_page does not belong to this search", status=400)
-    return mark
 
 
 def _included(
@@ -213,7 +205,7 @@ def _referred(
     """``_include``: what the resources point to."""
     wanted: dict[str, set[str]] = {}
     for stored in frontier:
-        if stored.type == include.source:
+        if include.source in ("*", stored.type):
             for kind, logical_id in indexer.references(stored.resource(), None if include.code == "*" else include.code):
                 if (kind, logical_id) not in seen and include.target in (None, kind):
                     wanted.setdefault(kind, set()).add(logical_id)

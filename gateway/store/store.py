@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,11 +18,15 @@ from gateway.database import Database
 from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import decode
-from gateway.store import dates, search, writer
+from gateway.store import dates, history, search, writer
 from gateway.store.bundle import ID, read_transaction
+from gateway.store.compartment import compartment, everything
+from gateway.store.export import Exporter
+from gateway.store.history import HistoryPage, HistoryQuery
 from gateway.store.index import Indexer, ParamIds, fingerprint, wanted_parameters
+from gateway.store.limits import QUERY_SECS, limited
 from gateway.store.predicates import Scope
-from gateway.store.query import parse
+from gateway.store.query import Query, parse
 from gateway.store.search import Page, Stored
 from gateway.store.tables import HIST, INDEX_TABLES, INDEXED, PARAM, RES
 
@@ -37,7 +43,8 @@ def _utc_now() -> dt.datetime:
 class FhirStore:
     """FHIR R4 resources in one database. Safe to use from several threads and processes; each thread has its own connection.
 
-    ``timezone`` is how dates without a zone are read; ``index_instances`` keeps ImagingStudy searchable by SOP Instance UID.
+    ``timezone`` is how dates without a zone are read; ``index_instances`` keeps ImagingStudy searchable by SOP Instance UID;
+    ``query_secs`` is how long a search may take before it is refused.
     Opening creates or migrates the tables. Raises :class:`~gateway.errors.Misconfigured` for a URL that cannot be used and
     :class:`~gateway.errors.Retryable` when the database cannot be reached; so do all other methods for the latter.
     """
@@ -48,10 +55,12 @@ class FhirStore:
         *,
         timezone: str = "Europe/Brussels",
         index_instances: bool = True,
+        query_secs: float = QUERY_SECS,
         clock: Callable[[], dt.datetime] = _utc_now,
     ) -> None:
         self._database = Database(url)
         self._clock = clock
+        self._query_secs = query_secs
         self._zone = ZoneInfo(timezone)
         self._write_lock = threading.Lock()  # SQLite would make the threads of one process wait by polling
         self._database.migrate(_MIGRATIONS)
@@ -76,6 +85,7 @@ class FhirStore:
             return _transaction_response([known[item.change.identity] for item in prepared])
         prepared = [item if item.change.identity in known else writer.indexed(item, self._indexer) for item in prepared]
         with self._write_lock, self._database.write() as connection:
+            writer.lock_writers(connection)  # the time is taken in the order of the commits: an export stops at a time
             now = dates.from_datetime(self._clock())
             outcomes = writer.write(connection, prepared, self._indexer, now)
         return _transaction_response(outcomes)
@@ -90,34 +100,73 @@ class FhirStore:
 
     def vread(self, kind: str, logical_id: str, version: int) -> Stored | None:
         """One version, current or earlier."""
-        return next((stored for stored in self.history(kind, logical_id) if stored.version == version), None)
+        current = self.read(kind, logical_id)
+        if current is None or current.version == version:
+            return current
+        names = RES.c.type, RES.c.id
+        earlier = sa.select(*names, HIST).join_from(HIST, RES, HIST.c.rid == RES.c.rid)
+        earlier = earlier.where(RES.c.type == kind, RES.c.id == logical_id, HIST.c.version == version)
+        with self._database.read() as connection:
+            row = connection.execute(earlier).first()
+        return search.as_stored(row) if row else None
 
     def history(self, kind: str, logical_id: str) -> list[Stored]:
-        """Every version, the newest first; empty when there never was one."""
+        """Every version of one resource, the newest first; empty when there never was one."""
         if not ID.fullmatch(logical_id):
             return []
-        with self._database.read() as connection:
-            current = connection.execute(sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)).first()
-            if current is None:
-                return []
-            names = sa.literal(kind).label("type"), sa.literal(logical_id).label("id")
-            older = connection.execute(
-                sa.select(*names, HIST).where(HIST.c.rid == current.rid).order_by(HIST.c.version.desc())
-            ).all()
-        return [search.as_stored(row) for row in (current, *older)]
+        return list(self.history_page(HistoryQuery(type=kind, id=logical_id, count=2**31)).versions)
 
-    def search(self, kind: str, parameters: Sequence[tuple[str, str]], *, strict: bool = False, base: str = "") -> Page:
-        """One page of a search (R4 search.html); ``_page`` among the parameters continues an earlier one.
+    def history_page(self, query: HistoryQuery) -> HistoryPage:
+        """One page of the versions of a resource, of a type, or of everything. Raises :class:`~gateway.errors.Rejected` (400)."""
+        with self._reading() as connection:
+            return history.run(connection, query)
+
+    def search(
+        self,
+        kind: str,
+        parameters: Sequence[tuple[str, str]],
+        *,
+        strict: bool = False,
+        base: str = "",
+        patient: str | None = None,
+    ) -> Page:
+        """One page of a search (R4 search.html); ``_page`` among the parameters continues an earlier one. With ``patient`` only
+        what is in the compartment of that Patient.
 
         ``base`` is the address under which the client sees the store. Raises :class:`~gateway.errors.Rejected` (400) for a
         value in the wrong form and, when ``strict``, for a parameter that is not known; else such a one is ignored with a
         warning.
         """
         query = parse(kind, parameters, strict=strict)
+        if patient is not None:
+            query = dataclasses.replace(query, filters=(*query.filters, compartment(patient, kind)))
+        return self._run(query, parameters, base)
+
+    def everything(self, patient: str, parameters: Sequence[tuple[str, str]], *, base: str = "") -> Page | None:
+        """One page of what there is about a patient (``Patient/$everything``), or ``None`` when there is no such patient.
+
+        Understands ``_since``, ``_type``, ``start``, ``end`` and ``_count``. Raises :class:`~gateway.errors.Rejected` (400).
+        """
+        found = self.read("Patient", patient) if ID.fullmatch(patient) else None
+        if found is None or found.deleted:
+            return None
+        return self._run(everything(patient, parameters), parameters, base)
+
+    def _run(self, query: Query, parameters: Sequence[tuple[str, str]], base: str) -> Page:
         start = next((value for name, value in parameters if name == "_page"), None)
         scope = Scope(self._param_ids, self._zone, self._clock(), base)
-        with self._database.read() as connection:
+        with self._reading() as connection:
             return search.run(connection, query, scope, self._indexer, start)
+
+    def exporter(self) -> Exporter:
+        """Reads many resources at once: for bulk export and tables."""
+        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A view in which no statement runs longer than a client may make it. Raises :class:`~gateway.errors.Rejected` (400)."""
+        with self._database.read() as connection, limited(connection, self._query_secs):
+            yield connection
 
     def counts(self) -> dict[str, int]:
         """Number of resources by type, without deleted ones."""

@@ -69,5 +69,26 @@ QTY = _index_table(
 )
 URI = _index_table("uri", sa.Column("value", TEXT))
 
-#: Search type -> the table that answers it.
-INDEX_TABLES = {"token": TOK, "reference": REF, "date": DAT, "string": STR, "quantity": QTY, "uri": URI}
+#: One row per pair of values that stand together: the first is always a code, the second of any search type.
+CMP = _index_table(
+    "cmp",
+    sa.Column("code", TEXT),
+    sa.Column("system", TEXT),
+    sa.Column("value", TEXT),  # of the second: its code, folded text or reference target
+    sa.Column("value_system", TEXT),  # of the second: its system, or the type it refers to
+    sa.Column("low", NUMBER),
+    sa.Column("high", NUMBER),
+    sa.Column("unit", TEXT),
+)
+
+#: Search type -> the table that answers it. A number is a quantity without a unit.
+INDEX_TABLES = {
+    "token": TOK,
+    "reference": REF,
+    "date": DAT,
+    "string": STR,
+    "quantity": QTY,
+    "number": QTY,
+    "uri": URI,
+    "composite": CMP,
+}

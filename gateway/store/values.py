@@ -22,6 +22,7 @@ _DICOM_UID = re.compile(r"[0-2](?:\.\d+)+", re.ASCII)
 _RELATIVE = re.compile(r"(?P<kind>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]{1,64})?")
 _ADDRESS_PARTS = ("line", "city", "district", "state", "postalCode", "country", "text")
 _TOKEN_KEYS = {"Coding": "code", "Identifier": "value", "ContactPoint": "value"}
+_NUMBERS = frozenset({"integer", "decimal", "positiveInt", "unsignedInt"})
 _NAME_PARTS = ("family", "given", "prefix", "suffix", "text")
 
 
@@ -123,7 +124,7 @@ def _timing(value: Mapping[str, Any], zone: ZoneInfo) -> Iterator[tuple[int, int
         yield min(event.low for event in events), max(event.high for event in events)
 
 
-def quantities(kind: str, value: Mapping[str, Any]) -> Iterator[tuple[float, float, str, str, str]]:
+def quantities(kind: str, value: Any) -> Iterator[tuple[float, float, str, str, str]]:
     """(low, high, system, code, unit); low and high differ only for a Range."""
     if kind == "Range":
         low, high = value.get("low", {}), value.get("high", {})
@@ -133,6 +134,8 @@ def quantities(kind: str, value: Mapping[str, Any]) -> Iterator[tuple[float, flo
         if "value" in value:
             number = float(value["value"])
             yield number, number, "urn:iso:std:iso:4217", key(value.get("currency", "")), ""
+    elif kind in _NUMBERS:
+        yield float(value), float(value), "", "", ""
     elif kind != "SampledData" and "value" in value:
         number = float(value["value"])
         yield number, number, *_unit(value)

@@ -25,6 +25,7 @@ from gateway.store.store import FhirStore
 from gateway.table_door import TableDoor
 from gateway.web.actions import Actions, Decisions
 from gateway.web.assets import asset
+from gateway.web.cors import SharedWithOrigins
 from gateway.web.dicomweb import dicomweb_routes
 from gateway.web.dose_history import DosePages
 from gateway.web.fhir import fhir_routes
@@ -88,6 +89,7 @@ def build(
         exception_handlers={404: pages.not_found, 500: crashed},
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
+            Middleware(SharedWithOrigins, origins=settings.web.cors_origins),
             Middleware(LogIn, users=settings.web.users, tokens=settings.web.tokens),
         ],
     )

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-from urllib.parse import urlencode
+from typing import TypeVar
+from zoneinfo import ZoneInfo
 
-import msgspec
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -21,11 +21,14 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.config import Settings
 from gateway.errors import Rejected
-from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import encode
 from gateway.r4.published import unstored
-from gateway.store import Entry, FhirStore, Page, Stored
+from gateway.store import FhirStore, Stored, dates, history
+from gateway.store.compartment import PATIENT
+from gateway.store.history import HistoryQuery
+from gateway.web.export import export_routes
+from gateway.web.fhir_bundles import history_bundle, search_bundle, shape_of
 from gateway.web.fhir_capability import capability_statement
 from gateway.web.fhir_concept_maps import concept_maps
 from gateway.web.fhir_http import (
@@ -36,10 +39,11 @@ from gateway.web.fhir_http import (
     etag,
     http_date,
     matches,
-    operation_outcome,
+    not_newer,
     resource_response,
 )
 from gateway.web.fhir_shape import shaped
+from gateway.web.views import view_routes
 
 THREADS = 4
 GZIP_FROM_BYTES = 1024
@@ -50,7 +54,7 @@ T = TypeVar("T")
 
 def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
     """The routes of the endpoint, to be mounted at ``/fhir``. Every answer, also to an unknown address, is FHIR."""
-    api = _Api(store, settings.site.name)
+    api = _Api(store, settings)
 
     def route(path: str, handle: Endpoint, *allow: str) -> Route:
         middleware = [
@@ -60,10 +64,17 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
         return Route(path, endpoint(handle, allow=allow or ("GET", "HEAD")), methods=_METHODS, middleware=middleware)
 
     return [
+        *export_routes(store, settings),
+        *view_routes(store, settings),
         route("/metadata", api.metadata),
+        route("/_history", api.history),
         route("/{kind}/_search", api.search, "POST"),
+        route("/{kind}/_history", api.history),
+        route("/Patient/{id}/$everything", api.everything),
         route("/{kind}/{id}/_history/{version}", api.vread),
         route("/{kind}/{id}/_history", api.history),
+        route("/Patient/{patient}/{kind}/_search", api.search, "POST"),
+        route("/Patient/{patient}/{kind}", api.search),
         route("/{kind}/{id}", api.read),
         route("/{kind}", api.search),
         route("/{path:path}", api.nowhere),
@@ -73,9 +84,10 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
 class _Api:
     """The handlers. Each reads the call, asks the store in a thread and writes the answer."""
 
-    def __init__(self, store: FhirStore, site: str) -> None:
+    def __init__(self, store: FhirStore, settings: Settings) -> None:
         self._store = store
-        self._site = site
+        self._site = settings.site.name
+        self._zone = ZoneInfo(settings.site.timezone)
         self._since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fhir")
 
@@ -96,6 +108,9 @@ class _Api:
                 return resource_response(encode(one), pretty=call.pretty)
         kind = _kind(call)
         stored = await self._in_thread(lambda: self._store.read(kind, logical_id))
+        declared = definitions.own_search_parameters().get(logical_id) if kind == "SearchParameter" else None
+        if stored is None and declared is not None:
+            return resource_response(encode(shaped(declared, *shape_of(call))), pretty=call.pretty)
         return _version_response(call, stored)
 
     async def vread(self, call: Call) -> Response:
@@ -105,28 +120,52 @@ class _Api:
         return _version_response(call, await self._in_thread(lambda: self._store.vread(kind, logical_id, int(text))))
 
     async def history(self, call: Call) -> Response:
-        kind, logical_id = _kind(call), call.request.path_params["id"]
-        versions = await self._in_thread(lambda: self._store.history(kind, logical_id))
-        if not versions:
-            raise _unknown(kind)
-        bundle = {
-            "resourceType": "Bundle",
-            "type": "history",
-            "total": len(versions),
-            "link": [{"relation": "self", "url": f"{call.base}/{kind}/{logical_id}/_history"}],
-            "entry": [_history_entry(call.base, stored) for stored in versions],
-        }
-        return resource_response(encode(bundle), pretty=call.pretty)
+        """Of one resource, of a type, or of everything."""
+        path = call.request.path_params
+        kind = _kind(call) if "kind" in path else None
+        query = self._history_query(call, kind, path.get("id"))
+        address = "".join(f"/{part}" for part in (kind, path.get("id")) if part) + "/_history"
+
+        def work() -> bytes:
+            if query.id is not None and (kind is None or self._store.read(kind, query.id) is None):
+                raise _unknown(kind or "resource")
+            return encode(history_bundle(call, address, self._store.history_page(query)))
+
+        return resource_response(await self._in_thread(work), pretty=call.pretty)
+
+    def _history_query(self, call: Call, kind: str | None, logical_id: str | None) -> HistoryQuery:
+        count, since = call.last("_count") or str(history.DEFAULT_COUNT), call.last("_since")
+        if not re.fullmatch(r"\d{1,9}", count, re.ASCII):
+            raise Rejected("_count must be a whole number", status=400)
+        try:
+            moment = dates.parse(since.removeprefix("ge"), self._zone).low if since else None
+        except ValueError as error:
+            raise Rejected("_since must be an instant such as 2026-01-31T10:00:00Z", status=400) from error
+        number = min(max(int(count), 1), history.MAX_COUNT)
+        return HistoryQuery(type=kind, id=logical_id, since=moment, count=number, start=call.last("_page") or None)
 
     async def search(self, call: Call) -> Response:
         if maps := unstored(call.request.path_params["kind"]):
             return resource_response(encode(concept_maps(maps, call.parameters, call.base)), pretty=call.pretty)
-        kind = _kind(call)
-        strict = "handling=strict" in call.request.headers.get("prefer", "").replace(" ", "")
+        kind, patient = _kind(call), call.request.path_params.get("patient")
+        if patient is not None and kind not in PATIENT:
+            raise Rejected(f"{kind} is not in the compartment of a patient", status=404)
+        path = f"/{kind}" if patient is None else f"/Patient/{patient}/{kind}"
 
         def work() -> bytes:
-            page = self._store.search(kind, call.parameters, strict=strict, base=call.base)
-            return encode(_search_bundle(call, kind, page))
+            page = self._store.search(kind, call.parameters, strict=call.strict, base=call.base, patient=patient)
+            return encode(search_bundle(call, path, page))
+
+        return resource_response(await self._in_thread(work), pretty=call.pretty)
+
+    async def everything(self, call: Call) -> Response:
+        patient = call.request.path_params["id"]
+
+        def work() -> bytes:
+            page = self._store.everything(patient, call.parameters, base=call.base)
+            if page is None:
+                raise _unknown("Patient")
+            return encode(search_bundle(call, f"/Patient/{patient}/$everything", page))
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
 
@@ -148,60 +187,15 @@ def _version_response(call: Call, stored: Stored | None) -> Response:
     headers = {"ETag": etag(stored.version), "Last-Modified": http_date(stored.updated)}
     if stored.deleted:
         raise Rejected(f"this {stored.type} has been deleted", status=410)
-    if matches(call.request.headers.get("if-none-match"), stored.version):
+    asked = call.request.headers
+    # RFC 9110, 13.2.2: the date counts only for a client that names no version
+    known = (
+        matches(asked["if-none-match"], stored.version)
+        if "if-none-match" in asked
+        else not_newer(asked.get("if-modified-since"), stored.updated)
+    )
+    if known:
         return Response(status_code=304, headers=headers)
-    shape = _shape(call)
+    shape = shape_of(call)
     body = encode(shaped(stored.resource(), *shape)) if any(shape) else stored.body
     return resource_response(body, pretty=call.pretty, headers=headers)
-
-
-def _shape(call: Call) -> tuple[str | None, Sequence[str]]:
-    """(``_summary``, ``_elements``), as far as they change a resource."""
-    summary = call.last("_summary")
-    elements = [name.rpartition(".")[2] for name in (call.last("_elements") or "").split(",") if name]
-    return (summary if summary in ("true", "text", "data") else None), elements
-
-
-def _history_entry(base: str, stored: Stored) -> JsonObject:
-    created = stored.version == 1
-    entry: JsonObject = {"fullUrl": f"{base}/{stored.type}/{stored.id}"}
-    if not stored.deleted:
-        entry["resource"] = msgspec.Raw(stored.body)
-    entry["request"] = {"method": "DELETE" if stored.deleted else "PUT", "url": f"{stored.type}/{stored.id}"}
-    entry["response"] = {
-        "status": "204" if stored.deleted else "201" if created else "200",
-        "etag": etag(stored.version),
-        "lastModified": stored.last_updated,
-    }
-    return entry
-
-
-def _search_bundle(call: Call, kind: str, page: Page) -> JsonObject:
-    bundle: JsonObject = {"resourceType": "Bundle", "type": "searchset"}
-    if page.total is not None:
-        bundle["total"] = page.total
-    links = [{"relation": "self", "url": _search_url(call, kind, page, call.last("_page"))}]
-    if page.next:
-        links.append({"relation": "next", "url": _search_url(call, kind, page, page.next)})
-    bundle["link"] = links
-    shape = _shape(call)
-    entries: list[Any] = [_search_entry(call.base, entry, shape) for entry in page.entries]
-    if page.warnings and call.last("_page") is None:
-        warning = operation_outcome("warning", "not-supported", list(page.warnings))
-        entries.append({"resource": warning, "search": {"mode": "outcome"}})
-    if entries:
-        bundle["entry"] = entries
-    return bundle
-
-
-def _search_entry(base: str, entry: Entry, shape: tuple[str | None, Sequence[str]]) -> JsonObject:
-    stored = entry.stored
-    # The stored bytes are passed through as they are: no decoding, no rounding, no reordering.
-    resource = shaped(stored.resource(), *shape) if any(shape) else msgspec.Raw(stored.body)
-    return {"fullUrl": f"{base}/{stored.type}/{stored.id}", "resource": resource, "search": {"mode": entry.mode}}
-
-
-def _search_url(call: Call, kind: str, page: Page, mark: str | None) -> str:
-    """Under the host that the client asked, with the parameters that took part."""
-    parameters = [*page.used, ("_page", mark)] if mark else list(page.used)
-    return f"{call.base}/{kind}" + (f"?{urlencode(parameters, safe=':,/')}" if parameters else "")

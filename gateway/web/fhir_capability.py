@@ -6,9 +6,11 @@ from gateway import __version__
 from gateway.fhir.radiation_dose_summary import RDS
 from gateway.model import JsonObject
 from gateway.r4 import definitions
+from gateway.r4.definitions import SearchParameter
 from gateway.r4.published import profiles_of, unstored
+from gateway.web.export import EXPORTS
 
-_INTERACTIONS = ("read", "vread", "history-instance", "search-type")
+_INTERACTIONS = ("read", "vread", "history-instance", "history-type", "search-type")
 #: What finds a concept map: name -> type (R4 conceptmap.html#search).
 CONCEPT_MAP_SEARCH = {"_id": "token", "url": "uri", "name": "string", "version": "token", "status": "token"}
 
@@ -22,21 +24,25 @@ def capability_statement(*, base: str, site: str, since: str) -> JsonObject:
         "kind": "instance",
         "software": {"name": "Isobridge", "version": __version__},
         "implementation": {"description": f"Isobridge FHIR endpoint, site {site}", "url": base},
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "fhirVersion": "4.0.1",
-        "format": ["json", "application/fhir+json"],
+        "format": ["json", "application/fhir+json", "xml", "application/fhir+xml"],
         "rest": [
             {
                 "mode": "server",
-                "documentation": "Read-only for clients. JSON only; XML is not offered yet. Composite search parameters are not "
-                "supported yet. Reverse chaining (_has) and chains of up to three links are.",
+                "documentation": "Read-only for clients. Chains of up to three links, reverse chaining (_has) and composite parameters "
+                "are supported.",
+                "interaction": [{"code": "history-system"}],
                 "resource": [_resource(kind) for kind in sorted(definitions.resource_types())] + _concept_maps(),
+                "operation": [{"name": name, "definition": url} for name, url in EXPORTS.items()],
+                "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
             }
         ],
     }
 
 
 def _resource(kind: str) -> JsonObject:
-    parameters = [item for item in definitions.search_parameters()[kind].values() if item.type != "composite"]
+    parameters = list(definitions.search_parameters()[kind].values())
     references = [item.code for item in parameters if item.type == "reference"]
     statement: JsonObject = {
         "type": kind,
@@ -54,8 +60,16 @@ def _resource(kind: str) -> JsonObject:
         statement["searchInclude"] = ["*", *(f"{kind}:{code}" for code in references)]
     if incoming := _incoming(kind):
         statement["searchRevInclude"] = ["*", *incoming]
-    statement["searchParam"] = [{"name": item.code, "type": item.type} for item in parameters]
+    statement["searchParam"] = [_parameter(item) for item in parameters]
+    if kind == "Patient":
+        definition = "http://hl7.org/fhir/OperationDefinition/Patient-everything"
+        statement["operation"] = [{"name": "everything", "definition": definition}]
     return statement
+
+
+def _parameter(item: SearchParameter) -> JsonObject:
+    definition = {"definition": item.definition} if item.definition else {}
+    return {"name": item.code, **definition, "type": item.type}
 
 
 def _incoming(kind: str) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,16 +18,20 @@ from starlette.responses import Response
 
 from gateway.errors import Rejected, Retryable
 from gateway.model import JsonObject
-from gateway.r4.canonical import encode
+from gateway.r4.canonical import decode, encode
+from gateway.r4.xml_write import to_xml
 from gateway.telemetry import describe_exception
 
 FHIR_JSON = "application/fhir+json"
+FHIR_XML = "application/fhir+xml"
 MAX_PARAMETERS = 200
 MAX_FORM_BYTES = 64 * 1024
 RETRY_AFTER_SECS = 5
 
 _JSON_FORMATS = frozenset({"json", "application/json", "application/fhir+json", "text/json"})
-_JSON_RANGES = _JSON_FORMATS | {"*/*", "application/*", "text/html"}
+_XML_FORMATS = frozenset({"xml", "application/xml", "application/fhir+xml", "text/xml"})
+_ANY = frozenset({"*/*", "application/*", "text/html", ""})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}", re.ASCII)
 #: HTTP status -> issue code (R4 valueset-issue-type.html).
 _ISSUE_CODES = {
     400: "invalid",
@@ -58,6 +63,12 @@ class Call:
     base: str  #: address of the FHIR endpoint as this client sees it, without a slash at its end
     pretty: bool
 
+    @property
+    def strict(self) -> bool:
+        """Whether an unknown parameter is an error: ``Prefer: handling=strict``; lenient is what we do unasked."""
+        wishes = [wish.strip().replace(" ", "").lower() for wish in re.split("[,;]", self.request.headers.get("prefer", ""))]
+        return "handling=strict" in wishes
+
     def last(self, name: str) -> str | None:
         """The last value of a parameter."""
         return next((value for found, value in reversed(self.parameters) if found == name), None)
@@ -67,20 +78,47 @@ def endpoint(handle: Endpoint, *, allow: tuple[str, ...] = ("GET", "HEAD")) -> C
     """Wrap a handler: refuse other methods, negotiate, and turn our errors into OperationOutcomes."""
 
     async def answer(request: Request) -> Response:
-        pretty = "_pretty=true" in request.url.query
-        try:
-            if request.method not in allow:
-                reason = f"{request.method} is not done here: this endpoint is read-only for clients"
-                return outcome(405, reason, pretty=pretty, headers={"Allow": ", ".join(allow)})
-            call = await _read(request, pretty)
-            _negotiate(call)
-            return await handle(call)
-        except Rejected as error:
-            return outcome(error.status, error.reason, pretty=pretty)
-        except Retryable as error:
-            return outcome(503, error.reason, pretty=pretty, headers={"Retry-After": str(RETRY_AFTER_SECS)})
+        response, xml = await _handled(handle, request, allow)
+        if xml and response.headers.get("content-type", "").startswith(FHIR_JSON):
+            response = await asyncio.to_thread(_as_xml, response, pretty=_is_pretty(request))
+        response.headers["X-Request-Id"] = request_id(request)
+        return response
 
     return answer
+
+
+async def _handled(handle: Endpoint, request: Request, allow: tuple[str, ...]) -> tuple[Response, bool]:
+    """The answer, as JSON, and whether the client wants XML."""
+    pretty, xml = _is_pretty(request), False
+    try:
+        xml = _wants_xml(request)
+        if request.method not in allow:
+            reason = f"{request.method} is not done here: this endpoint is read-only for clients"
+            return outcome(405, reason, pretty=pretty, headers={"Allow": ", ".join(allow)}), xml
+        call = await _read(request, pretty)
+        xml = _wants_xml(request, call.last("_format"))
+        return await handle(call), xml
+    except Rejected as error:
+        return outcome(error.status, error.reason, pretty=pretty), xml
+    except Retryable as error:
+        return outcome(503, error.reason, pretty=pretty, headers={"Retry-After": str(RETRY_AFTER_SECS)}), xml
+
+
+def _is_pretty(request: Request) -> bool:
+    return "_pretty=true" in request.url.query
+
+
+def _as_xml(response: Response, *, pretty: bool) -> Response:
+    """The same answer in XML; ``pretty`` puts every element that holds elements only on lines of its own."""
+    body = to_xml(decode(bytes(response.body)))
+    headers = {name: value for name, value in response.headers.items() if name not in ("content-type", "content-length")}
+    return Response(indented(body) if pretty else body, response.status_code, headers, f"{FHIR_XML}; charset=utf-8")
+
+
+def request_id(request: Request) -> str:
+    """The client's own, when it has the form of one; else a new one (R4 http.html#custom)."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 async def crashed(_request: Request, error: Exception) -> Response:
@@ -124,16 +162,33 @@ def _parameters(encoded: bytes) -> Parameters:
         raise Rejected(f"more than {MAX_PARAMETERS} parameters", status=400) from error
 
 
-def _negotiate(call: Call) -> None:
-    """JSON or nothing, for now. ``_format`` overrides the Accept header (R4 http.html#parameters)."""
-    wanted = call.last("_format")
-    if wanted is not None:
-        if wanted.partition(";")[0].strip().replace(" ", "+").lower() not in _JSON_FORMATS:
-            raise Rejected("_format: only json is offered; XML is not yet", status=406)
-        return
-    accepted = [part.partition(";")[0].strip().lower() for part in call.request.headers.get("accept", "*/*").split(",")]
-    if not any(kind in _JSON_RANGES or kind == "" for kind in accepted):
-        raise Rejected("Accept: only application/fhir+json is offered; XML is not yet", status=406)
+def _wants_xml(request: Request, wanted: str | None = None) -> bool:
+    """Whether XML is asked for. ``_format`` overrides the Accept header (R4 http.html#parameters). Raises :class:`Rejected` (406)."""
+    if wanted:
+        kind = wanted.partition(";")[0].strip().replace(" ", "+").lower()
+        if kind in _XML_FORMATS or kind in _JSON_FORMATS:
+            return kind in _XML_FORMATS
+        raise Rejected("_format: json and xml are offered", status=406)
+    ranges = [_range(part) for part in request.headers.get("accept", "*/*").split(",")]
+    best = {
+        xml: max((quality for kind, quality in ranges if kind in formats), default=0.0)
+        for xml, formats in ((True, _XML_FORMATS), (False, _JSON_FORMATS | _ANY))
+    }
+    if not any(best.values()) and not _format_will_tell(request):
+        raise Rejected("Accept: application/fhir+json and application/fhir+xml are offered", status=406)
+    # Where both are as welcome, XML has to be named and JSON not: a client that adds "or anything" means what it named.
+    named = {kind for kind, quality in ranges if quality > 0}
+    return best[True] > best[False] or (best[True] == best[False] > 0 and not named & (_JSON_FORMATS | {"text/html"}))
+
+
+def _range(part: str) -> tuple[str, float]:
+    kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    quality = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+    return kind, float(quality) if re.fullmatch(r"[01](?:\.\d{0,3})?", quality) else 1.0
+
+
+def _format_will_tell(request: Request) -> bool:
+    return "_format=" in request.url.query
 
 
 def resource_response(body: bytes, *, pretty: bool, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -154,6 +209,12 @@ def operation_outcome(severity: str, code: str, reasons: list[str]) -> JsonObjec
     return {"resourceType": "OperationOutcome", "issue": issues}
 
 
+def indented(document: bytes) -> bytes:
+    """Line breaks between tags, never inside a narrative, whose blanks have a meaning."""
+    parts = re.split(rb"(<div xmlns=.*?</div>(?=</text>))", document, flags=re.DOTALL)
+    return b"".join(part if number % 2 else part.replace(b"><", b">\n<") for number, part in enumerate(parts)) + b"\n"
+
+
 def etag(version: int) -> str:
     return f'W/"{version}"'
 
@@ -163,6 +224,18 @@ def matches(if_none_match: str | None, version: int) -> bool:
     if if_none_match is None:
         return False
     return if_none_match.strip() == "*" or str(version) in re.findall(r'(?:W/)?"([^"]*)"', if_none_match)
+
+
+def not_newer(if_modified_since: str | None, updated: int) -> bool:
+    """RFC 9110, 13.1.3, in whole seconds as HTTP dates are. A date that cannot be read is no condition."""
+    if if_modified_since is None:
+        return False
+    try:
+        known = parsedate_to_datetime(if_modified_since)
+    except ValueError:
+        return False
+    known = known if known.tzinfo else known.replace(tzinfo=dt.UTC)
+    return updated // 1_000_000 <= known.timestamp()
 
 
 def http_date(microseconds: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import requests
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
 from gateway.config import Settings
@@ -27,8 +28,9 @@ TIMEOUT_SECS = 20
 class Server:
     """The endpoint on a free port of loopback, over a store on disk."""
 
-    def __init__(self, store: FhirStore) -> None:
-        app = Starlette(routes=[Mount("/fhir", routes=fhir_routes(store, Settings()))])
+    def __init__(self, store: FhirStore, middleware: Sequence[Middleware] = (), routes: Sequence[Route] = ()) -> None:
+        mounted = Mount("/fhir", routes=fhir_routes(store, Settings()))
+        app = Starlette(routes=[mounted, *routes], middleware=list(middleware))
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.base = f"http://127.0.0.1:{self.listener.getsockname()[1]}/fhir"
         self.store = store
@@ -214,11 +216,11 @@ def test_json_is_answered_to_whoever_takes_it(server: Server, accept: str) -> No
     assert server.get("Patient/p1", headers={"Accept": accept}).status_code == 200
 
 
-@pytest.mark.parametrize(("path", "accept"), [("Patient/p1", "application/fhir+xml"), ("Patient?_format=xml", "*/*")])
-def test_xml_is_not_offered_yet_and_the_answer_says_so(server: Server, path: str, accept: str) -> None:
+@pytest.mark.parametrize(("path", "accept"), [("Patient/p1", "text/turtle"), ("Patient?_format=ttl", "*/*")])
+def test_what_is_neither_json_nor_xml_is_not_offered_and_the_answer_says_so(server: Server, path: str, accept: str) -> None:
     response = server.get(path, headers={"Accept": accept})
     assert response.status_code == 406
-    assert "XML is not" in outcome(response)["issue"][0]["diagnostics"]
+    assert "xml" in outcome(response)["issue"][0]["diagnostics"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
 
 LAYERS = [
     ["model", "errors", "yaml_hints"],
+    ["client"],
     ["yamlfile", "target_settings", "dicom_settings"],
     ["folder_settings"],
     ["config", "telemetry", "database"],
@@ -18,7 +19,7 @@ LAYERS = [
     ["nuclear"],
     ["mapping", "spool", "store"],
     ["tables"],
-    ["receive", "normalise", "gather", "fhir", "publish"],
+    ["receive", "normalise", "gather", "fhir", "publish", "views"],
     ["understanding"],
     ["in_force", "outgoing", "table_door"],
     ["pipeline"],
@@ -27,7 +28,7 @@ LAYERS = [
     ["workers", "web"],
     ["roles"],
     ["daemon"],
-    ["cli_dicom", "cli_spool", "cli_study"],
+    ["cli_dicom", "cli_export", "cli_spool", "cli_study"],
     ["cli_deploy", "cli_dose", "cli_tables"],
     ["cli_mappings"],
     ["cli"],

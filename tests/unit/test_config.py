@@ -168,6 +168,8 @@ def test_a_web_port_behind_a_tls_proxy_with_users_and_an_address_starts() -> Non
         ("web.external_url=https://user:secret@isobridge.example", "must be like https://name.example"),
         ("web.external_url=https://isobridge.example/below", "without a path"),
         ("web.tls_certificate=/nowhere.pem", "there is no file"),
+        ("web.cors_origins=['*']", "an origin is like"),
+        ("web.cors_origins=['https://viewer.example/']", "an origin is like"),
     ],
 )
 def test_a_wrong_web_option_is_refused_and_no_secret_is_repeated(override: str, complaint: str) -> None:

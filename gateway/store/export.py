@@ -1,0 +1,253 @@
+"""Reads many resources at once, as they were at one moment: for bulk export and for tables.
+
+First the row numbers that are wanted are gathered (8 bytes each), then the bodies are read in small groups. So memory does not
+grow with the bodies, no read transaction stays open for long, and a resource that changes meanwhile is taken from its history.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.sql import ColumnElement
+
+from gateway.database import Database
+from gateway.errors import Rejected
+from gateway.model import JsonObject
+from gateway.r4 import definitions
+from gateway.r4.canonical import decode
+from gateway.store import dates
+from gateway.store.compartment import PATIENT
+from gateway.store.index import Indexer, ParamIds
+from gateway.store.predicates import Scope, condition
+from gateway.store.query import Filter, parse
+from gateway.store.tables import HIST, REF, RES
+from gateway.store.writer import decompress, lock_writers
+
+_GROUP_ROWS = 500
+_RIDS_AT_ONCE = 20_000
+
+#: The Patient compartment without the Patient itself, and without Groups, which would tell of others.
+COMPARTMENT: Mapping[str, tuple[str, ...]] = {kind: codes for kind, codes in PATIENT.items() if kind not in ("Group", "Patient")}
+#: Types that speak of nobody but would tell who else is in a cohort, or are not data: never part of an export by patient.
+_NEVER_BY_PATIENT = frozenset({"Group", "Bundle", "Binary", "OperationOutcome"})
+
+Alternatives = tuple[tuple[Filter, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Patients:
+    """Whose resources are wanted: of every patient (``group`` is ``None``), or of the members of a Group."""
+
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Resources of one type. ``alternatives``: any of them holds (none: all). Times are microseconds since 1970, UTC."""
+
+    type: str
+    until: int
+    since: int | None = None
+    alternatives: Alternatives = ()
+    patients: Patients | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One resource as it was: ``body`` is its JSON, without a line break in it."""
+
+    type: str
+    id: str
+    body: bytes
+
+
+def read_filter(kind: str, parameters: Sequence[tuple[str, str]]) -> tuple[Filter, ...]:
+    """The conditions of a search. Raises :class:`Rejected` (400) for what is not one: an export must not be wider than asked."""
+    filters = parse(kind, [*parameters], strict=True).filters
+    if len(filters) != len(parameters):
+        raise Rejected("only conditions narrow this: a parameter has no value, or is about pages, order or form", status=400)
+    return filters
+
+
+class Exporter:
+    """Reads for exports from one store; made by :meth:`gateway.store.store.FhirStore.exporter`."""
+
+    def __init__(
+        self, database: Database, param_ids: ParamIds, indexer: Indexer, zone: ZoneInfo, clock: Callable[[], dt.datetime]
+    ) -> None:
+        self._database = database
+        self._param_ids = param_ids
+        self._indexer = indexer
+        self._zone = zone
+        self._clock = clock
+
+    def moment(self) -> int:
+        """Now, when every transaction that wrote until now is committed and no other has begun."""
+        with self._database.write() as connection:
+            lock_writers(connection)
+            return dates.from_datetime(self._clock())
+
+    def types(self) -> list[str]:
+        """The types of which the store ever held something."""
+        with self._database.read() as connection:
+            return sorted(connection.execute(sa.select(RES.c.type).distinct()).scalars())
+
+    def is_in_reach(self, wanted: Wanted) -> bool:
+        """Whether such an export can hold this type at all."""
+        return wanted.patients is None or wanted.type not in _NEVER_BY_PATIENT
+
+    def group_exists(self, logical_id: str) -> bool:
+        return self._group(logical_id) is not None
+
+    def resources(self, wanted: Wanted) -> Iterator[Exported]:
+        """Every resource wanted, once, in the order in which they were first written."""
+        if not self.is_in_reach(wanted):
+            return
+        for rows in self._groups(self._rids(wanted, deleted=False)):
+            for row in rows:
+                moment = self._as_of(row, wanted.until)
+                if moment is not None and not moment.deleted and (wanted.since is None or moment.updated > wanted.since):
+                    yield Exported(row.type, row.id, decompress(moment.body))
+
+    def patients(self, wanted: Wanted) -> set[str]:
+        """The ids of the patients that the resources wanted are about."""
+        return {owner for found in self.resources(wanted) for owner in self._owners(decode(found.body))}
+
+    def deletions(self, wanted: Wanted) -> Iterator[tuple[str, str]]:
+        """(type, id) of what was deleted since ``wanted.since``; nothing when no time is given."""
+        if wanted.since is None or not self.is_in_reach(wanted):
+            return
+        members = self._members(wanted.patients) if wanted.patients else None
+        for rows in self._groups(self._rids(wanted, deleted=True)):
+            for row in rows:
+                moment = self._as_of(row, wanted.until)
+                if moment is None or not moment.deleted or moment.updated <= wanted.since:
+                    continue
+                if wanted.patients is None or self._was_of(row, wanted.patients, members):
+                    yield row.type, row.id
+
+    def _rids(self, wanted: Wanted, *, deleted: bool) -> array[int]:
+        conditions: list[ColumnElement[bool]] = [RES.c.type == wanted.type]
+        if wanted.since is not None:
+            conditions.append(RES.c.updated > wanted.since)
+        if deleted:
+            conditions.append(sa.or_(RES.c.deleted, RES.c.updated > wanted.until))
+        else:
+            conditions += self._restrictions(wanted)
+        statement = sa.select(RES.c.rid).where(*conditions).order_by(RES.c.rid)
+        found: array[int] = array("q")
+        with self._database.read() as connection:
+            rows = connection.execution_options(yield_per=_RIDS_AT_ONCE).execute(statement)
+            for part in rows.scalars().partitions(_RIDS_AT_ONCE):
+                found.extend(part)
+        return found
+
+    def _restrictions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+        scope = Scope(self._param_ids, self._zone, self._clock(), "")
+        if wanted.alternatives:
+            yield sa.or_(*(sa.and_(*(condition(item, scope) for item in part)) for part in wanted.alternatives))
+        if wanted.patients is not None:
+            restriction = self._of_patients(wanted.type, wanted.patients)
+            if restriction is not None:
+                yield restriction
+
+    def _of_patients(self, kind: str, patients: Patients) -> ColumnElement[bool] | None:
+        """In SQL: in the compartment of one of the patients; a shared thing (device, medication) when such a resource names it."""
+        members = self._member_rows(patients)
+        if kind == "Patient":
+            return None if members is None else RES.c.id.in_(members)
+        if kind in COMPARTMENT:
+            return RES.c.rid.in_(self._in_compartment((kind,), members))
+        if members is None:
+            return None
+        named = sa.select(REF.c.target).where(
+            REF.c.kind == kind, REF.c.rid.in_(self._in_compartment(tuple(COMPARTMENT), members))
+        )
+        return RES.c.id.in_(named)
+
+    def _in_compartment(self, kinds: Sequence[str], members: sa.Select[Any] | None) -> sa.Select[Any]:
+        params = [self._param_ids[kind, code] for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._param_ids]
+        rows = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient")
+        return rows if members is None else rows.where(REF.c.target.in_(members))
+
+    def _member_rows(self, patients: Patients) -> sa.Select[Any] | None:
+        """The ids of the members as a subquery; ``None`` stands for everybody."""
+        if patients.group is None:
+            return None
+        group = self._group(patients.group)
+        if group is None:
+            raise Rejected("there is no such Group", status=404)
+        # Membership may have ended: such members stay in the index, so they are named and left out.
+        gone = [_patient_id(member) for member in group[1].get("member", ()) if member.get("inactive") is True]
+        rows = sa.select(REF.c.target).where(
+            REF.c.param == self._param_ids["Group", "member"], REF.c.kind == "Patient", REF.c.rid == group[0]
+        )
+        return rows.where(REF.c.target.not_in(gone)) if gone else rows
+
+    def _members(self, patients: Patients) -> set[str] | None:
+        rows = self._member_rows(patients)
+        if rows is None:
+            return None
+        with self._database.read() as connection:
+            return set(connection.execute(rows).scalars())
+
+    def _group(self, logical_id: str) -> tuple[int, dict[str, Any]] | None:
+        with self._database.read() as connection:
+            row = connection.execute(
+                sa.select(RES).where(RES.c.type == "Group", RES.c.id == logical_id, sa.not_(RES.c.deleted))
+            ).first()
+        return (row.rid, decode(decompress(row.body))) if row else None
+
+    def _groups(self, rids: array[int]) -> Iterator[Sequence[sa.Row[Any]]]:
+        for start in range(0, len(rids), _GROUP_ROWS):
+            part = rids[start : start + _GROUP_ROWS].tolist()
+            with self._database.read() as connection:
+                rows = connection.execute(sa.select(RES).where(RES.c.rid.in_(part)).order_by(RES.c.rid)).all()
+            yield rows
+
+    def _as_of(self, row: sa.Row[Any], until: int) -> sa.Row[Any] | None:
+        """The version that held at ``until``; ``None`` when the resource came later."""
+        if row.updated <= until:
+            return row
+        newest = sa.select(HIST).where(HIST.c.rid == row.rid, HIST.c.updated <= until).order_by(HIST.c.version.desc()).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(newest).first()
+
+    def _was_of(self, row: sa.Row[Any], patients: Patients, members: set[str] | None) -> bool:
+        """Whether a deleted resource belonged to one of the patients when it was last there."""
+        if row.type == "Patient":
+            return members is None or row.id in members
+        if row.type not in COMPARTMENT:
+            return members is None
+        last = sa.select(HIST).where(HIST.c.rid == row.rid, sa.not_(HIST.c.deleted)).order_by(HIST.c.version.desc()).limit(1)
+        with self._database.read() as connection:
+            version = connection.execute(last).first()
+        if version is None:
+            return False
+        owners = self._owners(decode(decompress(version.body)))
+        return bool(owners) if members is None else bool(owners & members)
+
+    def _owners(self, resource: JsonObject) -> set[str]:
+        """The ids of the patients whose compartment holds a resource."""
+        if resource["resourceType"] == "Patient":
+            return {resource["id"]}
+        return {
+            target
+            for code in COMPARTMENT.get(resource["resourceType"], ())
+            for kind, target in self._indexer.references(resource, code)
+            if kind == "Patient"
+        }
+
+
+def known_types() -> frozenset[str]:
+    return frozenset(definitions.resource_types())
+
+
+def _patient_id(member: Mapping[str, Any]) -> str:
+    return str(member.get("entity", {}).get("reference", "")).rpartition("/")[2]

@@ -1,0 +1,41 @@
+"""A limit on how long one question may keep the database busy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from gateway.errors import Rejected
+
+QUERY_SECS = 20.0
+#: Steps of SQLite's virtual machine between two looks at the clock: about a millisecond.
+_STEPS = 20_000
+_STOPPED = frozenset({"SQLITE_INTERRUPT", "57014"})
+
+
+@contextmanager
+def limited(connection: Connection, seconds: float) -> Iterator[None]:
+    """Statements inside end after ``seconds``. Raises :class:`Rejected` (400) for one that was stopped."""
+    driver: Any = connection.connection.driver_connection
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        deadline = time.monotonic() + seconds
+        driver.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    else:
+        milliseconds = max(1, int(seconds * 1000))
+        connection.execute(sa.select(sa.func.set_config("statement_timeout", str(milliseconds), True)))  # this transaction only
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        code = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
+        if code in _STOPPED:
+            raise Rejected(f"the search took longer than {seconds:g} s; ask for less at once", status=400) from error
+        raise
+    finally:
+        if sqlite:
+            driver.set_progress_handler(None, 0)

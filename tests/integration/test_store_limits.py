@@ -1,0 +1,150 @@
+"""What keeps one question from harming the others, on both databases: a limit in time, and pages that hold while others write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import Rejected
+from gateway.store import FhirStore
+from gateway.store.history import HistoryQuery
+from tests import postgres
+from tests.fhir_samples import filled, observation, transaction
+
+Open = Callable[..., FhirStore]
+STRANGE = [
+    "' OR 1=1 --",
+    "%",
+    "_",
+    "\\",
+    "\\$",
+    "x\\",
+    "$",
+    "|",
+    "\ud7ff",
+    "😀" * 50,
+    "a" * 4000,
+    "1;DROP TABLE res",
+    "{}",
+    "\u0000x",
+]
+PARAMETERS = [
+    "code",
+    "code:text",
+    "code-value-quantity",
+    "code-value-string",
+    "code-value-date",
+    "cycle",
+    "date",
+    "patient.family",
+    "patient.family:contains",
+    "subject:identifier",
+    "value-string:exact",
+    "_id",
+    "_lastUpdated",
+    "_profile:below",
+    "_has:Observation:has-member:code",
+    "_sort",
+    "_page",
+    "_include",
+    "_revinclude:iterate",
+    "identifier",
+]
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{Path(tmp_path_factory.mktemp('limits')) / 'store.db'}"
+        else:
+            url = stack.enter_context(postgres.database(stack.enter_context(postgres.server())))
+
+        def open_store(**options: Any) -> FhirStore:
+            store = FhirStore(url, **options)
+            stack.callback(store.close)
+            return store
+
+        first = filled(open_store())
+        first.transact(transaction(*({**observation(3), "id": f"n{number}"} for number in range(300))))
+        yield open_store
+
+
+def test_a_question_that_takes_too_long_is_stopped_and_the_next_one_is_answered(opened: Open) -> None:
+    hurried = opened(query_secs=0.001)
+    slow = [("_sort", "-date,code,value-quantity"), ("status:not", "x"), ("code:not", "y"), ("patient.family:contains", "l")]
+    with pytest.raises(Rejected, match="longer than") as refused:
+        ask_often(hurried, slow)
+    assert refused.value.status == 400
+    assert hurried.read("Patient", "p1") is not None
+    assert opened().search("Observation", slow).total == 308
+
+
+def ask_often(store: FhirStore, parameters: list[tuple[str, str]]) -> None:
+    for _ in range(50):
+        store.search("Observation", parameters)
+
+
+def answer(store: FhirStore, name: str, text: str) -> int:
+    try:
+        store.search("Observation", [(name, text), ("_count", "1")])
+    except Rejected as error:
+        return error.status
+    return 200
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_strange_value_is_answered_or_refused(opened: Open, name: str) -> None:
+    store = opened()
+    texts = [text for value in STRANGE for text in (value, f"a${value}", f"{value}|{value}", f"gt{value}")]
+    assert {answer(store, name, text) for text in texts} <= {200, 400}
+    assert store.counts()["Observation"] >= 308
+
+
+def test_pages_show_each_match_once_while_others_write(opened: Open) -> None:
+    store = opened()
+    wanted = {entry.stored.id for entry in store.search("Observation", [("_count", "200")]).entries}
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            changed = {**observation(3), "id": f"n{number % 300}", "note": [{"text": str(number)}]}
+            store.transact(transaction(changed, {**observation(4), "id": f"late{number}"}))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen: list[str] = []
+    start: str | None = None
+    try:
+        while True:
+            marks = [("_page", start)] if start else []
+            page = store.search("Observation", [("_sort", "-date"), ("_count", "20"), *marks])
+            seen += [entry.stored.id for entry in page.entries]
+            start = page.next
+            if start is None:
+                break
+    finally:
+        stop.set()
+        writer.join()
+    assert len(seen) == len(set(seen))
+    assert wanted <= set(seen)
+
+
+def test_a_history_of_everything_shows_each_version_once(opened: Open) -> None:
+    store = opened()
+    seen: list[tuple[str, str, int]] = []
+    page = store.history_page(HistoryQuery(count=50))
+    while True:
+        seen += [(item.type, item.id, item.version) for item in page.versions]
+        if page.next is None:
+            break
+        page = store.history_page(HistoryQuery(count=50, start=page.next))
+    assert len(seen) == len(set(seen)) == page.total
+    assert ("Patient", "deleted", 2) in seen
