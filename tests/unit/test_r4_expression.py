@@ -100,5 +100,5 @@ def test_our_own_parameters_find_what_fhirpath_finds(declared: dict[str, Any]) -
             expression = definitions.search_parameters()[kind][declared["code"]].expression
             ours = find(expression, resource)
             met += len(ours)
-            assert ours == [value for branch in branches(expression) for value in evaluate(resource, branch, [], models["r4"])]
+            assert ours == [value for branch in branches(expression) for value in evaluate(resource, branch, model=models["r4"])]
     assert met
