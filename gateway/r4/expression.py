@@ -1,6 +1,6 @@
 """The part of FHIRPath that R4's search parameters are written in, compiled to plain loops.
 
-An expression is a union of branches; a branch is a path of element names with casts (``as``) and two kinds of filter.
+An expression is a union of branches; a branch is a path of element names with casts (``as``) and three kinds of filter.
 The compiler walks the element tables, so every branch ends in paths whose JSON keys and FHIR type are known beforehand.
 What it does not know it refuses with :class:`UnknownExpression`, at generation time and not at midnight.
 """
@@ -20,7 +20,8 @@ Step = Callable[[Sequence[Any]], list[Any]]
 _AS_GROUP = re.compile(r"\((?P<path>[^()]+) as (?P<kind>\w+)\)(?P<rest>.*)")
 _EXISTS_NOT_FALSE = re.compile(r"(?P<path>[\w.]+)\.exists\(\) and (?P=path) != false")
 _RESOLVES = re.compile(r"where\(resolve\(\) is (?P<kind>\w+)\)")
-_EQUALS = re.compile(r"where\((?P<key>[\w.]+)\s*=\s*'(?P<value>[^']*)'\)")
+_HOLDS = re.compile(r"where\((?P<path>[\w.]+) contains '(?P<value>[^']*)'\)")
+_EQUALS = re.compile(r"where\((?P<key>\w+)\s*=\s*'(?P<value>[^']*)'\)")
 _CAST = re.compile(r"(?:as|ofType)\((?P<kind>\w+)\)")
 _SEGMENT = re.compile(r"(?:^|\.)((?:where|as|ofType)\((?:[^()]|\(\))*\)|[A-Za-z]\w*)")
 
@@ -109,6 +110,8 @@ def _advance(route: _Route, segment: str, elements: Elements) -> list[_Route]:
     onward = _settle(route)
     if match := _RESOLVES.fullmatch(segment):
         return [_Route(r.kind, (*r.steps, _points_to(match["kind"]))) for r in onward if r.kind == "Reference"]
+    if match := _HOLDS.fullmatch(segment):
+        return [_Route(r.kind, (*r.steps, _holds(match["path"], match["value"]))) for r in onward]
     if match := _EQUALS.fullmatch(segment):
         return [_Route(r.kind, (*r.steps, _equals(match["key"], match["value"]))) for r in onward]
     return [_child(r, segment, elements) for r in onward]
@@ -149,11 +152,13 @@ def _field(key: str, *, many: bool) -> Step:
     return lambda nodes: [node[key] for node in nodes if key in node]
 
 
-def _equals(path: str, value: str) -> Step:
-    """``where(system='phone')``, ``where(code.coding.code='113507')``: something at the end of the path is the value."""
+def _equals(key: str, value: str) -> Step:
+    return lambda nodes: [node for node in nodes if node.get(key) == value]
+
+
+def _holds(path: str, value: str) -> Step:
+    """``where(code.coding.code contains '113507')``: one of what lies at the end of the path is the value."""
     *names, key = path.split(".")
-    if not names:
-        return lambda nodes: [node for node in nodes if node.get(key) == value]
     return lambda nodes: [node for node in nodes if any(found.get(key) == value for found in _below(node, names))]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fhirpathpy import evaluate
+from fhirpathpy.models import models
 
 from gateway.r4 import definitions
 from gateway.r4.expression import UnknownExpression, branches, compile_expression
@@ -65,3 +67,38 @@ def test_every_official_parameter_of_every_type_compiles() -> None:
         for parameter in parameters.values():
             if parameter.type != "composite":
                 assert compile_expression(parameter.expression, root=kind, elements=definitions.elements()), parameter.code
+
+
+@pytest.mark.parametrize("declared", definitions.own_search_parameters().values(), ids=lambda item: str(item["code"]))
+def test_our_own_parameters_find_what_fhirpath_finds(declared: dict[str, Any]) -> None:
+    def coded(code: str, **value: Any) -> dict[str, Any]:
+        return {"code": {"coding": [{"code": "other"}, {"code": code}]}, **value}
+
+    tracer, cycle = {"valueCodeableConcept": {"text": "x"}}, {"valueInteger": 2}
+    hours = {"valueQuantity": {"value": 1, "unit": "h"}}
+    resources: list[dict[str, Any]] = [
+        {"resourceType": "Observation", **coded("113507"), "valueQuantity": {"value": 350}, "bodySite": {"text": "kidney"}},
+        {"resourceType": "Observation", **coded("128513"), "valueQuantity": {"value": 4}},
+        {"resourceType": "Observation", **coded("organ-absorbed-dose"), "valueString": "much"},
+        {
+            "resourceType": "Observation",
+            "component": [
+                coded("349358000", **tracer),
+                coded("89457008", **tracer),
+                coded("349358000", **cycle),
+                coded("cycle-number", **cycle),
+                coded("uptake-time", **hours),
+            ],
+        },
+        {"resourceType": "MedicationAdministration", "dosage": {"dose": {"value": 350}}},
+        {"resourceType": "BodyStructure", "location": {"text": "liver"}},
+    ]
+    met = 0
+    for resource in resources:
+        kind = resource["resourceType"]
+        if kind in declared["base"]:
+            expression = definitions.search_parameters()[kind][declared["code"]].expression
+            ours = find(expression, resource)
+            met += len(ours)
+            assert ours == [value for branch in branches(expression) for value in evaluate(resource, branch, model=models["r4"])]
+    assert met
