@@ -5,7 +5,7 @@ The receiver, the workers and the pages meet here and nowhere else. Some rooms s
 :class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.callers.Callers`,
 :class:`~gateway.spool.shadows.Shadows`, :class:`~gateway.spool.replays.Replays`, :class:`~gateway.spool.history.MappingHistory`,
 :class:`~gateway.spool.commitments.Commitments`, :class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`,
-:class:`~gateway.spool.studies.Studies`.
+:class:`~gateway.spool.studies.Studies`, :class:`~gateway.spool.keeping.Keeping`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.spool.decisions import Decisions
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.history import MappingHistory
 from gateway.spool.intake import Intake
+from gateway.spool.keeping import Keeping
 from gateway.spool.overview import Overview
 from gateway.spool.replays import Replays
 from gateway.spool.shadows import Shadows
@@ -50,6 +51,7 @@ class Ledger:
         self.overview = Overview(self.database)
         self.archive = Archive(self.database)
         self.studies = Studies(self.database)
+        self.keeping = Keeping(self.database)
 
     def migrate(self) -> None:
         """Bring the schema up to date. Raises :class:`~gateway.errors.Misconfigured` when a newer release wrote it."""

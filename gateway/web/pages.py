@@ -89,6 +89,7 @@ class Pages:
             "counts": counts,
             "doors": {_DOORS.get(door, door): number for door, number in counts["doors"].items()},
             "folders": read_states(self._settings.data.directory),
+            "keeping": self._ledger.keeping.counts(),
             "waiting": overview.waiting(),
             "undeployed": self._site.changes() if self._site else [],
             "unusable": self._site.problem() if self._site else "",
