@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 
 from gateway.dicom_settings import CommitmentSettings, TlsSettings
 from gateway.folder_settings import FolderSettings
+from gateway.source_settings import SourceSettings
 from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
 
 #: Sections that hold things with names of their own, each with its options.
-NAMED = frozenset({"targets", "folders"})
+NAMED = frozenset({"targets", "folders", "sources"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +164,7 @@ class Settings:
     store: Store = field(default_factory=Store)
     retention: Retention = field(default_factory=Retention)
     folders: tuple[FolderSettings, ...] = ()
+    sources: tuple[SourceSettings, ...] = ()
     web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
 
