@@ -250,7 +250,9 @@ class Worker:
                 log.warning("replay_waits", stage="normalise", item=token(ticket.digest), reason=error.reason)
                 continue
             if not path.exists():
-                replays.give_up(ticket, "Its file has left the spool, and no archive gives it back: its former record stays.")
+                replays.give_up(
+                    ticket, "Its file has left the spool (retention), and no archive gives it back: its former record stays."
+                )
                 continue
             read = self._read(ticket)
             if isinstance(read, Normalised):
