@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from gateway import __version__, config
+from gateway.cli_backfill import backfill_command
 from gateway.cli_deploy import replay_command, scanner_commands
 from gateway.cli_dicom import dicom_commands
 from gateway.cli_dose import dose_commands
@@ -267,6 +268,7 @@ def web_token() -> None:
 for command in dicom_commands(with_settings):
     main.add_command(command)
 main.add_command(spool_commands(with_settings))
+main.add_command(backfill_command(with_settings))
 main.add_command(study_commands(with_settings))
 main.add_command(mappings_commands(with_settings))
 main.add_command(scanner_commands(with_settings))

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from gateway.cli_keep import add_keeping
 from gateway.config import Loaded
 
 Command = Callable[..., Any]
@@ -36,6 +37,7 @@ def spool_commands(with_settings: Callable[[Command], Command]) -> click.Group:
                 "parked",
                 "problems",
                 "commitments",
+                "findings",
             ]
         ),
         help="Show these items.",
@@ -44,9 +46,11 @@ def spool_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     @with_settings
     def spool_list(state: str | None, limit: int, loaded: Loaded, arguments: list[str]) -> None:
         """Count everything by state, or list the items in one state with their reasons."""
-        from gateway.workbench.inspect import folder_lines, list_lines
+        from gateway.workbench.inspect import finding_lines, folder_lines, list_lines
 
-        for line in list_lines(_overview(loaded), state, limit):
+        ledger = _ledger(loaded)
+        lines = finding_lines(ledger.keeping, limit) if state == "findings" else list_lines(ledger.overview, state, limit)
+        for line in lines:
             click.echo(line)
         for line in folder_lines(loaded.settings.data.directory) if state is None else ():
             click.echo(line)
@@ -85,7 +89,14 @@ def spool_commands(with_settings: Callable[[Command], Command]) -> click.Group:
         count = ledger.stages.requeue(wanted) if what == "quarantined" else ledger.deliveries.unpark(wanted, now=time.time())
         click.echo(f"{count} of {len(wanted)} items will be tried again")
 
+    add_keeping(spool, with_settings)
     return spool
+
+
+def _ledger(loaded: Loaded) -> Any:
+    from gateway.roles.rooms import open_existing_ledger
+
+    return open_existing_ledger(loaded.settings)
 
 
 def _overview(loaded: Loaded) -> Any:

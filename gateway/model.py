@@ -28,6 +28,7 @@ class Door(StrEnum):
     DIMSE = "dimse"  #: C-STORE from a scanner or PACS
     STOW = "stow"  #: DICOMweb STOW-RS
     FOLDER = "folder"  #: a watched folder
+    BACKFILL = "backfill"  #: fetched from a source of former years
     ADOPTED = "adopted"  #: found in the spool without a row at start-up
 
 

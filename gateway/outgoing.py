@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
@@ -20,7 +21,6 @@ from gateway.mapping.language import Mappings
 from gateway.model import Came
 from gateway.normalise.coerce import Coerced, EffectivePatient, References, coerce
 from gateway.spool.deliveries import InstanceTicket, Variant
-from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Content
 from gateway.spool.standing import standing
@@ -29,9 +29,12 @@ from gateway.understanding import Understanding
 
 log = structlog.get_logger()
 
+#: Where the file of an instance stands, by day and digest; fetched back from an archive where it has left the spool.
+Original = Callable[[str, str], Path]
+
 
 def produce(
-    ticket: InstanceTicket, file: Path, understanding: Understanding, ledger: Ledger, files: SpoolFiles
+    ticket: InstanceTicket, file: Path, understanding: Understanding, ledger: Ledger, original: Original
 ) -> Coerced | None:
     """The normalised object; None: the target is told of the original instead.
 
@@ -42,7 +45,7 @@ def produce(
         return None
     patient = _patient(ticket, understanding, ledger) if ticket.patient_key != ticket.original_key else None
     try:
-        references = _References(understanding, ledger, files).lookup()
+        references = _References(understanding, ledger, original).lookup()
         produced = _coerced(file, ticket.came, ticket.received_at, understanding, patient, references)
     except FileNotFoundError as error:
         raise Quarantined("The object is not in the spool any longer.") from error
@@ -104,10 +107,10 @@ _SENT_LOCK = Lock()
 class _References:
     """Under which UID another object goes out: a function of its own header and mapping, so it need not have been sent."""
 
-    def __init__(self, understanding: Understanding, ledger: Ledger, files: SpoolFiles) -> None:
+    def __init__(self, understanding: Understanding, ledger: Ledger, original: Original) -> None:
         self._understanding = understanding
         self._ledger = ledger
-        self._files = files
+        self._original = original
 
     def lookup(self) -> References | None:
         """None where no mapping changes numbers: every object keeps its UID then, and nothing need be looked up."""
@@ -131,7 +134,11 @@ class _References:
 
     def _made(self, content: Content, sop_instance_uid: str) -> str:
         try:
-            file = self._files.locate(content.day, content.digest)
+            file = self._original(content.day, content.digest)
             return _coerced(file, content.came, 0.0, self._understanding).sop_instance_uid
-        except (Quarantined, FileNotFoundError):
+        except Quarantined:
             return sop_instance_uid  # it goes out as it was received
+        except FileNotFoundError:
+            if self._ledger.keeping.has_left(content.digest):
+                raise  # it went out, nobody can tell under which UID: no reference is better than a wrong one
+            return sop_instance_uid

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.dicom.compare import differences
 from gateway.dicom.reading import read_header
@@ -16,6 +17,7 @@ from gateway.errors import Quarantined, Retryable
 from gateway.fhir.provenance import instant
 from gateway.gather.patient import identifier_of, is_device
 from gateway.gather.study import Member, gather_study
+from gateway.keep.originals import Originals
 from gateway.model import Bundle, Dossier, Record, SharedFields
 from gateway.outgoing import produce
 from gateway.publish.delivery import Outcome, deliver
@@ -44,11 +46,16 @@ class Line:
     ledger: Ledger
     targets: Sequence[Target]  #: FHIR: they get sealed versions
     archives: Sequence[ImageTarget] = ()  #: DICOM: they get the instances themselves
+    originals: Originals | None = None  #: who fetches back what retention let go
+
+    def original(self, day: str, digest: str) -> Path:
+        """The file of an instance. Raises :class:`~gateway.errors.Retryable` when it left the spool and cannot be had now."""
+        return self.originals.path(day, digest) if self.originals else self.files.locate(day, digest)
 
 
 def process(ticket: Ticket, line: Line) -> Normalised:
     """One instance: the file as the scanner sent it -> the record. Raises :class:`~gateway.errors.Quarantined`."""
-    record = line.understanding.read(line.files.locate(ticket.day, ticket.digest), ticket.came)
+    record = line.understanding.read(line.original(ticket.day, ticket.digest), ticket.came)
     return _normalised(ticket, record, line.understanding)
 
 
@@ -65,8 +72,8 @@ def compare(ticket: Ticket, line: Line) -> Compared | None:
     in_force = line.ledger.stages.content_in_force(ticket.sop_instance_uid)
     if in_force is None:
         return None
-    header = read_header(line.files.locate(ticket.day, ticket.digest))
-    differing = differences(read_header(line.files.locate(in_force.day, in_force.digest)), header)
+    header = read_header(line.original(ticket.day, ticket.digest))
+    differing = differences(read_header(line.original(in_force.day, in_force.digest)), header)
     reason = f"Another content of this SOP Instance UID is in force. These differ: {', '.join(differing)}. A person decides."
     try:
         record = line.understanding.understand(header, ticket.came)
@@ -224,8 +231,9 @@ def archive(ticket: InstanceTicket, target: ImageTarget, line: Line) -> Given | 
     Returns what the target holds where that is not the original. What is made for it is noted before it is sent: a kill in between must
     not leave an object there that nobody knows as ours.
     """
-    file = line.files.locate(ticket.day, ticket.digest)
-    produced = produce(ticket, file, line.understanding, line.ledger, line.files) if target.normalised else None
+    told_off = ticket.variant is Variant.WITHDRAWN or (ticket.variant is Variant.REASSIGNED and not target.normalised)
+    file = line.files.locate(ticket.day, ticket.digest) if told_off else line.original(ticket.day, ticket.digest)
+    produced = produce(ticket, file, line.understanding, line.ledger, line.original) if target.normalised else None
     if produced is not None or (target.normalised and ticket.variant is Variant.NORMALISED):
         made = Given(digest=(produced or ticket).digest, sop_instance_uid=(produced or ticket).sop_instance_uid)
         if made not in ticket.given and not line.ledger.deliveries.intend(ticket, made):

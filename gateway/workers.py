@@ -244,8 +244,15 @@ class Worker:
         self._refresh()
         done: list[Normalised] = []
         for ticket in tickets:
-            if not self._line.files.locate(ticket.day, ticket.digest).exists():
-                replays.give_up(ticket, "Its file has left the spool (retention): its former record stays.")
+            try:
+                path = self._line.original(ticket.day, ticket.digest)
+            except Retryable as error:  # an archive is away: the lease runs out, then it is tried again
+                log.warning("replay_waits", stage="normalise", item=token(ticket.digest), reason=error.reason)
+                continue
+            if not path.exists():
+                replays.give_up(
+                    ticket, "Its file has left the spool (retention), and no archive gives it back: its former record stays."
+                )
                 continue
             read = self._read(ticket)
             if isinstance(read, Normalised):

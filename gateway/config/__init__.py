@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from gateway import folder_settings, target_settings, yamlfile
+from gateway import folder_settings, source_settings, target_settings, yamlfile
 from gateway.config.build import build, convert, hint
 from gateway.config.checks import check
 from gateway.config.sections import (
@@ -29,6 +29,7 @@ from gateway.config.sections import (
     Mappings,
     Publish,
     Receive,
+    Retention,
     Settings,
     Site,
     Spool,
@@ -52,6 +53,7 @@ __all__ = [
     "Mappings",
     "Publish",
     "Receive",
+    "Retention",
     "Settings",
     "Site",
     "Spool",
@@ -106,10 +108,11 @@ def load(
     leaves = {name: _leaves(given, name) for name in NAMED}
     targets, target_origins = target_settings.build(leaves["targets"], convert=convert, hint=hint, complaints=complaints)
     folders, folder_origins = folder_settings.build(leaves["folders"], convert=convert, hint=hint, complaints=complaints)
+    sources, source_origins = source_settings.build(leaves["sources"], convert=convert, hint=hint, complaints=complaints)
     settings, origins, wrong = build({key: entry for key, entry in given.items() if key[0] not in NAMED}, complaints)
     mappings = dataclasses.replace(settings.mappings, directory=_beside(path, settings.mappings.directory))
-    settings = dataclasses.replace(settings, targets=targets, folders=folders, mappings=mappings)
-    origins |= target_origins | folder_origins
+    settings = dataclasses.replace(settings, targets=targets, folders=folders, sources=sources, mappings=mappings)
+    origins |= target_origins | folder_origins | source_origins
     complaints.extend(check(settings, origins, wrong))
     complaints.extend(
         f"{origins[option]}: {text}" for option, text in folder_settings.conflicts(folders, settings.data.directory)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Set
 from zoneinfo import ZoneInfoNotFoundError
 
-from gateway.config.sections import Receive, Settings, Web, address, is_loopback
+from gateway.config.sections import Receive, Settings, Web, address, is_loopback, night_window
 from gateway.dicom_settings import commitment_complaints, tls_complaints
 
 #: PS3.5 6.2, AE: printable, no backslash, no leading or trailing blank here.
@@ -52,6 +52,7 @@ def check(settings: Settings, origins: Mapping[str, str], wrong: frozenset[str])
         yield from _check_open_dicom(settings.receive, origins)
     yield from _check_dicom_extras(settings, origins, unsound)
     yield from _check_web(settings.web, origins, unsound)
+    yield from _check_retention(settings, origins, unsound)
 
 
 def _check_dicom_extras(settings: Settings, origins: Mapping[str, str], unsound: Set[str]) -> Iterable[str]:
@@ -75,6 +76,24 @@ def _check_dicom_extras(settings: Settings, origins: Mapping[str, str], unsound:
         for option, text in complaints:
             where = origins[f"{section}.{option}"]
             yield f"{first if where == 'default' else where}: {section}.{option}{'' if text.startswith(':') else ' '}{text}"
+
+
+def _check_retention(settings: Settings, origins: Mapping[str, str], unsound: Set[str]) -> Iterable[str]:
+    """An original may leave only where an archive keeps it, byte for byte."""
+    retention = settings.retention
+    if "retention.night" not in unsound:
+        try:
+            night_window(retention.night)
+        except ValueError as error:
+            yield f"{origins['retention.night']}: retention.night: {error}"
+    if "retention.days" not in unsound and retention.days == 0:
+        yield f"{origins['retention.days']}: retention.days must be 1 or more"
+    has_archive = any(target.kind == "orthanc" and target.enabled and target.send == "original" for target in settings.targets)
+    if retention.originals == "release" and not has_archive:
+        yield (
+            f"{origins['retention.originals']}: retention.originals: release needs a target of kind orthanc with send: original: "
+            "the originals must stand somewhere"
+        )
 
 
 def _check_open_dicom(receive: Receive, origins: Mapping[str, str]) -> Iterable[str]:

@@ -5,6 +5,7 @@ Each option is explained once, in ``config/gateway.yaml`` (a test compares the t
 
 from __future__ import annotations
 
+import datetime as dt
 import ipaddress
 import re
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ from zoneinfo import ZoneInfo
 
 from gateway.dicom_settings import CommitmentSettings, TlsSettings
 from gateway.folder_settings import FolderSettings
+from gateway.source_settings import SourceSettings
 from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
 
 #: Sections that hold things with names of their own, each with its options.
-NAMED = frozenset({"targets", "folders"})
+NAMED = frozenset({"targets", "folders", "sources"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,21 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    originals: Literal["keep", "release"] = "keep"
+    days: int = 7
+    scrub: bool = True
+    night: str = "22:00-05:00"
+    scrub_megabytes_per_sec: int = 40
+
+    def is_night(self, at: dt.datetime) -> bool:
+        """Whether ``at``, in the site's time, lies in the window ``night``."""
+        begin, end = night_window(self.night)
+        clock = at.time().replace(tzinfo=None)
+        return begin <= clock < end if begin < end else clock >= begin or clock < end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     url: str | None = None
 
@@ -152,7 +169,9 @@ class Settings:
     publish: Publish = field(default_factory=Publish)
     targets: tuple[TargetSettings, ...] = DEFAULT_TARGETS
     store: Store = field(default_factory=Store)
+    retention: Retention = field(default_factory=Retention)
     folders: tuple[FolderSettings, ...] = ()
+    sources: tuple[SourceSettings, ...] = ()
     web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
 
@@ -179,6 +198,17 @@ def address(bind: str) -> tuple[str, int]:
     if match is None or int(match[3]) > 65535:
         raise ValueError(f"'{bind}' is not host:port")
     return match[1] or match[2], int(match[3])
+
+
+def night_window(text: str) -> tuple[dt.time, dt.time]:
+    """``22:00-05:00`` as two times of day; equal ones mean all day. Raises ``ValueError``."""
+    begin, dash, end = text.partition("-")
+    if not dash:
+        raise ValueError(f"'{text}' is not like 22:00-05:00")
+    try:
+        return dt.time.fromisoformat(begin.strip()), dt.time.fromisoformat(end.strip())
+    except ValueError as error:
+        raise ValueError(f"'{text}' is not like 22:00-05:00") from error
 
 
 def is_loopback(bind: str) -> bool:

@@ -53,7 +53,9 @@ def from_environment(environment: Mapping[str, str]) -> dict[tuple[str, str], Gi
         if not name.startswith(ENVIRONMENT_PREFIX) or "__" not in name:
             continue
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-        secret = section == "targets" and key.rpartition("__")[2] in target_settings.SECRETS  # any text may be a password
+        secret = (
+            section in ("targets", "sources") and key.rpartition("__")[2] in target_settings.SECRETS
+        )  # any text may be a password
         given[section, key.replace("__", ".")] = Given(text if secret else _parsed(text), f"environment {name}")
     return given
 

@@ -31,8 +31,11 @@ class EmbeddedTarget:
         return Receipt(versions=versions)
 
     def verify(self, resources: Sequence[JsonObject], receipt: Receipt) -> bool:
-        for resource in resources:
-            held = self._store.read(resource["resourceType"], resource["id"])
-            if held is None or held.deleted or resource_hash(held.resource()) != resource_hash(resource):
-                return False
-        return len(receipt.versions) == len(resources)
+        return all(map(self._holds, resources)) and len(receipt.versions) == len(resources)
+
+    def missing(self, resources: Sequence[JsonObject]) -> list[JsonObject]:
+        return [resource for resource in resources if not self._holds(resource)]
+
+    def _holds(self, resource: JsonObject) -> bool:
+        held = self._store.read(resource["resourceType"], resource["id"])
+        return held is not None and not held.deleted and resource_hash(held.resource()) == resource_hash(resource)

@@ -101,6 +101,10 @@ class FhirServerTarget:
                 return False
         return True
 
+    def missing(self, resources: Sequence[JsonObject]) -> list[JsonObject]:
+        """Those that the server does not say, or says otherwise."""
+        return self._not_held(resources, self._begin(resources))
+
     def _begin(self, resources: Sequence[JsonObject]) -> _Sending:
         server = self._statement()
         wanted = {key_of(resource) for resource in resources}

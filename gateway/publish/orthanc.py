@@ -121,6 +121,14 @@ class OrthancTarget:
             for identifier in self._lookup(sop_instance_uid)
         )
 
+    def fetch(self, sop_instance_uid: str, digest: str) -> bytes | None:
+        """The original with this digest, if it is there. Raises :class:`Retryable`."""
+        for identifier in self._lookup(sop_instance_uid):
+            content = self._file_of(identifier)
+            if content is not None and digest_of(content) == digest:
+                return content
+        return None
+
     def _md5_at(self, identifier: str) -> str | None:
         answer = self._found(lambda: self._client.get(f"instances/{identifier}/attachments/dicom/md5", timeout=self._timeout))
         return None if answer is None else answer.text.strip().lower()
@@ -186,8 +194,12 @@ class OrthancTarget:
         return answer.text.strip().lower() == content.md5 or self._digest_of(identifier) == content.digest
 
     def _digest_of(self, identifier: str) -> str | None:
+        content = self._file_of(identifier)
+        return None if content is None else digest_of(content)
+
+    def _file_of(self, identifier: str) -> bytes | None:
         answer = self._found(lambda: self._client.get(f"instances/{identifier}/file", timeout=self._timeout))
-        return None if answer is None else digest_of(answer.content)
+        return None if answer is None else bytes(answer.content)
 
     def _mark_of(self, identifier: str) -> str | None:
         answer = self._found(lambda: self._client.get(f"instances/{identifier}/metadata/{MARK}", timeout=self._timeout))

@@ -50,6 +50,10 @@ class Target(Protocol):
         """Ask back: does the target hold what the receipt says?"""
         ...
 
+    def missing(self, resources: Sequence[JsonObject]) -> list[JsonObject]:
+        """Those that it does not hold, or not as they are here. Changes nothing. Raises a :class:`~gateway.errors.GatewayError`."""
+        ...
+
 
 class Produced(Protocol):
     """A normalised object that is made while it is sent: :class:`gateway.normalise.coerce.Coerced`."""
@@ -105,4 +109,8 @@ class ImageTarget(Protocol):
 
     def holds(self, sop_instance_uid: str, digest: str, file: Path) -> bool:
         """Ask back: does it hold this original now? Raises a :class:`~gateway.errors.GatewayError` when it cannot tell."""
+        ...
+
+    def fetch(self, sop_instance_uid: str, digest: str) -> bytes | None:
+        """The original with this digest as a Part 10 file, proven by it; None when it is not there. Raises :class:`Retryable`."""
         ...

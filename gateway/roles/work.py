@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -12,13 +13,16 @@ import structlog
 from gateway.config import Settings
 from gateway.fhir.endpoint import images_address
 from gateway.in_force import SiteInForce
+from gateway.keep.keeper import Keeper
+from gateway.keep.originals import Originals
 from gateway.pipeline import Line
 from gateway.publish.target import ImageTarget
+from gateway.roles.keeping import build_retention, build_scrubber
 from gateway.roles.life import stop_event
 from gateway.roles.rooms import open_files, open_ledger, open_store
 from gateway.spool.commitments import Copy
 from gateway.telemetry import configure
-from gateway.workers import Marker, Worker, WorkSettings, be_modest
+from gateway.workers import Marker, Worker, WorkSettings, be_modest, caught
 
 log = structlog.get_logger()
 
@@ -41,10 +45,11 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         return
     line = Line(
         understanding=site.understanding,
-        files=open_files(settings),
+        files=(files := open_files(settings)),
         ledger=ledger,
         targets=fact_targets(settings.targets, open_store(settings), ledger.deliveries),
-        archives=image_targets(settings.targets),
+        archives=(archives := image_targets(settings.targets)),
+        originals=Originals(files, ledger.keeping, archives),
     )
     section = settings.work
     worker = Worker(
@@ -62,8 +67,29 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         look=site.refresh,
         idle=site.tell_changes,
     )
-    with _reporter(settings, line, stop):
+    with _reporter(settings, line, stop), _keeper(settings, line, stop):
         worker.run()
+
+
+@contextlib.contextmanager
+def _keeper(settings: Settings, line: Line, stop: threading.Event) -> Iterator[None]:
+    """Beside the worker, what lets originals go and proves those that stay; nothing while both are off."""
+    section, zone = settings.retention, settings.site.zone
+    keeper = Keeper(
+        build_retention(settings, line.files, line.ledger, line.archives) if section.originals == "release" else None,
+        build_scrubber(settings, line.files, line.ledger, line.archives) if section.scrub else None,
+        lambda: section.is_night(dt.datetime.now(zone)),
+        caught,
+    )
+    thread = threading.Thread(target=keeper.run, args=(stop,), name="keeper")
+    if section.originals == "release" or section.scrub:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if thread.ident is not None:
+            thread.join()
 
 
 @contextlib.contextmanager

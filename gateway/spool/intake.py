@@ -25,7 +25,7 @@ class Intake:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = database.statements(Path(__file__).parent / "sql" / "intake.sql")
-        for name in ("known_digests", "quarantined_digests", "select_days"):
+        for name in ("known_digests", "quarantined_digests", "select_days", "came_again"):
             self._sql[name] = self._sql[name].bindparams(sa.bindparam("digests", expanding=True))
         self._series_ids: dict[tuple[str, str, str, str], int] = {}
 
@@ -54,6 +54,7 @@ class Intake:
         connection.execute(self._sql["heal_instance"], contested)
         connection.execute(self._sql["insert_conflict"], contested)
         digests = [bytes.fromhex(instance.digest) for instance in good]
+        connection.execute(self._sql["came_again"], {"digests": digests})
         days: dict[str, set[str]] = defaultdict(set)
         for row in connection.execute(self._sql["select_days"], {"digests": digests}):
             days[bytes(row.digest).hex()].add(row.day)

@@ -5,7 +5,8 @@ The receiver, the workers and the pages meet here and nowhere else. Some rooms s
 :class:`~gateway.spool.decisions.Decisions`, :class:`~gateway.spool.deliveries.Deliveries`, :class:`~gateway.spool.callers.Callers`,
 :class:`~gateway.spool.shadows.Shadows`, :class:`~gateway.spool.replays.Replays`, :class:`~gateway.spool.history.MappingHistory`,
 :class:`~gateway.spool.commitments.Commitments`, :class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`,
-:class:`~gateway.spool.studies.Studies`, :class:`~gateway.spool.declarations.Declarations`.
+:class:`~gateway.spool.studies.Studies`, :class:`~gateway.spool.declarations.Declarations`,
+:class:`~gateway.spool.keeping.Keeping`, :class:`~gateway.spool.backfills.Backfills`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from gateway.database import Database
 from gateway.spool.archive import Archive
+from gateway.spool.backfills import Backfills
 from gateway.spool.callers import Callers
 from gateway.spool.commitments import Commitments
 from gateway.spool.decisions import Decisions
@@ -21,6 +23,7 @@ from gateway.spool.declarations import Declarations
 from gateway.spool.deliveries import Deliveries
 from gateway.spool.history import MappingHistory
 from gateway.spool.intake import Intake
+from gateway.spool.keeping import Keeping
 from gateway.spool.overview import Overview
 from gateway.spool.replays import Replays
 from gateway.spool.shadows import Shadows
@@ -54,6 +57,8 @@ class Ledger:
         self.overview = Overview(self.database)
         self.archive = Archive(self.database)
         self.studies = Studies(self.database)
+        self.keeping = Keeping(self.database)
+        self.backfills = Backfills(self.database)
 
     def migrate(self) -> None:
         """Bring the schema up to date. Raises :class:`~gateway.errors.Misconfigured` when a newer release wrote it."""

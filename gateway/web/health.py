@@ -106,11 +106,27 @@ class _Numbers(Collector):
             [((state,), n) for state, n in counts.get("commitments", {}).items()],
             ("state",),
         )
+        yield from self._keeping()
         if self._spool.exists():
             yield _gauge(
                 "isobridge_spool_free_bytes", "Free space where the spool stands", [((), shutil.disk_usage(self._spool).free)]
             )
         yield _gauge("isobridge_build_info", "Release", [((__version__,), 1)], ("version",))
+
+    def _keeping(self) -> Iterator[Metric]:
+        """What has left the spool, and what was found damaged, missing or lost."""
+        counts = self._ledger.keeping.counts()
+        yield _gauge("isobridge_originals_left", "Originals that left the spool by retention", [((), counts["left"])])
+        found = [((kind,), n) for kind, n in counts["findings"].items()]
+        yield _gauge(
+            "isobridge_findings",
+            "Objects damaged or missing in the spool, or lost by an archive; not mended yet",
+            found,
+            ("kind",),
+        )
+        finished = counts["scrub_finished_at"]
+        if finished:
+            yield _gauge("isobridge_scrub_finished_at_seconds", "When the whole spool was last read again", [((), finished)])
 
     def _folders(self) -> Iterator[Metric]:
         """Watched folders: how many files wait, were taken, were set aside; when each was last looked at."""

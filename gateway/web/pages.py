@@ -50,7 +50,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 #: The doors, as people call them.
-_DOORS = {"dimse": "C-STORE", "stow": "STOW-RS", "folder": "folder"}
+_DOORS = {"dimse": "C-STORE", "stow": "STOW-RS", "folder": "folder", "backfill": "backfill"}
 
 
 class Pages:
@@ -89,6 +89,8 @@ class Pages:
             "counts": counts,
             "doors": {_DOORS.get(door, door): number for door, number in counts["doors"].items()},
             "folders": read_states(self._settings.data.directory),
+            "keeping": self._ledger.keeping.counts(),
+            "backfills": self._ledger.backfills.listing()[:SHOWN_STUDIES],
             "waiting": overview.waiting(),
             "tables_waiting": self._ledger.tables.count_waiting(),
             "undeployed": self._site.changes() if self._site else [],

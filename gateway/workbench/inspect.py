@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.model import JsonObject
 from gateway.receive.folder_state import read_states
+from gateway.spool.keeping import Found, Keeping
 from gateway.spool.overview import Overview
 
 if TYPE_CHECKING:  # a list of counts needs no DICOM client
@@ -50,6 +51,21 @@ def folder_lines(data: Path) -> Iterator[str]:
     for state in read_states(data):
         problem = f"  {state.problem}" if state.problem else ""
         yield f"folder {state.name}: {state.waiting} waiting, {state.done} done, {state.failed} failed{problem}"
+
+
+_FOUND = {
+    Found.DAMAGED: "its file has changed",
+    Found.MISSING: "its file is not in the spool",
+    Found.LOST: "does not hold it any more",
+}
+
+
+def finding_lines(keeping: Keeping, limit: int) -> Iterator[str]:
+    """What is damaged, missing or lost, the latest first."""
+    for item in keeping.findings(limit=limit):
+        since = dt.datetime.fromtimestamp(item["found_at"], dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        whose = f"{item['target']} " if item["target"] else ""
+        yield f"{item['digest'][:12]}  {item['sop_instance_uid']}  since {since}  {whose}{_FOUND[Found(item['kind'])]}"
 
 
 def _counts(counts: JsonObject, problems: int) -> Iterator[str]:

@@ -208,7 +208,7 @@ def rehearse(ledger: Ledger, line: Line, scope: Scope, on_study: Callable[[int, 
     if shown > _SHOWN or len(facts) > _SHOWN:
         yield "  ... and more"
     if rehearsal.missing:
-        yield f"{rehearsal.missing} objects have left the spool (retention): they keep their record"
+        yield f"{rehearsal.missing} objects have left the spool (retention): not rehearsed; the replay fetches them from the archive"
     for reason, objects in sorted(rehearsal.problems.items()):
         yield f"{objects} objects could not be read by the mappings in force and keep their record: {reason}"
     if rehearsal.healed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,9 @@ class Archive:
     def holds(self, sop_instance_uid: str, digest: str, file: Path) -> bool:
         return sop_instance_uid in self.asked
 
+    def fetch(self, sop_instance_uid: str, digest: str) -> bytes | None:
+        return None
+
 
 class Facts:
     """A FHIR target that says success and holds nothing."""
@@ -59,6 +62,9 @@ class Facts:
 
     def verify(self, resources: object, receipt: Receipt) -> bool:
         return False
+
+    def missing(self, resources: Sequence[JsonObject]) -> list[JsonObject]:
+        return list(resources)
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ def test_dciodvfy_finds_no_new_error(house: House, tmp_path: Path) -> None:
         house.put(file.read_bytes())
         (ticket,) = house.ledger.deliveries.lease_instances("archive", limit=1, now=time.time(), lease_secs=60)
         spooled = house.files.locate(ticket.day, ticket.digest)
-        produced = pipeline.produce(ticket, spooled, house.line.understanding, house.ledger, house.files)
+        produced = pipeline.produce(ticket, spooled, house.line.understanding, house.ledger, house.line.original)
         house.ledger.deliveries.verified_instances([ticket], now=time.time())
         if produced is None or not produced.changes:
             continue

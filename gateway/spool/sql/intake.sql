@@ -51,6 +51,10 @@ SELECT digest FROM instance WHERE digest IN :digests GROUP BY digest HAVING SUM(
 -- name: relocate
 UPDATE instance SET day = :day WHERE digest = :digest AND state <> 'quarantined'
 
+-- name: came_again
+-- What had left the spool stands there again: its days count anew.
+DELETE FROM departure WHERE instance_id IN (SELECT id FROM instance WHERE digest IN :digests)
+
 -- name: closed_days
 SELECT day FROM day_closed
 
