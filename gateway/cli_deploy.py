@@ -18,12 +18,24 @@ Command = Callable[..., Any]
 _BY = click.option("--by", default=asked_user, show_default="your user name", callback=not_blank, help="Who does this.")
 _REASON = click.option("--reason", required=True, callback=not_blank, help="Why. It is kept.")
 _WHY = click.option("--reason", default="no reason given", callback=not_blank, help="Why. It is kept in the history.")
-_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def _nobody_to_ask(context: click.Context, parameter: click.Parameter, yes: bool) -> bool:
+    """Said before the long part: whoever pipes this must not wait for a question that never comes."""
+    if not yes and not sys.stdin.isatty():
+        click.echo(
+            "no terminal, so nobody can be asked: the change is checked and shown, and put in force with --yes only", err=True
+        )
+    return yes
+
+
+_YES = click.option("--yes", is_flag=True, callback=_nobody_to_ask, help="Do not ask.")
 
 
 def add_deployment(group: click.Group, with_settings: Callable[[Command], Command]) -> None:
     """The commands of ``isobridge mappings`` that change what is in force."""
     deploy = click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))(_deploy)
+    deploy = click.option("--dry-run", is_flag=True, help="Print what would change; write nothing.")(deploy)
     rollback = click.option("--to", metavar="VERSION", help="As 'history' prints it; first digits are enough.")(_rollback)
     for command, options in (
         (deploy, (_BY, _WHY, _YES)),
@@ -60,12 +72,12 @@ def replay_command(with_settings: Callable[[Command], Command]) -> click.Command
     return click.command("replay")(built)
 
 
-def _deploy(loaded: Loaded, arguments: list[str], directory: Path, by: str, reason: str, yes: bool) -> None:
+def _deploy(loaded: Loaded, arguments: list[str], directory: Path, dry_run: bool, by: str, reason: str, yes: bool) -> None:
     """Lint, test and try the mapping files of DIRECTORY, then put them in force. The version before stays for 'rollback'."""
     from gateway.workbench.deploy import plan_deployment
 
     ledger = _ledger(loaded)
-    _put(loaded, ledger, plan_deployment(loaded.settings, ledger, directory), by, reason, yes)
+    _put(ledger, plan_deployment(loaded.settings, ledger, directory), by, reason, yes=yes, dry_run=dry_run)
 
 
 def _rollback(loaded: Loaded, arguments: list[str], to: str | None, by: str, reason: str, yes: bool) -> None:
@@ -73,15 +85,17 @@ def _rollback(loaded: Loaded, arguments: list[str], to: str | None, by: str, rea
     from gateway.workbench.deploy import plan_rollback
 
     ledger = _ledger(loaded)
-    _put(loaded, ledger, plan_rollback(loaded.settings, ledger, to), by, reason, yes)
+    _put(ledger, plan_rollback(loaded.settings, ledger, to), by, reason, yes=yes)
 
 
-def _put(loaded: Loaded, ledger: Any, plan: Any, by: str, reason: str, yes: bool) -> None:
+def _put(ledger: Any, plan: Any, by: str, reason: str, *, yes: bool, dry_run: bool = False) -> None:
     from gateway.spool.decisions import By
     from gateway.workbench.deploy import done_lines, plan_lines, put_in_force
 
     for line in plan_lines(plan):
         click.echo(line)
+    if dry_run:
+        return
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("nobody can be asked here; look at the differences and repeat with --yes")
@@ -111,12 +125,12 @@ def _history(loaded: Loaded, arguments: list[str]) -> None:
 @click.argument("name")
 def _approve(loaded: Loaded, arguments: list[str], name: str, by: str, reason: str) -> None:
     """Approve a mapping with 'shadow: true': what it read and will read is published."""
-    from gateway.in_force import ensure_in_force, understanding_in_force
+    from gateway.in_force import standing_in_force, understanding_in_force
     from gateway.spool.decisions import By
     from gateway.workbench.shadow import approve_mapping
 
     ledger = _ledger(loaded)
-    site = understanding_in_force(loaded.settings, ensure_in_force(loaded.settings, ledger.mappings))
+    site = understanding_in_force(loaded.settings, standing_in_force(ledger.mappings))
     click.echo(approve_mapping(ledger, site, name, By(name=by, reason=reason, at=time.time())))
 
 
@@ -174,12 +188,17 @@ def _replay(loaded: Loaded, arguments: list[str], since: str | None, study: str 
 
 
 def _line(loaded: Loaded, ledger: Any) -> Any:
+    """What a rehearsal needs: the site as the running gateway understands it, wherever that stands. Puts nothing in force."""
     from gateway.fhir.endpoint import images_address
-    from gateway.in_force import SiteInForce
+    from gateway.in_force import SiteInForce, standing_in_force
     from gateway.pipeline import Line
     from gateway.roles.rooms import open_files
+    from gateway.workbench.health import read_run_file
 
-    site = SiteInForce(loaded.settings, ledger.mappings, images_at=images_address(loaded.settings))
+    standing_in_force(ledger.mappings)
+    running = read_run_file(loaded.settings.data.directory)
+    images_at = running["images_at"] if running and "images_at" in running else images_address(loaded.settings)
+    site = SiteInForce(loaded.settings, ledger.mappings, images_at=images_at)
     return Line(understanding=site.understanding, files=open_files(loaded.settings), ledger=ledger, targets=())
 
 

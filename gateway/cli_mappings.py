@@ -77,7 +77,8 @@ def _test(prove: bool, as_json: bool, loaded: Loaded, arguments: list[str]) -> N
         sys.exit(1 if failed or unproven else 0)
     for result in results:
         if not prove or not result.ok:
-            click.echo(f"{'ok  ' if result.ok else 'FAIL'}  {result.mapping}: {result.name}", err=not result.ok)
+            mark = "ok  " if result.ok else f"FAIL  {result.where}:"
+            click.echo(f"{mark}  {result.mapping}: {result.name}", err=not result.ok)
         for reason in result.reasons:
             click.echo(f"        {reason}", err=True)
     for one in unproven:
@@ -114,7 +115,8 @@ def _explain(file: Path, element: str | None, as_json: bool, loaded: Loaded, arg
     the rule in force with its line, the conversion, and the issues. Ends with 1 when nothing is called so.
     """
     from gateway.understanding import understanding
-    from gateway.workbench.explain import explain, explain_lines
+    from gateway.workbench.explain import explain
+    from gateway.workbench.explanation import explain_lines, is_fhir
     from gateway.workbench.origins import Origins
 
     found = explain(file, understanding(loaded.settings), Origins(loaded.settings.mappings.directory))
@@ -125,6 +127,9 @@ def _explain(file: Path, element: str | None, as_json: bool, loaded: Loaded, arg
         for line in explain_lines(shown, everything=bool(element)):
             click.echo(line)
     if element and not shown.fields and not shown.written and not shown.changes:
+        if is_fhir(element):
+            click.echo(f"{element}: not filled, because no line of mapping {found.mapping} fills it")
+            return
         near = difflib.get_close_matches(element, sorted(found.known_names()), n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         click.echo(f"{file.name}: no element, field or tag is called '{element}'{hint}", err=True)
@@ -197,13 +202,16 @@ def _new(file: Path, name: str | None, out: Path | None, loaded: Loaded, argumen
     of the file. It holds no value that tells of a patient.
     """
     from gateway.errors import Misconfigured
-    from gateway.mapping.language import load
+    from gateway.understanding import understanding
+    from gateway.workbench.read_as import finder
     from gateway.workbench.starter import starter
 
     if out and out.exists():
         raise Misconfigured(f"{out}: exists already; nothing was written")
     directory = loaded.settings.mappings.directory
-    made = starter(file, load(directory), directory, name=name or (out.stem if out else None))
+    site = understanding(loaded.settings)
+    kept = finder(site, directory)(file)
+    made = starter(file, site.mappings, directory, name=name or (out.stem if out else None), read_as=kept)
     if out is None:
         click.echo(made.text, nl=False)
         return
@@ -218,12 +226,15 @@ def _new(file: Path, name: str | None, out: Path | None, loaded: Loaded, argumen
 def _coverage(files: tuple[Path, ...], private_only: bool, as_json: bool, loaded: Loaded, arguments: list[str]) -> None:
     """List the elements of DICOM files that no rule reads, the most frequent first, private ones by creator; no values.
 
-    Of structured reports: the content items by their concepts. The first column is the number of files that have it.
+    Of structured reports: the content items by their concepts. Then the private elements that a rule reads, with the field that takes
+    them, and what no FHIR element says. The first column is the number of files that have it.
     """
-    from gateway.mapping.language import load
+    from gateway.understanding import understanding
     from gateway.workbench.coverage import coverage, coverage_lines
+    from gateway.workbench.read_as import finder
 
-    found = coverage(files, load(loaded.settings.mappings.directory))
+    site = understanding(loaded.settings)
+    found = coverage(files, site.mappings, finder(site, loaded.settings.mappings.directory))
     if as_json:
         _print_json(found.as_json())
     else:

@@ -30,6 +30,7 @@ import structlog
 from gateway import __version__
 from gateway.config import Settings, address
 from gateway.errors import Misconfigured
+from gateway.fhir.endpoint import images_address
 from gateway.in_force import SiteInForce
 from gateway.roles.rooms import migrate, open_ledger
 from gateway.telemetry import configure
@@ -158,7 +159,10 @@ def serve(settings: Settings, arguments: Sequence[str]) -> None:
 
 
 def _prepare(settings: Settings) -> None:
-    """Everything that must be right before anybody is let in: schema, key, mappings. All of it once, before the roles start."""
+    """Everything that must be right before anybody is let in: schema, key, the first mappings. All of it once, before the roles start.
+
+    A version of the mappings that is gone stops nobody: objects are received, and the worker waits for it.
+    """
     _check_key(settings)
     migrate(settings)
     ledger = open_ledger(settings)
@@ -236,10 +240,11 @@ def _write_run_file(settings: Settings, dicom: socket.socket, tls: socket.socket
     http_host, http_port = http.getsockname()[:2]
     shown = f"[{http_host}]" if ":" in http_host else http_host
     scheme = "https" if settings.web.tls_certificate else "http"
-    content = {
+    content: dict[str, object] = {
         "pid": os.getpid(),
         "dicom": {"host": dicom_host, "port": dicom_port, "ae_title": settings.receive.ae_title},
         "http": {"host": http_host, "port": http_port, "url": f"{scheme}://{shown}:{http_port}"},
+        "images_at": images_address(settings),  # what the worker tells clients of FHIR
     }
     if tls is not None:
         tls_host, tls_port = tls.getsockname()[:2]

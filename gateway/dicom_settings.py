@@ -1,6 +1,6 @@
 """The parts of the section ``receive:`` that have options of their own: ``tls`` and ``storage_commitment``.
 
-Called by ``config.py``, which finds the values and says where each came from. The TLS profile is the BCP 195 profile of PS3.15 (B.9 to
+Called by ``config``, which finds the values and says where each came from. The TLS profile is the BCP 195 profile of PS3.15 (B.9 to
 B.12; RFC 8996, RFC 9325): TLS 1.2 with forward secrecy and authenticated encryption only, and TLS 1.3.
 """
 

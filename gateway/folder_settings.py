@@ -1,6 +1,6 @@
 """The section ``folders:`` of the settings: directories that are watched for files, each under a name of its own.
 
-Called by ``config.py``, which finds the values and says where each came from.
+Called by ``config``, which finds the values and says where each came from.
 """
 
 from __future__ import annotations

@@ -51,8 +51,7 @@ def produce(
         return None
     for problem in produced.problems:
         _tell(ticket, problem)
-    says_so = any(change.rule == "identity" for change in produced.changes)
-    return produced if says_so or ticket.variant is Variant.NORMALISED else None
+    return produced if produced.names_patient or ticket.variant is Variant.NORMALISED else None
 
 
 def _tell(ticket: InstanceTicket, problem: str) -> None:
@@ -71,7 +70,8 @@ def _coerced(
     record = understanding.understand(header, came)
     mapping = understanding.mappings.for_header(header)
     arrived_at = dt.datetime.fromtimestamp(received_at, dt.UTC)
-    return coerce(file, record, mapping, arrived_at=arrived_at, patient=patient, references=references, came=came)
+    zone = understanding.site.timezone
+    return coerce(file, record, mapping, arrived_at=arrived_at, zone=zone, patient=patient, references=references, came=came)
 
 
 def _patient(ticket: InstanceTicket, understanding: Understanding, ledger: Ledger) -> EffectivePatient | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gateway.dicom.compare import differences
 from gateway.dicom.reading import read_header
-from gateway.errors import Quarantined
+from gateway.errors import Quarantined, Retryable
 from gateway.fhir.provenance import instant
 from gateway.gather.study import Member, gather_study
 from gateway.model import Bundle, Record, SharedFields
@@ -20,7 +20,7 @@ from gateway.outgoing import produce
 from gateway.publish.delivery import Outcome, deliver
 from gateway.publish.target import ImageTarget, Target
 from gateway.r4.bundles import resources_of
-from gateway.spool.deliveries import DeliveryTicket, Given, InstanceTicket
+from gateway.spool.deliveries import DeliveryTicket, Given, InstanceTicket, Variant
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared, Normalised, Ticket
@@ -187,8 +187,13 @@ def publish(ticket: DeliveryTicket, target: Target, line: Line, *, now: float) -
 def archive(ticket: InstanceTicket, target: ImageTarget, line: Line) -> Given | None:
     """One instance to one DICOM target: the file as the scanner sent it, or normalised, or what a person decided about it.
 
-    Returns what the target holds where that is not the original.
+    Returns what the target holds where that is not the original. What is made for it is noted before it is sent: a kill in between must
+    not leave an object there that nobody knows as ours.
     """
     file = line.files.locate(ticket.day, ticket.digest)
     produced = produce(ticket, file, line.understanding, line.ledger, line.files) if target.normalised else None
+    if produced is not None or (target.normalised and ticket.variant is Variant.NORMALISED):
+        made = Given(digest=(produced or ticket).digest, sop_instance_uid=(produced or ticket).sop_instance_uid)
+        if made not in ticket.given and not line.ledger.deliveries.intend(ticket, made):
+            raise Retryable("Another worker has taken this delivery over.")
     return target.deliver(ticket, file, produced)

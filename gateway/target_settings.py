@@ -1,6 +1,6 @@
 """The section ``targets:`` of the settings: who gets what we publish, each under a name of its own.
 
-Called by ``config.py``, which finds the values and says where each came from. A secret never stands in the settings file: it comes
+Called by ``config``, which finds the values and says where each came from. A secret never stands in the settings file: it comes
 from a file of its own or from the environment (``ISOBRIDGE_TARGETS__NAME__PASSWORD``), and no representation of these settings shows it.
 """
 

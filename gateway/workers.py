@@ -217,6 +217,8 @@ class Worker:
                 return pipeline.process(ticket, self._line)
         except GatewayError as error:
             reason = error.reason
+        except FileNotFoundError:
+            reason = self._why_absent(ticket)
         except _TooLong:
             reason = f"Reading this object took longer than {INSTANCE_SECS} seconds."
         except MemoryError:
@@ -227,6 +229,11 @@ class Worker:
         finally:
             self._marker.put(0)
         return reason
+
+    def _why_absent(self, ticket: Ticket) -> str:
+        """What the door refused is damaged, and trying again does not mend it: its first reason stays."""
+        note = self._line.files.read_note(ticket.day, ticket.digest)
+        return note.reason if note is not None else "The object is not in the spool any longer."
 
     def replay_batch(self) -> bool:
         """Map some instances again that were asked for. True when there may be more."""
@@ -245,7 +252,7 @@ class Worker:
                 done.append(read)
             else:
                 replays.give_up(ticket, f"Its former record stays. {read}")
-        replays.advance(done, new_scanners=settings.shadow_new_scanners, now=time.time())
+        replays.advance(done, normalised=self._normalised_names, new_scanners=settings.shadow_new_scanners, now=time.time())
         return len(tickets) == settings.batch_instances
 
     def _set_aside(self, ticket: Ticket, reason: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from gateway.errors import Misconfigured
+from gateway.yaml_hints import CURLY_QUOTE, CURLY_QUOTES, ODD_SPACE, likely_mistake, odd_indent
 
 #: libyaml where the wheel has it: mapping folders are read at every start, and it is ten times faster.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -28,6 +29,7 @@ MAX_DIGITS = 40
 #: Of the control characters a file may hold tab, newline and carriage return.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ESCAPED_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CURLY_QUOTES = frozenset(CURLY_QUOTES)
 _DECIMAL_INTEGER = re.compile("[+-]?(0|[1-9][0-9]*)")
 
 #: A place in the tree: keys of mappings and indexes of lists, outermost first.
@@ -87,6 +89,10 @@ def _decoded(content: bytes | str, name: str) -> str:
     if odd:
         line, column = _position(text, odd.start())
         raise Misconfigured(f"{name}:{line}:{column}: a control character (code {ord(odd[0])}) is not allowed")
+    indent = odd_indent(text)
+    if indent is not None:
+        line, column = _position(text, indent)
+        raise Misconfigured(f"{name}:{line}:{column}: {ODD_SPACE}")
     return text
 
 
@@ -101,7 +107,9 @@ def _screen(text: str, name: str) -> None:
         mark = event.start_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise Misconfigured(f"{where}: anchors and aliases are not allowed; write the value out")
+            raise Misconfigured(f"{where}: anchors and aliases are not allowed: put a text that begins with * or & in quotes")
+        if isinstance(event, yaml.ScalarEvent) and not event.style and event.value[:1] in _CURLY_QUOTES:
+            raise Misconfigured(f"{where}: {CURLY_QUOTE}")
         if getattr(event, "tag", None) is not None:
             raise Misconfigured(f"{where}: tags such as '!!' are not allowed; write the plain value")
         if isinstance(event, yaml.CollectionStartEvent):
@@ -118,21 +126,17 @@ def _screen(text: str, name: str) -> None:
 def _told(error: yaml.YAMLError, text: str, name: str) -> str:
     """What is wrong and where, in words for people who do not know YAML's own."""
     mark = getattr(error, "problem_mark", None)
-    where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read")
-    return f"{where}: not valid YAML: {problem}{_hint(mark, text)}"
-
-
-def _hint(mark: Any, text: str) -> str:
-    lines = text.splitlines()
-    line = lines[mark.line] if mark and mark.line < len(lines) else ""
-    here = line[mark.column : mark.column + 1] if mark else ""
-    before = line[: mark.column + 1] if mark else ""
-    if "\t" in before or here == "\t":
-        return " (a tab: indent with spaces)"
-    if here in ("@", "`", "%"):
-        return f" (put a text that begins with {here} in quotes)"
-    return ""
+    if mark is None:
+        return f"{name}: not valid YAML: {problem}"
+    found = likely_mistake(text, mark.line, mark.column, problem)
+    line, column = (found.line, found.column) if found else (mark.line, mark.column)
+    opened = getattr(error, "context_mark", None)
+    if found:
+        problem = found.text
+    elif opened is not None and opened.line < mark.line and "did not find expected ','" in problem:
+        problem += f" (of the bracket that line {opened.line + 1} opens)"
+    return f"{name}:{line + 1}:{column + 1}: not valid YAML: {problem}"
 
 
 def _build(node: yaml.Node, place: Place, positions: dict[Place, tuple[int, int]], name: str) -> Any:

@@ -31,11 +31,12 @@ class Authority:
         self.file, self._key = directory / "ca.pem", directory / "ca.key"
         _openssl("req", "-x509", *_new_key(self._key), "-days", "2", "-subj", f"/CN={name}", "-out", str(self.file))
 
-    def issue(self, name: str, *, expired: bool = False, curve: bool = False) -> Pair:
-        """A certificate for ``name`` (also as DNS name) and for 127.0.0.1."""
+    def issue(self, name: str, *, expired: bool = False, curve: bool = False, other_name: str = "") -> Pair:
+        """A certificate for ``name`` (also as DNS name) and for 127.0.0.1; ``other_name`` is a second CN."""
         pair = Pair(self._directory / f"{name}.pem", self._directory / f"{name}.key")
         request, extensions = self._directory / f"{name}.csr", self._directory / f"{name}.ext"
-        _openssl("req", *_new_key(pair.key, curve=curve), "-subj", f"/CN={name}", "-out", str(request))
+        subject = f"/CN={name}" + (f"/CN={other_name}" if other_name else "")
+        _openssl("req", *_new_key(pair.key, curve=curve), "-subj", subject, "-out", str(request))
         extensions.write_text(f"subjectAltName=DNS:{name},DNS:localhost,IP:127.0.0.1\n")
         signed = ["-CA", str(self.file), "-CAkey", str(self._key), "-CAcreateserial", "-extfile", str(extensions)]
         days = "-1" if expired else "2"

@@ -36,7 +36,7 @@ _DS_MOST = 16
 #: A value with a 16-bit length.
 _SHORT_MOST = 0xFFFE
 _UNDEFINED = 0xFFFFFFFF
-#: Bulk data inside a sequence waits in memory: icons, waveforms' small companions.
+#: Bulk data inside sequences waits in memory, all that one object has: icons, waveforms' small companions.
 _NESTED_MOST_BYTES = 8 << 20
 
 
@@ -58,8 +58,8 @@ class Bulk(Protocol):
 class BulkSource(Protocol):
     """Finds bulk data by its BulkDataURI."""
 
-    def find(self, uri: str, tag: int) -> Bulk | None:
-        """None: it did not come."""
+    def find(self, uri: str, *, is_image: bool) -> Bulk | None:
+        """None: it did not come. ``is_image``: the pixel data of the object itself, not of an icon within it."""
 
 
 def encode(dataset: JsonObject, bulk: BulkSource) -> Iterator[bytes]:
@@ -90,6 +90,7 @@ def _elements(dataset: Json) -> dict[int, Json]:
 class _Writer:
     def __init__(self, bulk: BulkSource) -> None:
         self._bulk = bulk
+        self._nested_bytes = 0  #: of bulk data inside sequences so far
 
     def element(self, tag: int, element: Json, depth: int) -> Iterator[bytes]:
         vr = element.get("vr") if isinstance(element, dict) else None
@@ -113,14 +114,16 @@ class _Writer:
         return _ITEM.pack(0xFFFE, 0xE000, len(body)) + body
 
     def _from_bulk(self, tag: int, vr: str, uri: Json, depth: int) -> Iterator[bytes]:
-        found = self._bulk.find(uri, tag) if isinstance(uri, str) and vr != "SQ" else None
+        is_image = tag == PIXEL_DATA and not depth
+        found = self._bulk.find(uri, is_image=is_image) if isinstance(uri, str) and vr != "SQ" else None
         if found is None:
             _reject(f"The bulk data of {name_of(tag)} did not come with the message.")
         if found.fragments:
             yield from _encapsulated(tag, found)
             return
-        if depth and found.size_bytes > _NESTED_MOST_BYTES:
-            _reject(f"The bulk data of {name_of(tag)}, inside a sequence, is larger than {_NESTED_MOST_BYTES >> 20} MiB.")
+        self._nested_bytes += found.size_bytes if depth else 0
+        if self._nested_bytes > _NESTED_MOST_BYTES:
+            _reject(f"The bulk data inside sequences, as of {name_of(tag)}, is more than {_NESTED_MOST_BYTES >> 20} MiB.")
         padding = found.size_bytes % 2
         yield _header(tag, vr, found.size_bytes + padding)
         yield from found.pieces()
@@ -150,7 +153,7 @@ def _plain(tag: int, vr: str, element: JsonObject) -> bytes:
         values = _list(tag, element)
         if vr in _NUMBERS:
             whole = vr not in ("FL", "FD")
-            numbers = [_whole(given) if whole else float(given) for given in values if given is not None]
+            numbers = [whole_number(given) if whole else float(given) for given in values if given is not None]
             return struct.pack(f"<{len(numbers)}{_NUMBERS[vr]}", *numbers)
         if vr == "AT":
             return b"".join(Struct("<HH").pack(int(text[:4], 16), int(text[4:], 16)) for text in values)
@@ -169,7 +172,7 @@ def _text(vr: str, given: Json) -> str:
     if vr == "PN":
         return "=".join(given.get(group) or "" for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
     if vr == "IS":
-        return given if isinstance(given, str) else str(_whole(given))
+        return given if isinstance(given, str) else str(whole_number(given))
     if vr == "DS":
         return given if isinstance(given, str) else _decimal(given)
     if not isinstance(given, str):
@@ -177,17 +180,20 @@ def _text(vr: str, given: Json) -> str:
     return given
 
 
-def _whole(given: Json) -> int:
+def whole_number(given: Json) -> int:
+    """A number or a text as an integer. Raises ``ValueError``, ``TypeError`` or ``ArithmeticError``."""
+    if isinstance(given, bool) or not isinstance(given, int | float | Decimal | str):
+        raise TypeError("a whole number is expected")
     number = Decimal(given)
-    # No integer of DICOM has more than 20 digits; one with a huge exponent would fill the memory.
-    if isinstance(given, bool) or not number.is_finite() or number.adjusted() > 20 or number != int(number):
+    # No integer of DICOM has more than 20 digits; one with a huge exponent would take hours and all memory.
+    if not number.is_finite() or number.adjusted() > 20 or number != int(number):
         raise ValueError("a whole number is expected")
     return int(number)
 
 
 def _decimal(given: Json) -> str:
     """A number as a decimal string: its own digits, fewer only where they do not fit."""
-    if isinstance(given, bool):
+    if isinstance(given, bool) or not isinstance(given, int | float | Decimal):
         raise TypeError("a number is expected")
     text = str(given)
     digits = _DS_MOST

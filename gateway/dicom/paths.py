@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import re
 import struct
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -23,7 +22,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from gateway.dicom.charset import CHARSET_TAG, CHARSET_VRS, decode, encodings_of
+from gateway.dicom.raw_items import RawItem, read_items
 from gateway.dicom.values import Invalid
+from gateway.dicom.written import private_tag, raw_bytes, written
 from gateway.errors import Quarantined
 from gateway.model import UNKNOWN, Came
 
@@ -31,7 +32,10 @@ _STEP = re.compile(
     r"(?:(?P<keyword>[A-Za-z]\w*)|\((?P<group>[0-9A-Fa-f]{4}),(?P<element>xx[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4})\)"
     r"(?:\[(?P<creator>(?!\*\])[^\]]*[^\]\d][^\]]*)\])?)(?:\[(?P<index>\d{1,3}|\*)\])?(?:\.|$)"
 )
+_BARE_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-fx]{4})\)?")
 _LONGEST = 512
+#: No coded item is longer than that.
+_SHORT_BYTES = 512
 #: The index of ``[*]``.
 ALL = -1
 #: What one object may cost: elements, values and items looked at, over all fields of a mapping. Honest objects need a few
@@ -113,15 +117,25 @@ class HeaderLike(Protocol):
 
     def tags(self) -> Iterable[int]: ...
 
+    def vr(self, tag: int) -> str: ...
+
+
+#: The children of a container of a report by the code of their concept name, with their place; see :mod:`gateway.dicom.sr`.
+Content: TypeAlias = "dict[tuple[str, str], list[tuple[int, Item]]]"
+
 
 class Item:
     """A data set inside a sequence: finds elements; inherits the character set (PS3.3 C.12.1.1.2)."""
 
-    def __init__(self, dataset: Dataset, encodings: tuple[str, ...], budget: Budget | None = None) -> None:
+    __slots__ = ("__weakref__", "_dataset", "_encodings", "_opened", "budget", "content")
+
+    def __init__(self, dataset: Dataset | RawItem, encodings: tuple[str, ...], budget: Budget | None = None) -> None:
         self._dataset = dataset
         self.budget = budget or Budget()
-        own = _raw_bytes(dataset, CHARSET_TAG)
+        own = b"" if isinstance(dataset, RawItem) and CHARSET_TAG not in dataset.elements else raw_bytes(dataset, CHARSET_TAG)
         self._encodings = encodings_of(own) if own else encodings
+        self._opened: dict[int, tuple[Item, ...]] | None = None
+        self.content: Content | None = None
 
     def find(self, path: Path) -> Element | None:
         """The element at a path, or ``None`` when it is absent or empty. Raises :class:`Invalid` when it is unreadable."""
@@ -129,7 +143,25 @@ class Item:
 
     def element(self, step: Step, text: str) -> Element | None:
         self.budget.spend(1)
-        return _element_of(self._dataset, step, text, self._encodings, self.budget)
+        return _element_of(self, self._dataset, step, text)
+
+    def opened(self, tag: int) -> tuple[Item, ...]:
+        """The items of a sequence in this item, opened once. Raises :class:`Invalid`."""
+        if self._opened is None:
+            self._opened = {}
+        if tag not in self._opened:
+            self._opened[tag] = _sequence(self._dataset, tag, self._encodings, self.budget)
+        return self._opened[tag]
+
+    def encoded(self, tag: int) -> tuple[object, ...] | None:
+        """What decides an element, where it is short and still encoded: equal for elements that read the same."""
+        found = self._dataset.elements.get(tag) if isinstance(self._dataset, RawItem) else None
+        if found is None or not isinstance(self._dataset, RawItem):
+            return None
+        vr, start, stop, implicit = found
+        if stop - start > _SHORT_BYTES:
+            return None
+        return self._dataset.value(tag), vr, implicit, self._dataset.little, self._encodings
 
     def fingerprint(self) -> tuple[object, ...]:
         """Equal for items of equal content."""
@@ -142,6 +174,14 @@ class Root:
     def __init__(self, header: HeaderLike, budget: Budget | None = None) -> None:
         self._header = header
         self.budget = budget or Budget()
+        self._opened: dict[int, tuple[Item, ...]] = {}
+        self.content: Content | None = None
+
+    def opened(self, tag: int) -> tuple[Item, ...]:
+        """The items of a sequence at the top level, opened once. Raises :class:`Invalid`."""
+        if tag not in self._opened:
+            self._opened[tag] = _sequence(self._dataset, tag, self._encodings, self.budget)
+        return self._opened[tag]
 
     def find(self, path: Path) -> Element | None:
         """The element at a path, or ``None`` when it is absent or empty. Raises :class:`Invalid` when it is unreadable."""
@@ -156,7 +196,7 @@ class Root:
                 if found is not None and len(found.texts) > 1:
                     self.budget.spend(len(found.texts))
                 return found
-        return _element_of(self._dataset, step, text, self._encodings, self.budget)
+        return _element_of(self, self._dataset, step, text)
 
     def meta(self, path: Path) -> Element | None:
         """The element of the file header (group 0002, PS3.10 7.1), or ``None``. Raises :class:`Invalid` when it is not text."""
@@ -178,27 +218,31 @@ class Root:
         return Element(f"frame {path.text}", found.texts, found.items) if found else None
 
     def _groups(self, path: Path) -> tuple[Item, ...]:
-        """The items of a sequence of functional groups, opened once for all fields."""
-        if path.text not in self._opened:
+        """The items of a sequence of functional groups; that they are opened counts once for all fields."""
+        tag = path.steps[0].tag
+        if tag not in self._opened:
             found = self.find(path)
-            self._opened[path.text] = found.items if found else ()
-        return self._opened[path.text]
-
-    @cached_property
-    def _opened(self) -> dict[str, tuple[Item, ...]]:
-        return {}
+            return found.items if found else ()
+        return self._opened[tag]
 
     def bytes_of(self, path: Path) -> Iterator[bytes]:
-        """The raw bytes that decide what stands at a path: of its top-level element, and of private creators."""
+        """The raw bytes that decide what stands at a path: of its top-level element, and of private creators.
+
+        Where the sender's VR decides how they are read, it comes before them.
+        """
         step = path.steps[0]
         if step.creator is None:
+            if vr_of(step.tag) not in TEXT_VRS:
+                yield self._header.vr(step.tag).encode()
             yield self._header.raw(step.tag)
             return
         group = step.tag >> 16
         tags = self._header.tags()
         for creator in sorted(tag for tag in tags if tag >> 16 == group and 0x10 <= tag & 0xFFFF <= 0xFF):
+            tag = group << 16 | (creator & 0xFF) << 8 | step.tag & 0xFF
             yield self._header.raw(creator)
-            yield self._header.raw(group << 16 | (creator & 0xFF) << 8 | step.tag & 0xFF)
+            yield self._header.vr(tag).encode()
+            yield self._header.raw(tag)
 
     @cached_property
     def _encodings(self) -> tuple[str, ...]:
@@ -221,7 +265,14 @@ def parse_path(text: str) -> Path:
     while position < len(text):
         found = _STEP.match(text, position)
         if not found:
-            raise PathError(f"'{text}' is not a path: it goes wrong at '{text[position:]}'")
+            bare = _BARE_TAG.fullmatch(text)
+            tag = (
+                (f"{bare[1]},xx{bare[2][-2:]})[Private Creator]" if int(bare[1], 16) % 2 else f"{bare[1]},{bare[2]})")
+                if bare
+                else ""
+            )
+            hint = f"; an element by its tag is written ({tag}" if tag else ""
+            raise PathError(f"'{text}' is not a path: it goes wrong at '{text[position:]}'{hint}")
         steps.append(_step(found, text))
         position = found.end()
     if not steps or text.endswith("."):
@@ -272,7 +323,9 @@ def _step(found: re.Match[str], text: str) -> Step:
             raise PathError(f"'{text}': only a private element has 'xx'")
         return Step(group << 16 | int(element, 16), None, index)
     if not found["creator"] or not element.startswith("xx"):
-        raise PathError(f"'{text}': a private element is written (gggg,xxee)[Private Creator]")
+        wanted = f"({found['group']},xx{element[-2:]})[{found['creator'] or 'Private Creator'}]"
+        block = "" if element.startswith("xx") else ": the block differs from file to file"
+        raise PathError(f"'{text}': a private element is written {wanted}{block}")
     return Step(group << 16 | int(element[2:], 16), found["creator"].strip(), index)
 
 
@@ -317,7 +370,14 @@ def _distinct(found: list[Element]) -> Element | None:
     return Element(found[0].path, several, tuple(items.values()))
 
 
-def _fingerprint(dataset: Dataset, budget: Budget) -> Iterator[object]:
+def _fingerprint(dataset: Dataset | RawItem, budget: Budget) -> Iterator[object]:
+    if isinstance(dataset, RawItem):
+        for tag, found in sorted(dataset.elements.items()):
+            budget.spend(1)
+            is_sequence = found[0] == "SQ" or (found[0] in ("", "UN") and vr_of(tag) == "SQ")
+            items = dataset.items(tag, budget.spend) if is_sequence else ()
+            yield tag, tuple(tuple(_fingerprint(item, budget)) for item in items) if is_sequence else dataset.value(tag)
+        return
     for tag in sorted(dataset.keys()):
         budget.spend(1)
         raw = dataset.get_item(tag, keep_deferred=True)
@@ -338,24 +398,28 @@ def _pick(found: Element, index: int) -> Element | None:
     return None
 
 
-def _element_of(dataset: Dataset, step: Step, text: str, encodings: tuple[str, ...], budget: Budget) -> Element | None:
-    tag = step.tag if step.creator is None else _private_tag(dataset, step.tag, step.creator)
-    if tag is None or tag not in dataset:
+def _element_of(place: Root | Item, dataset: Dataset | RawItem, step: Step, text: str) -> Element | None:
+    tag = step.tag if step.creator is None else private_tag(dataset, step.tag, step.creator)
+    if tag is None:
         return None
-    raw = dataset.get_item(tag, keep_deferred=True)
+    stands = written(dataset, tag)
+    if stands is None:
+        return None
     known = vr_of(tag) if step.creator is None else private_vr(tag, step.creator)
-    vr = str(raw.VR) if raw is not None and raw.VR and raw.VR != "UN" else known
+    vr = stands.vr if stands.vr and stands.vr != "UN" else known
     if vr == "SQ":
-        return _sequence(dataset, tag, text, encodings, budget)
-    value = (raw.value or b"") if isinstance(raw, RawDataElement) else _raw_bytes(dataset, tag)
-    if vr in _NUMBERS and isinstance(raw, RawDataElement):
-        found = _numbers(text, vr, value, "<" if raw.is_little_endian else ">")
+        items = place.opened(tag)
+        place.budget.spend(len(items))
+        return Element(text, (), items) if items else None
+    value = stands.value
+    if vr in _NUMBERS and stands.order:
+        found = _numbers(text, vr, value, stands.order)
     elif vr == "UN" and step.creator is not None:
         found = _text_element(text, "LO", _printable(value), ())
     else:
-        found = _text_element(text, vr, value, encodings)
+        found = _text_element(text, vr, value, place._encodings)
     if found is not None and len(found.texts) > 1:
-        budget.spend(len(found.texts))
+        place.budget.spend(len(found.texts))
     return found
 
 
@@ -366,16 +430,22 @@ def _printable(value: bytes) -> bytes:
     return value
 
 
-def _sequence(dataset: Dataset, tag: int, text: str, encodings: tuple[str, ...], budget: Budget) -> Element | None:
+def _sequence(dataset: Dataset | RawItem, tag: int, encodings: tuple[str, ...], budget: Budget) -> tuple[Item, ...]:
+    """The items of a sequence: read without pydicom where it is still encoded, because that builds each element of each item."""
+    items: list[Dataset] | list[RawItem]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        raw = dataset.get_item(tag, keep_deferred=True) if isinstance(dataset, Dataset) else None
+        if isinstance(dataset, RawItem):
+            items = dataset.items(tag, budget.spend)
+        elif isinstance(raw, RawDataElement):
+            content = raw.value or b""
+            items = read_items(content, implicit=raw.is_implicit_VR, little=raw.is_little_endian, spend=budget.spend)
+        else:
             value = dataset[tag].value
             items = list(value) if isinstance(value, Sequence) else []
     except _DAMAGE as error:
         raise Invalid("is a damaged sequence") from error
-    budget.spend(len(items))
-    return Element(text, (), tuple(Item(item, encodings, budget) for item in items)) if items else None
+    return tuple(Item(item, encodings, budget) for item in items)
 
 
 def _text_element(text: str, vr: str, raw: bytes, encodings: tuple[str, ...]) -> Element | None:
@@ -391,13 +461,16 @@ def _text_element(text: str, vr: str, raw: bytes, encodings: tuple[str, ...]) ->
 
 
 def _numbers(text: str, vr: str, raw: bytes, order: str) -> Element | None:
+    return Element(text, number_texts(vr, raw, order)) if raw else None
+
+
+def number_texts(vr: str, raw: bytes, order: str) -> tuple[str, ...]:
+    """The binary numbers of a value (PS3.5 6.2: US, SS, UL, SL, UV, SV, FL, FD) as text. Raises :class:`Invalid`."""
     size = struct.calcsize(_NUMBERS[vr])
-    if not raw:
-        return None
     if len(raw) % size:
         raise Invalid("is a damaged number")
     values = struct.unpack(f"{order}{len(raw) // size}{_NUMBERS[vr]}", raw)
-    return Element(text, tuple(_shortest(value) if vr == "FL" else repr(value).removesuffix(".0") for value in values))
+    return tuple(_shortest(value) if vr == "FL" else repr(value).removesuffix(".0") for value in values)
 
 
 def _shortest(value: float) -> str:
@@ -409,34 +482,12 @@ def _shortest(value: float) -> str:
     return repr(value)
 
 
-def _private_tag(dataset: Dataset, tag: int, creator: str) -> int | None:
-    group = tag >> 16
-    blocks = [key for key in sorted(dataset.keys()) if key.group == group and 0x10 <= key.element <= 0xFF]
-    for key in blocks:
-        found = group << 16 | key.element << 8 | tag & 0xFF
-        if found in dataset and _raw_bytes(dataset, int(key)).strip(b" \0") == creator.encode():
-            return found
-    return None
-
-
 def private_vr(tag: int, creator: str) -> str:
     """What pydicom's private dictionary knows of an element; ``UN`` when it knows nothing."""
     try:
         return private_dictionary_VR(tag, creator)[:2]
     except KeyError:
         return "UN"
-
-
-def _raw_bytes(dataset: Dataset, tag: int) -> bytes:
-    """The bytes of a text element; those of an already decoded one are rebuilt as UTF-8 or ASCII."""
-    if tag not in dataset:
-        return b""
-    raw = dataset.get_item(tag, keep_deferred=True)
-    value = raw.value if raw is not None else None
-    if value is None or isinstance(value, bytes):
-        return value or b""
-    values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
-    return "\\".join(str(getattr(one, "original_string", None) or one) for one in values).encode()
 
 
 class DatasetHeader:
@@ -446,12 +497,17 @@ class DatasetHeader:
         self.dataset = dataset
         self.came = came
         meta = getattr(dataset, "file_meta", None) or Dataset()
-        self.file_meta: Mapping[int, bytes] = {int(tag): _raw_bytes(meta, int(tag)) for tag in list(meta.keys())}
+        self.file_meta: Mapping[int, bytes] = {int(tag): raw_bytes(meta, int(tag)) for tag in list(meta.keys())}
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a top-level value; of an already decoded element, text that changes whenever its content does."""
-        return _raw_bytes(self.dataset, tag)
+        return raw_bytes(self.dataset, tag)
 
     def tags(self) -> Iterable[int]:
         """The tags of the top level."""
         return map(int, self.dataset.keys())
+
+    def vr(self, tag: int) -> str:
+        """The VR as it was written, or as pydicom knows it; empty when the element is absent."""
+        found = self.dataset.get_item(tag, keep_deferred=True) if tag in self.dataset else None
+        return str(found.VR or "") if found is not None else ""

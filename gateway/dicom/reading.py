@@ -92,6 +92,11 @@ class Header:
         """The tags of the top level."""
         return self.walk.elements
 
+    def vr(self, tag: int) -> str:
+        """The VR as it was written; empty when the element is absent, or when the encoding does not tell it."""
+        found = self.walk.elements.get(tag)
+        return found.vr if found is not None else ""
+
     def _meta_text(self, tag: int) -> str:
         return self.file_meta.get(tag, b"").decode("ascii", "replace").strip(" \0")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from struct import Struct, pack
 from typing import NamedTuple, TypeAlias
 
-from pydicom.datadict import private_dictionary_VR
+from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
 from gateway.dicom.paths import vr_of
 from gateway.dicom.walker import Buffer, Walk
@@ -30,7 +30,11 @@ _LITTLE, _BIG = Struct("<HHI"), Struct(">HHI")
 Part: TypeAlias = "bytes | tuple[int, int]"
 
 
-class TooLong(ValueError):
+class Unwritable(ValueError):
+    """What is wanted cannot be written in the encoding of the object. The message continues a sentence."""
+
+
+class TooLong(Unwritable):
     """A value does not fit into the 16-bit length of its VR."""
 
 
@@ -52,7 +56,7 @@ class Encoding(NamedTuple):
         if vr not in _SHORT:
             return pack(f"{order}HH2sHI", group, number, vr.encode(), 0, length)
         if length > _SHORT_MOST_BYTES:
-            raise TooLong(vr)
+            raise TooLong(f"a text is too long for its kind of element ({vr})")
         return pack(f"{order}HH2sH", group, number, vr.encode(), length)
 
 
@@ -139,8 +143,15 @@ class DataSet:
         self.structure_changed = True
 
     def append(self, tag: int, item: DataSet) -> None:
-        """One more item; the sequence is made when it is absent."""
-        self.put_items(tag, [*self.items(tag), item])
+        """One more item; the sequence is made when it is absent.
+
+        A sequence that came as UN holds items in implicit VR (PS3.5 6.2.2): they are spelt anew in this encoding, so that all are read
+        alike. Raises :class:`Unwritable` where that cannot be done.
+        """
+        node, items = self.elements.get(tag), self.items(tag)
+        if node is not None and node.vr != "SQ" and node.stop > node.start:
+            raise Unwritable("a sequence came as something else, so nothing can be added to it")
+        self.put_items(tag, [*(_respelt(one, self.encoding) for one in items), item])
 
     def remove(self, tag: int) -> None:
         if self.elements.pop(tag, None) is not None:
@@ -207,6 +218,34 @@ def tree(walked: Walk, encoding: Encoding) -> DataSet:
         known = _known_vr(root, tag) if vr in ("", "UN") else vr
         root.elements[tag] = Node(tag, known, begin, offset, stop, end, written_vr="UN" if vr == "SQ" and written == "UN" else "")
     return root
+
+
+def _respelt(item: DataSet, encoding: Encoding) -> DataSet:
+    """The same elements in another encoding of the same byte order. What the dictionary does not decide becomes UN, its bytes kept."""
+    if item.encoding == encoding:
+        return item
+    if item.encoding.big != encoding.big:
+        raise Unwritable("a sequence came in another byte order, so nothing can be added to it")
+    made = DataSet(item.buffer, encoding)
+    for tag, node in item.elements.items():
+        if node.vr == "SQ":
+            made.put_items(tag, [_respelt(one, encoding) for one in item.items(tag)])
+        elif tag & 0xFFFF:
+            value = item.raw(tag)
+            made.elements[tag] = Node(tag, _certain_vr(tag, len(value)), value=value)
+    made.structure_changed = True
+    return made
+
+
+def _certain_vr(tag: int, length: int) -> str:
+    """The VR of a plain element that came without one; UN where it depends, is private, or has too short a length field."""
+    if tag >> 16 & 1:
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    try:
+        vr = dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+    return vr if len(vr) == 2 and (vr not in _SHORT or length <= _SHORT_MOST_BYTES) else "UN"
 
 
 def _header_before(buffer: Buffer, offset: int, vr: str, encoding: Encoding) -> tuple[str, int]:

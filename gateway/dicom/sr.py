@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary, ref
 
-from gateway.dicom.paths import Element, Item, Path, Root, parse_path
+from gateway.dicom.paths import Content, Element, Item, Path, Root, parse_path
 from gateway.dicom.values import Invalid
 
 #: A concept name: coding scheme designator and code value, with all its equals.
@@ -64,12 +64,11 @@ RELATIONSHIPS = (
 #: What a content item may be (PS3.3 table C.17.3-7).
 VALUE_TYPES = (*_PLAIN, "CONTAINER", "CODE", "NUM", "IMAGE", "COMPOSITE", "WAVEFORM", "SCOORD", "SCOORD3D", "TCOORD", "TABLE")
 
-#: The children of containers in hand, by the code of their concept name, with their place: a mapping asks the same container once
-#: for every field.
-_Children = dict[tuple[str, str], list[tuple[int, Item]]]
-_READ: WeakKeyDictionary[Root | Item, _Children] = WeakKeyDictionary()
 #: What a content item that was read stands in. Weak, because the container holds the item.
 _AROUND: WeakKeyDictionary[Item, ref[Root | Item]] = WeakKeyDictionary()
+#: Codes by the bytes of their sequence; what is longer than a code is not kept.
+_CODES_READ: dict[tuple[str, tuple[object, ...]] | None, tuple[str, str] | None] = {}
+_CODES_MOST = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +175,17 @@ def children(place: Root | Item) -> list[Item]:
     return [item for _, item in sorted(found, key=lambda numbered: numbered[0])]
 
 
-def _content(place: Root | Item) -> _Children:
-    content = _READ.get(place)
+def _content(place: Root | Item) -> Content:
+    """The children of a container by their names: a mapping asks the same container once for every field."""
+    content = place.content
     if content is None:
-        content = _READ[place] = _read_children(place)
+        content = place.content = _read_children(place)
     return content
 
 
-def _read_children(place: Root | Item) -> _Children:
+def _read_children(place: Root | Item) -> Content:
     found = place.find(CONTENT)
-    content: _Children = {}
+    content: Content = {}
     for number, item in enumerate(found.items if found else ()):
         _AROUND[item] = ref(place)
         content.setdefault(name_of(item), []).append((number, item))
@@ -194,13 +194,23 @@ def _read_children(place: Root | Item) -> _Children:
 
 def name_of(item: Item) -> tuple[str, str]:
     """Scheme and code of a content item's concept name; two empty texts for one that has none (by reference, or a part of another)."""
-    concept = item.find(_CONCEPT)
-    return _code(concept.items[0]) if concept and concept.items else ("", "")
+    return _code_at(item, _CONCEPT) or ("", "")
 
 
-def value_type_of(item: Item) -> str:
-    """Its value type (PS3.3 table C.17.3-7), or an empty text."""
-    return _text_at(item, _VALUE_TYPE)
+def _code_at(item: Item, path: Path) -> tuple[str, str] | None:
+    """Scheme and value of a coded item. Reports name few concepts again and again, so the same bytes are read once."""
+    encoded = item.encoded(path.steps[0].tag)
+    key = (path.text, encoded) if encoded else None
+    if key in _CODES_READ:
+        item.budget.spend(1)
+        return _CODES_READ[key]
+    found = item.find(path)
+    code = _code(found.items[0]) if found and found.items else None
+    if key is not None:
+        if len(_CODES_READ) >= _CODES_MOST:
+            _CODES_READ.clear()
+        _CODES_READ[key] = code
+    return code
 
 
 def _code(coded: Item) -> tuple[str, str]:
@@ -234,8 +244,7 @@ def _number(item: Item, path: SrPath) -> Element | None:
     number = measured.items[0].find(_NUMBER) if measured else None
     if measured is None or number is None:
         return None
-    units = measured.items[0].find(_UNITS)
-    scheme, unit = _code(units.items[0]) if units and units.items else ("", "")
+    scheme, unit = _code_at(measured.items[0], _UNITS) or ("", "")
     if scheme != UCUM or not unit:
         raise Invalid("is a number whose unit is not a code of UCUM")
     return Element(path.text, number.texts, (), unit)

@@ -9,6 +9,8 @@ import re
 import struct
 from decimal import Decimal
 
+from pydicom.datadict import dictionary_VM
+
 from gateway.dicom import values
 from gateway.dicom.charset import CHARSET_VRS
 from gateway.dicom.values import Invalid
@@ -35,6 +37,13 @@ def text_bytes(vr: str, text: str, order: str) -> bytes:
         _check(vr, part)
     encoded = text.encode()
     return encoded + (b"\0" if vr == "UI" else b" ") * (len(encoded) % 2)
+
+
+def check(tag: int, vr: str, text: str) -> None:
+    """May an element hold this text? Raises :class:`Invalid` with the end of a sentence."""
+    text_bytes(vr, text, "<")
+    if vr not in UNSPLIT and "\\" in text and _takes_one(tag):
+        raise Invalid("holds a backslash, which parts values, where one value belongs")
 
 
 def decimal_string(number: Decimal) -> str:
@@ -91,3 +100,10 @@ def _binary(vr: str, part: str, order: str) -> bytes:
         return struct.pack(f"{order}{_BINARY[vr]}", float(number) if vr in _FLOATS else int(number))
     except (struct.error, OverflowError) as error:
         raise Invalid(f"does not fit into {vr}") from error
+
+
+def _takes_one(tag: int) -> bool:
+    try:
+        return dictionary_VM(tag) == "1"
+    except KeyError:
+        return False

@@ -25,7 +25,7 @@ class Room:
 def put_results(room: Room, dossier: Dossier, scopes: dict[str, JsonObject], refs: dict[str, JsonObject]) -> None:
     """Render. ``scopes`` are those of the administrations by id, ``refs`` what was made of them, and of the patient under ""."""
     documents = {item.key: item for item in dossier.documents}
-    told = {item.document for item in dossier.results}
+    told = {item.document for item in dossier.results} | {item.key for item in dossier.documents if item.issues}
     named = {item.key: _named_document(room, item, dossier, scopes, has_results=item.key in told) for item in dossier.documents}
     made = {item.key: _named_result(room, item, documents, dossier, scopes) for item in dossier.results}
     groups = grouped(dossier.results, {key: reference for key, (_, reference) in made.items() if reference})

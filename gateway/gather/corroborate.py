@@ -52,7 +52,7 @@ def _agreeing(readings: Sequence[Reading], mbq: Decimal) -> JsonObject | None:
     choices = [reading.fields[CANDIDATES] for reading in readings if CANDIDATES in reading.fields]
     if not choices or any(choice != choices[0] for choice in choices):
         return None
-    near = [candidate for candidate in choices[0] if abs(_mbq(candidate) / mbq - 1) <= ACTIVITY_TOLERANCE]
+    near = [candidate for candidate in choices[0] if abs(_mbq(candidate) - mbq) <= ACTIVITY_TOLERANCE * mbq]
     return near[0] if len(near) == 1 else None
 
 

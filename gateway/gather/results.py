@@ -22,6 +22,7 @@ from gateway.gather.rules import allowed, remarks_on, status_of
 from gateway.model import Administration, Document, DoseResult, Issue, JsonObject, Severity
 from gateway.nuclear.results import KINDS, LABEL, OF, Link
 
+#: Two numbers agree when they differ by no more than half a unit of the last digit of the coarser one.
 _AGREE = Decimal("0.5")
 
 
@@ -40,9 +41,9 @@ class Telling:
         return str(self.fields["kind"])
 
     @property
-    def place(self) -> tuple[int, bool, str]:
+    def place(self) -> tuple[int, bool]:
         """Whose word counts first."""
-        return (self.document.rank, not self.document.verified, "")
+        return (self.document.rank, not self.document.verified)
 
     @property
     def subject(self) -> str:
@@ -263,7 +264,7 @@ def _result(key: str, fact: _Fact, before: Mapping[str, Sequence[Telling]]) -> D
     )
     fields = {name: value for name, value in chosen.fields.items() if name not in (LABEL, OF)}
     shared, label = chosen.document.shared, str(chosen.fields.get(LABEL, ""))
-    remarks = remarks_on(fields, [one for telling in fact.tellings for one in telling.issues][:1])
+    remarks = remarks_on(fields, chosen.issues)
     return DoseResult(
         key=key,
         aliases=fact.names,

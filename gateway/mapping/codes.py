@@ -188,6 +188,10 @@ def _merged(documents: list[Document], schemes: Schemes, complaints: list[Compla
             if row is None and text in rows:
                 del rows[text]
                 continue
+            if row is None:
+                text = f"there is no shipped entry '{text}' to take away{did_you_mean(text, rows)}"
+                complaints.append(complain(document, place, text))
+                continue
             if not isinstance(row, dict):
                 complaints.append(complain(document, place, "an entry is a mapping of 'system', 'code', 'aliases', ..."))
                 continue

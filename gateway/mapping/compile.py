@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from gateway.mapping.codes import Codes
+from gateway.mapping.codes import NUCLIDES_TABLE, Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.dicom_section import compile_dicom
 from gateway.mapping.fields import FieldCompiler
@@ -37,7 +37,7 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
     resources = {name: made for name, piece in effective.resources.items() if (made := _resource(name, piece, complaints))}
     return Mapping(
         name=effective.name,
-        version=_version(effective, fields, results),
+        version=_version(effective, fields, results, codes),
         lineage=effective.lineage,
         conditions=match_rules(effective, complaints),
         fields=_ordered(fields, effective, complaints),
@@ -54,6 +54,7 @@ def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complai
         priority=effective.priority,
         depth=effective.depth,
         shadow=effective.shadow,
+        file=effective.document.name,
     )
 
 
@@ -84,7 +85,8 @@ def _resource(name: str, piece: Piece, complaints: list[Complaint]) -> ResourceT
         return None
     missing = [key for key in _RESOURCE_KEYS if key not in node]
     if missing:
-        complaints.append(piece.origin.complain(f"resource '{name}' has no {' and no '.join(missing)}"))
+        text = f"resource '{name}' has no {' and no '.join(missing)}; what is written here stands instead of a whole inherited resource"
+        complaints.append(piece.origin.complain(f"{text}: copy that ('isobridge mappings show') and change the copy"))
         return None
     if node["per"] not in PER:
         hint = did_you_mean(str(node["per"]), PER)
@@ -124,17 +126,20 @@ def _tests(effective: Effective) -> Iterable[MappingTest]:
             )
 
 
-def _version(effective: Effective, fields: list[FieldRule], results: Iterable[ResultRule]) -> str:
+def _version(effective: Effective, fields: list[FieldRule], results: Iterable[ResultRule], codes: Codes) -> str:
+    """A hash of all that decides what is read and published; of ``codes`` the designators, and the tables that its fields consult."""
     read = [*fields, *(rule for result in results for rule in result.fields)]
-    tables = sorted({table for rule in read for table in _tables(rule)})
-    codes = fields[0].options.codes if fields else None
+    tables = {table for rule in read for table in _tables(rule)}
+    if tables:  # words are looked up without the nuclides that they mention
+        tables.add(NUCLIDES_TABLE)
     content = {
         "let": {name: piece.node for name, piece in effective.let.items()},
         "for_each": {name: piece.node for name, piece in effective.for_each.items()},
         "fields": {name: piece.node for name, piece in effective.fields.items()},
         "resources": {name: piece.node for name, piece in effective.resources.items()},
         **({"results": {name: piece.node for name, piece in effective.results.items()}} if effective.results else {}),
-        "codes": {name: codes.tables[name].digest for name in tables if codes and name in codes.tables},
+        "codes": {name: codes.tables[name].digest for name in tables if name in codes.tables},
+        "schemes": codes.schemes.digest,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 

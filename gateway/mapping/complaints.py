@@ -30,8 +30,16 @@ def complain(document: Document, place: Place, text: str) -> Complaint:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'X'?)`` when a known word is near, else nothing."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    if not near:
-        folded = {other.casefold(): other for other in known}
-        near = [folded[word.casefold()]] if word.casefold() in folded else []
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    known = list(known)
+    before, colon, behind = word.partition(":")
+    if colon and behind and before in known:
+        return f" (a space belongs behind '{before}:')"
+    near = nearest(word, known)
+    return f" (did you mean '{near}'?)" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was most likely meant: the same in other case, else the one that differs least."""
+    folded = {other.casefold(): other for other in known}
+    near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return folded.get(word.casefold()) or (folded[near[0]] if near else None)

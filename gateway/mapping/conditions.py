@@ -24,7 +24,7 @@ from gateway.dicom.values import Invalid
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.files import Origin
 from gateway.mapping.patterns import Pattern, PatternError, regex
-from gateway.mapping.sources import Source
+from gateway.mapping.sources import Guarded, Plain, Source, plain
 from gateway.model import Json
 
 OPERATORS = ("equals", "in", "matches", "exists", "above", "below")
@@ -95,10 +95,17 @@ class Combined:
 Condition = Test | Combined
 
 
-def sources_of(condition: Condition) -> Iterator[Source]:
-    """Everything that a condition looks at."""
+def deciding(source: Source) -> Iterator[Plain]:
+    """Everything that decides what a source gives: itself, and what its own condition looks at."""
+    yield plain(source)
+    if isinstance(source, Guarded):
+        yield from sources_of(source.when)
+
+
+def sources_of(condition: Condition) -> Iterator[Plain]:
+    """Everything that a condition looks at, the conditions inside it included."""
     if isinstance(condition, Test):
-        yield condition.of
+        yield from deciding(condition.of)
     else:
         for part in condition.parts:
             yield from sources_of(part)
@@ -124,16 +131,16 @@ def seen_value(value: Json) -> Seen:
 
 
 def compile_condition(
-    node: Any, source: Callable[[Any], Source | None], origin: Origin, *below: str | int
+    node: Any, source: Callable[[Any, Origin], Source | None], origin: Origin, *below: str | int
 ) -> tuple[Condition | None, list[Complaint]]:
-    """A condition of a mapping file. ``source`` compiles what stands behind ``of`` (and complains for itself)."""
+    """A condition of a mapping file. ``source`` compiles what stands behind ``of``, at its own place (and complains for itself)."""
     compiler = _Compiler(source, origin)
     made = compiler.condition(node, below, 1)
     return (None if compiler.complaints else made), compiler.complaints
 
 
 class _Compiler:
-    def __init__(self, source: Callable[[Any], Source | None], origin: Origin) -> None:
+    def __init__(self, source: Callable[[Any, Origin], Source | None], origin: Origin) -> None:
         self._source = source
         self._origin = origin
         self._size = 0
@@ -176,7 +183,8 @@ class _Compiler:
         if "of" not in node or not operators:
             self._wrong(f"a condition names 'of' and one of {', '.join(OPERATORS)}", below)
             return None
-        source = self._source(node["of"])
+        place = (*self._origin.place, *below, "of")
+        source = self._source(node["of"], Origin(self._origin.document, place))
         tests = []
         for operator in operators:
             wanted = self._wanted(operator, node[operator], (*below, operator))

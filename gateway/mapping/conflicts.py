@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-
-from pydicom.datadict import dictionary_VM
 
 from gateway.mapping.complaints import Complaint
-from gateway.mapping.files import Effective, Origin
-from gateway.mapping.matching import PRIVATE_CREATOR, MatchRule
-from gateway.mapping.patterns import Pattern
+from gateway.mapping.files import FOLDERS, Effective, Origin
+from gateway.mapping.matching import never_together
 from gateway.mapping.rules import Mapping
 
 #: Of one mapping so many others are named; the rest is more of the same.
@@ -25,55 +21,38 @@ _NAMED = 3
 
 def could_both_fit(one: Mapping, other: Mapping) -> bool:
     """False only when it is proven that no object fits the conditions of both."""
-    rules = {rule.key: rule for rule in other.conditions}
-    return not any(rule.key in rules and _never_together(rule, rules[rule.key]) for rule in one.conditions)
+    return not any(
+        mine.key == theirs.key and never_together(mine, theirs) for mine in one.conditions for theirs in other.conditions
+    )
 
 
 def conflicts(effective: Sequence[Effective], mappings: Sequence[Mapping]) -> Iterable[Complaint]:
-    """A complaint in the file of each mapping that another one of equal rank may contend with; told of the later one by name."""
+    """A complaint in the file of each mapping that another one of equal rank may contend with.
+
+    Each pair is told once: in the site's file, whose writer can change it, rather than in one of a vendor or of the product; of two in
+    one folder in the later by name.
+    """
     ranked: dict[tuple[int, int, int], list[tuple[Effective, Mapping]]] = defaultdict(list)
     for pair in zip(effective, mappings, strict=True):
         if not pair[1].abstract:
             ranked[pair[1].rank].append(pair)
     for pairs in ranked.values():
-        ordered = sorted(pairs, key=lambda pair: pair[1].name)
+        ordered = sorted(pairs, key=lambda pair: (_folder(pair[0]), pair[1].name))
         for place, (own, mapping) in enumerate(ordered):
             contenders = [other.name for _, other in ordered[:place] if could_both_fit(mapping, other)]
             if contenders:
                 yield Origin(own.document, ("match",)).complain(_told(contenders))
 
 
+def _folder(effective: Effective) -> int:
+    """How near a file is to those who work with it: shipped, vendors, sites."""
+    folder, slash, _ = effective.document.name.rpartition("/")
+    return FOLDERS.index(folder) if slash and folder in FOLDERS else 0
+
+
 def _told(contenders: Sequence[str]) -> str:
     names = ", ".join(f"'{name}'" for name in contenders[:_NAMED]) + (" and others" if len(contenders) > _NAMED else "")
-    return f"the same objects are matched by {names}, of equal rank: say which one counts by 'priority'"
-
-
-def _never_together(one: MatchRule, other: MatchRule) -> bool:
-    """True when no value can fit both. Of an element with several values each may fit another pattern, so nothing is proven there."""
-    if one.subject == PRIVATE_CREATOR:
-        return False
-    if isinstance(one.subject, int) and one.index is None and not _single(one.subject):
-        return False
-    return not any(_may_be_one(mine, theirs) for mine in one.patterns for theirs in other.patterns)
-
-
-def _may_be_one(one: Pattern, other: Pattern) -> bool:
-    """False only when no text fits both patterns."""
-    if one.is_exact:
-        return other.fits(one.text)
-    if other.is_exact:
-        return one.fits(other.text)
-    if one.is_regex or other.is_regex:
-        return True
-    mine, theirs = one.text.casefold().split("*"), other.text.casefold().split("*")
-    begin = mine[0].startswith(theirs[0]) or theirs[0].startswith(mine[0])
-    end = mine[-1].endswith(theirs[-1]) or theirs[-1].endswith(mine[-1])
-    return begin and end
-
-
-@lru_cache(maxsize=1024)
-def _single(tag: int) -> bool:
-    try:
-        return dictionary_VM(tag) == "1"
-    except KeyError:
-        return False
+    return (
+        f"the same objects are matched by {names}, of equal rank: if this one counts, write 'priority: 1' here;"
+        " else match fewer objects here, by more keys or narrower values"
+    )

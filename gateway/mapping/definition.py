@@ -7,95 +7,27 @@ the compiler accepts, so that neither can drift.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-
 from gateway.mapping.conversion import Converter, Kind
+from gateway.mapping.definition_data import ENTRY_KEYS, EXPECT_KEYS, OUTCOMES, SCHEME_KEYS, TABLE_KEYS, TEST_KEYS
+from gateway.mapping.definition_key import Key, Shape
 from gateway.mapping.registry import CONVERTERS
 from gateway.mapping.rules import LEVELS, REPEATED, Need
 from gateway.mapping.sources import ARRIVAL
-
-
-class Shape(StrEnum):
-    """What may stand behind a key. The schema has one definition for each."""
-
-    NAMES = "names"
-    MATCH = "match"
-    WHOLE = "whole number"
-    FLAG = "true or false"
-    LETS = "short names"
-    FOR_EACH = "for_each"
-    FIELDS = "fields"
-    RESOURCES = "resources"
-    DICOM = "dicom"
-    GIVEN = "elements"
-    RECORD = "record"
-    TESTS = "tests"
-    FROM = "from"
-    CONVERTER = "converter"
-    TABLE = "code table"
-    UNIT = "unit"
-    UCUM = "UCUM unit"
-    NEED = "need"
-    RANGE = "range"
-    CONDITION = "condition"
-    CONDITIONS = "conditions"
-    OPERAND = "source or field"
-    VALUE = "value"
-    VALUES = "values"
-    PATTERN = "RE2 pattern"
-    NUMBER = "number"
-    SOURCE = "source"
-    SUBFIELDS = "fields of an item"
-    RESULTS = "results"
-    IGNORED = "ignored"
-    NEAREST = "nearest"
-    RESULT_FIELDS = "members of a result"
-    RESULT_SET = "members that are known"
-    KIND = "kind of result"
-    KINDS = "kinds of result"
-    OF = "of"
-    PATH = "path"
-    SR = "concept names"
-    TEMPLATE = "template identifier"
-    KEYWORD = "DICOM keyword"
-    ARRIVAL = "arrival"
-    PER = "per"
-    TEXTS = "texts"
-    RESOURCE_TYPE = "resource type"
-    TEXT = "text"
-    FIELD = "field name"
-    ELEMENTS = "target elements"
-    SCOPE_PATH = "path in the scope"
-    ANYTHING = "anything"
-    EXPECT = "expect"
-    OUTCOME = "outcome"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of the language: what may stand behind it, and what it says."""
-
-    name: str
-    shape: Shape
-    says: str
-    example: str = ""
-    required: bool = False
-
 
 SECTIONS = (
     Key(
         "extends",
         Shape.NAMES,
-        "Takes over another mapping, or several: of two, the later one wins, and what is written here wins over both. "
+        "Takes over another mapping, or several. A key is taken from the last file of the line that itself wrote it: what is written "
+        "here wins over all bases, of bases the later one, and what a base only inherits never wins over what another base wrote. "
         "A field or resource set to `null` is taken away.",
         "extends: pet_image",
     ),
     Key(
         "match",
         Shape.MATCH,
-        "For which objects this mapping is. All conditions must fit, those of the bases as well. `everything` fits all; "
-        "`nothing` makes a base that only others extend.",
+        "For which objects this mapping is. All conditions must fit, those of the bases as well: a condition on the same key narrows. "
+        "`everything` fits all; `nothing` makes a base that only others extend.",
         'match: {SOPClassUID: PositronEmissionTomographyImageStorage, Manufacturer: "GE *"}',
         required=True,
     ),
@@ -142,7 +74,8 @@ SECTIONS = (
     Key(
         "resources",
         Shape.RESOURCES,
-        "What FHIR to make: literal FHIR R4 with holes `${study.uid}`.",
+        "What FHIR to make: literal FHIR R4 with holes `${study.uid}`. One that is written again stands instead of the whole inherited "
+        "one: copy that and change the copy.",
         'resources: {patient: {per: patient, identity: ["${patient.key}"], resourceType: Patient, birthDate: "${patient.birth_date}"}}',
     ),
     Key(
@@ -393,65 +326,7 @@ TEMPLATE_VERBS = (
     Key("@name", Shape.TEXT, "Behind `reference`: the resource of that name.", 'subject: {reference: "@patient"}'),
     Key("$${", Shape.TEXT, "A literal `${`.", "description: a $${ in the text"),
 )
-TEST_KEYS = (
-    Key("name", Shape.TEXT, "A promise, as a sentence.", required=True),
-    Key("given", Shape.GIVEN, "What differs from the example; `null` removes an element."),
-    Key(
-        "record",
-        Shape.RECORD,
-        "Instead of an object, for templates that other mappings share: what was read, as `document`, `administrations`, `results`.",
-    ),
-    Key("expect", Shape.EXPECT, "What must come out.", required=True),
-)
-EXPECT_KEYS = (
-    Key("fields", Shape.ANYTHING, "Field -> value, or a part of it."),
-    Key("results", Shape.ANYTHING, "The results in the order in which they are read, or a part of each."),
-    Key("resources", Shape.ANYTHING, "Resource -> a part of what it must hold; `{}` in a list stands for any entry."),
-    Key("absent", Shape.TEXTS, "Fields that must have no value."),
-    Key("issues", Shape.TEXTS, "Parts of `<field> <reason>`; `[]`: there are none."),
-    Key("dicom", Shape.ANYTHING, "Element of the normalised object -> its words; `null`: it must be gone."),
-    Key("outcome", Shape.OUTCOME, "`record` or `quarantined`."),
-)
 PER = ("patient", "study", "series", "device", "administration", "document", "result")
-OUTCOMES = ("record", "quarantined")
-
-TABLE_KEYS = (Key("entries", Shape.ANYTHING, "Text that is published -> what is known of it.", required=True),)
-ENTRY_KEYS = (
-    Key("system", Shape.TEXT, "A coding scheme of `codes/scheme_systems.yaml`.", "system: SCT"),
-    Key("code", Shape.TEXT, "The code, in quotes.", 'code: "35321007"'),
-    Key(
-        "aliases",
-        Shape.TEXTS,
-        "Further writings; case, punctuation and a mention of the nuclide do not matter.",
-        "aliases: [FDG]",
-    ),
-    Key("nuclide", Shape.TEXT, "Agents only: the nuclide that the agent implies.", "nuclide: F-18"),
-    Key("laterality", Shape.TEXT, "Organs only: the side of a paired one, an entry of `laterality.yaml`.", "laterality: Left"),
-    Key(
-        "replaces",
-        Shape.NAMES,
-        "In a table of your site: the shipped entry, or entries, that this one stands instead of.",
-        "replaces: DOTATATE Ga-68",
-    ),
-    Key("element", Shape.TEXT, "Nuclides only: the name of the chemical element.", "element: Fluorine"),
-    Key("half_life_s", Shape.NUMBER, "Nuclides only: the physical half-life in seconds.", "half_life_s: 6586.2"),
-    Key(
-        "plausible_MBq",
-        Shape.RANGE,
-        "Nuclides only: lowest and highest activity that is ever administered.",
-        "plausible_MBq: [1, 2000]",
-    ),
-)
-SCHEME_KEYS = (
-    Key("systems", Shape.ANYTHING, "Coding scheme designator -> FHIR code system.", "systems: {SCT: http://snomed.info/sct}"),
-    Key("snomed_rt", Shape.TEXTS, "Designators under which senders write retired SNOMED-RT codes.", "snomed_rt: [SRT]"),
-    Key(
-        "snomed_rt_extra",
-        Shape.ANYTHING,
-        "SNOMED-RT code -> SNOMED CT code, beside the table of PS3.16.",
-        'snomed_rt_extra: {F-61FDB: "349358000"}',
-    ),
-)
 NEEDS = tuple(str(need) for need in Need)
 
 
@@ -475,8 +350,14 @@ def names(keys: tuple[Key, ...]) -> tuple[str, ...]:
 
 
 __all__ = [
+    "ENTRY_KEYS",
+    "EXPECT_KEYS",
     "LEVELS",
+    "OUTCOMES",
     "REPEATED",
+    "SCHEME_KEYS",
+    "TABLE_KEYS",
+    "TEST_KEYS",
     "Key",
     "Shape",
     "converters",

@@ -14,9 +14,9 @@ from gateway.mapping.sources import Source
 #: What ``identity: effective`` decides.
 IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
 #: PS3.5 table 6.2-1: value representations that hold numbers, dates and times.
-_NUMBER_VRS = frozenset(["AS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "SV", "TM", "UL", "US", "UV"])
+NUMBER_VRS = frozenset(["AS", "DA", "DS", "DT", "FD", "FL", "IS", "SL", "SS", "SV", "TM", "UL", "US", "UV"])
 #: Codes that say what numbers mean: changing one changes the numbers (PS3.3 C.8.9.1, C.7.6.16.2.11, C.8.8.3).
-_UNIT_KEYWORDS = frozenset(
+UNIT_KEYWORDS = frozenset(
     {
         "Units",
         "SUVType",
@@ -72,9 +72,10 @@ class ElementRule:
 
     @property
     def changes_numbers(self) -> bool:
-        """A change of this element asks for a new SOP Instance UID."""
+        """A change of this element asks for a new SOP Instance UID. A sequence that is taken away may hold numbers."""
         names = {keyword_for_tag(step.tag) for step in self.target.steps}
-        return vr_of(self.target.steps[-1].tag) in _NUMBER_VRS or bool(names & _UNIT_KEYWORDS)
+        vr = vr_of(self.target.steps[-1].tag)
+        return vr in NUMBER_VRS or bool(names & UNIT_KEYWORDS) or (vr == "SQ" and isinstance(self.action, Remove))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

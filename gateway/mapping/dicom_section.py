@@ -21,14 +21,15 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import keyword_for_tag
 
 from gateway.dicom.paths import Path, PathError, Step, parse_path, vr_of
 from gateway.dicom.values import Invalid
-from gateway.dicom.writing import text_bytes
+from gateway.dicom.writing import check
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.conversion import Kind
 from gateway.mapping.dicom_rules import IDENTITY, Action, CopyElement, DicomRules, ElementRule, Remove, SetField, SetText
+from gateway.mapping.dicom_targets import shown, wrong_action, wrong_target
 from gateway.mapping.files import Effective, Piece
 from gateway.mapping.reads import SourceCompiler, keywords
 from gateway.nuclear import units
@@ -39,18 +40,16 @@ _SETTINGS = {"charset": "utf-8", "identity": "effective"}
 _SECTION_KEYS = (*_SETTINGS, "elements")
 _REPEATED = "administration"
 
-#: Where an object stands and what it is: never a mapping's to change.
-_FIXED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SpecificCharacterSet", "TransferSyntaxUID")
-
 
 def compile_dicom(effective: Effective, sources: SourceCompiler, complaints: list[Complaint]) -> DicomRules:
     """The effective section of one mapping; after any complaint the result must not be used."""
     pieces = effective.dicom
+    compiler = _Compiler(effective, sources, complaints)
     elements = [
         rule
         for key, piece in pieces.items()
         if key.startswith("elements.")
-        if (rule := _Compiler(effective, sources, complaints).element(key.partition(".")[2], piece))
+        if (rule := compiler.element(key.partition(".")[2], piece))
     ]
     for key, piece in pieces.items():
         if not key.startswith("elements."):
@@ -85,6 +84,7 @@ class _Compiler:
         self._effective = effective
         self._sources = sources
         self._complaints = complaints
+        self._written: set[tuple[bool, tuple[Step, ...]]] = set()
 
     def element(self, text: str, piece: Piece) -> ElementRule | None:
         before = len(self._complaints)
@@ -108,22 +108,27 @@ class _Compiler:
         if per_item and not isinstance(getattr(self._effective.for_each.get(_REPEATED), "node", None), str):
             self._complain(piece, f"'${_REPEATED}' needs 'for_each: {{{_REPEATED}: ...Sequence}}'")
             return None, True
+        around = self._path(self._effective.for_each[_REPEATED].node, piece) if per_item else None
         path = self._path(text.partition(".")[2] if per_item else text, piece)
         if path is None:
             return None, per_item
-        if any(step.creator is not None or step.tag >> 16 & 1 for step in path.steps):
-            self._complain(piece, f"'{text}' is private: private elements stay as they are")
-            return None, per_item
-        if not per_item and len(path.steps) == 1:
-            self._fixed(path.steps[0], piece)
+        path = shown(path)
+        actions = piece.node if isinstance(piece.node, dict) else ()
+        wrong = (wrong_target(around) if around else "") or wrong_target(path) or wrong_action(path, actions)
+        wrong = wrong or self._taken(path, per_item)
+        if wrong:
+            self._complain(piece, wrong)
         return path, per_item
 
-    def _fixed(self, step: Step, piece: Piece) -> None:
-        keyword = keyword_for_tag(step.tag)
-        if keyword in _FIXED or step.tag == tag_for_keyword("OriginalAttributesSequence") or step.tag >> 16 == 0x7FE0:
-            self._complain(piece, f"{keyword} is not a mapping's to change")
-        elif keyword in IDENTITY and _is_set(self._effective.dicom, "identity"):
-            self._complain(piece, f"{keyword} is decided by 'identity: effective' already")
+    def _taken(self, path: Path, per_item: bool) -> str:
+        """Why another rule or setting has the target already; empty when it is free."""
+        keyword = keyword_for_tag(path.steps[0].tag)
+        if not per_item and len(path.steps) == 1 and keyword in IDENTITY and _is_set(self._effective.dicom, "identity"):
+            return f"{keyword} is decided by 'identity: effective' already"
+        if (per_item, path.steps) in self._written:
+            return f"{path.text} is written by another rule already"
+        self._written.add((per_item, path.steps))
+        return ""
 
     def _path(self, text: str, piece: Piece, *below: str) -> Path | None:
         if text.startswith("$"):
@@ -173,15 +178,15 @@ class _Compiler:
             return None
         if "copy" in spec:
             return CopyElement(self._sources.alternatives(_reader(per_item), spec["copy"], Kind.ELEMENT, piece.origin))
-        return self._text(piece, vr)
+        return self._text(piece, target.steps[-1].tag, vr)
 
-    def _text(self, piece: Piece, vr: str) -> Action | None:
+    def _text(self, piece: Piece, tag: int, vr: str) -> Action | None:
         given = piece.node["value"]
         if isinstance(given, bool | list | dict) or given is None:
             self._complain(piece, "'value' is a text; several values are parted by a backslash", "value")
             return None
         try:
-            text_bytes(vr, str(given), "<")
+            check(tag, vr, str(given))
         except Invalid as error:
             self._complain(piece, f"'{given}' {error} ({vr})", "value")
             return None

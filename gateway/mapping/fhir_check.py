@@ -15,7 +15,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from gateway.mapping.complaints import did_you_mean
+from gateway.mapping.complaints import did_you_mean, nearest
 from gateway.r4 import definitions
 from gateway.r4.definitions import PRIMITIVES, Element
 from gateway.yamlfile import Place
@@ -68,6 +68,7 @@ class Finding:
     place: Place
     text: str
     warning: bool = False
+    lacks: bool = False  #: something that must be there is not
 
 
 def check_template(node: Any, holes: Mapping[Place, Hole], resources: Mapping[str, str]) -> Iterable[Finding]:
@@ -232,13 +233,15 @@ def _literal(parent: str, key: str, kind: str, node: Any, place: Place) -> Itera
 
 
 def _missing(kind: str, node: dict[str, Any], place: Place) -> Iterator[Finding]:
+    meant = {nearest(key, _keys(kind)) for key in node if key not in _keys(kind) and key not in _VERBS}
     for element in definitions.elements()[kind].values():
         if not element.minimum:
             continue
         names = element.keys()
-        if not any(node.get(name) is not None or node.get(f"_{name}") is not None for name in names):
+        given = any(node.get(name) is not None or node.get(f"_{name}") is not None for name in names)
+        if not given and meant.isdisjoint(names):  # else it is there, misspelt, and told
             shown = element.name if len(names) > 1 else next(iter(names))
-            yield Finding(place, f"{kind} needs '{shown}', and no line fills it{_which(names)}")
+            yield Finding(place, f"{kind} needs '{shown}', and no line fills it{_which(names)}", lacks=True)
 
 
 def _which(names: Mapping[str, str]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 from gateway.dicom.sr import SrPath
 from gateway.mapping.codes import Codes
-from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.complaints import Complaint, did_you_mean, nearest
 from gateway.mapping.conversion import Converter, Options
 from gateway.mapping.files import Effective, Origin, Piece
-from gateway.mapping.reads import Siblings, SourceCompiler, is_source
+from gateway.mapping.reads import FORMS, Siblings, SourceCompiler, is_source
 from gateway.mapping.registry import CONVERTERS, LIST
 from gateway.mapping.rules import LEVELS, REPEATED, FieldRule, Need, Source
 from gateway.mapping.sources import ITEM, ItemPath, RootPath, plain
@@ -21,6 +21,7 @@ from gateway.nuclear import units
 #: The keys of a field, and of one that makes a list by its own ``for_each``.
 FIELD_KEYS = ("from", "as", "codes", "unit", "need", "range", "when")
 LIST_KEYS = ("for_each", "fields", "need", "when")
+UNIT_KEYS = ("in", "out", "pinned")
 _KEYS = tuple(dict.fromkeys((*FIELD_KEYS, *LIST_KEYS)))
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: Lists of lists of lists are for nobody to read.
@@ -48,7 +49,9 @@ class FieldCompiler:
     def _field(self, name: str, piece: Piece) -> FieldRule | None:
         problems = list(self._name_problems(name, piece))
         self._complaints += problems
-        rule = self._rule(name, name, piece.node, piece.origin, None, 1)
+        level, point, rest = name.partition(".")
+        meant = f"{nearest(level, LEVELS) or level}{point}{rest}"  # what it reads is judged as if the level were right
+        rule = self._rule(name, meant, piece.node, piece.origin, None, 1)
         return None if problems else rule
 
     def _name_problems(self, name: str, piece: Piece) -> Iterable[Complaint]:
@@ -125,10 +128,11 @@ class FieldCompiler:
         for part in given:
             if part not in converter.parts:
                 known = ", ".join(converter.parts)
-                text = f"'{converter.name}' has no part '{part}'{did_you_mean(part, converter.parts)}; its parts: {known}"
+                hint = did_you_mean(part, [*converter.parts, *FORMS])
+                text = f"'{converter.name}' has no part '{part}'{hint}; its parts: {known}"
                 self._complaints.append(origin.complain(text, "from", part))
         for part, wanted in converter.parts.items():
-            if wanted.required and part not in given:
+            if wanted.required and part not in given and given.keys() <= converter.parts.keys():
                 self._complaints.append(origin.complain(f"'{converter.name}' needs the part '{part}'", "from"))
         below = Origin(origin.document, (*origin.place, "from"))
         places = {part: below if given is not node else Origin(origin.document, (*below.place, part)) for part in given}
@@ -176,8 +180,9 @@ def _key_problems(name: str, spec: dict[str, Any], origin: Origin) -> Iterable[C
             yield origin.complain("'fields' needs 'for_each'", key)
         else:
             yield origin.complain(f"unknown key '{key}'{did_you_mean(key, _KEYS)}", key)
+    meant = {nearest(key, _KEYS) for key in spec if key not in _KEYS}
     for key in ("for_each", "fields") if "for_each" in spec else ("from", "as"):
-        if key not in spec:
+        if key not in spec and key not in meant:
             yield origin.complain(f"'{name}' has no '{key}'")
 
 
@@ -198,7 +203,7 @@ def _options_problems(
         yield origin.complain(f"'{converter.name}' needs 'codes'")
     if converter.takes_codes is False and table is not None:
         yield origin.complain(f"'{converter.name}' takes no 'codes'", "codes")
-    if table is not None and table not in codes.tables:
+    elif table is not None and table not in codes.tables:
         yield origin.complain(f"there is no code table '{table}'{did_you_mean(str(table), codes.tables)}", "codes")
     for needed in converter.reads_tables:
         if needed not in codes.tables:
@@ -217,17 +222,26 @@ def _unit_problems(unit: Any, converter: Converter, carried: bool, origin: Origi
         if unit is not None:
             yield origin.complain(f"'{converter.name}' takes no 'unit'", "unit")
         return
-    if carried and (not isinstance(unit, dict) or set(unit) != {"out"}):
+    unknown = [key for key in unit if key not in UNIT_KEYS] if isinstance(unit, dict) else []
+    if unknown:
+        yield from (
+            origin.complain(f"unknown key '{key}' in a unit{did_you_mean(key, UNIT_KEYS)}", "unit", key) for key in unknown
+        )
+    elif carried and (not isinstance(unit, dict) or set(unit) != {"out"}):
         yield origin.complain(f"'{converter.name}' needs 'unit: {{out: ...}}': a report's number brings its unit along", "unit")
-        return
-    if not carried and (not isinstance(unit, dict) or set(unit) - {"pinned"} != {"in", "out"}):
+    elif not carried and (not isinstance(unit, dict) or set(unit) - {"pinned"} != {"in", "out"}):
         yield origin.complain(f"'{converter.name}' needs 'unit: {{in: ..., out: ...}}'", "unit")
-        return
+    else:
+        yield from _wrong_units(unit, carried, origin)
+
+
+def _wrong_units(unit: dict[str, Any], carried: bool, origin: Origin) -> Iterable[Complaint]:
     if not isinstance(unit.get("pinned", True), bool):
         yield origin.complain("'pinned' is true or false", "unit", "pinned")
     for key in ("in", "out"):
         name = unit.get(key)
         if key in unit and units.dimension(str(name)) is None:
             yield origin.complain(f"unknown unit '{name}'{did_you_mean(str(name), units.KNOWN)}", "unit", key)
-    if not carried and units.dimension(str(unit["in"])) != units.dimension(str(unit["out"])):
+    known = [found for key in ("in", "out") if key in unit and (found := units.dimension(str(unit[key])))]
+    if not carried and len(known) == 2 and known[0] != known[1]:
         yield origin.complain(f"{unit['in']} cannot become {unit['out']}", "unit")

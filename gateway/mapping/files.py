@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Effective:
     name: str
     document: Document
     lineage: tuple[str, ...]
-    match: dict[str, Piece]
+    match: dict[str, tuple[Piece, ...]]  #: of one key several conditions, those of the bases first: all must fit
     let: dict[str, Piece]
     for_each: dict[str, Piece]
     fields: dict[str, Piece]
@@ -111,8 +111,9 @@ def read_files(directory: Path, complaints: list[Complaint]) -> dict[str, Docume
 
 
 def resolve(documents: dict[str, Document], complaints: list[Complaint]) -> list[Effective]:
-    """Follow ``extends``; bases come before what extends them. Of several bases the later ones win."""
+    """Follow ``extends``; bases come before what extends them. A key is taken from the last file of the line that itself wrote it."""
     done: dict[str, Effective | None] = {}
+    own = {name: {section: _own(document, section) for section in INHERITED} for name, document in documents.items()}
 
     def visit(name: str, below: tuple[str, ...]) -> Effective | None:
         if name in done:
@@ -127,12 +128,35 @@ def resolve(documents: dict[str, Document], complaints: list[Complaint]) -> list
             bases.append(visit(base_name, (*below, name)))
         if any(base is None for base in bases):
             return done.setdefault(name, None)
-        done[name] = _merge(name, document, [base for base in bases if base], complaints)
+        found = [base for base in bases if base]
+        lineage = line_of(name, [base.lineage for base in found])
+        if lineage is None:
+            text = "these bases contradict each other's order: a base stands before what extends it, and two that others list stay in order"
+            complaints.append(complain(document, ("extends",), text))
+            return done.setdefault(name, None)
+        done[name] = _merge(name, lineage, documents, own, found, complaints)
         return done[name]
 
     for name in documents:
         visit(name, ())
     return [one for one in done.values() if one]
+
+
+def line_of(name: str, lines: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Of the lines of its bases, in their order, the one line of a mapping: what wins stands later.
+
+    As Python orders base classes (C3): nobody stands before its own base, and bases keep the order in which they are listed. So what
+    two bases merely inherit from a third never wins over what either of them wrote. ``None`` when there is no such order.
+    """
+    left = [*map(list, lines), [line[-1] for line in lines]]
+    merged: list[str] = []
+    while left := [line for line in left if line]:
+        first = next((line[0] for line in left if not any(line[0] in other[1:] for other in left)), None)
+        if first is None:
+            return None
+        merged.append(first)
+        left = [line[1:] if line[0] == first else line for line in left]
+    return (*merged, name)
 
 
 def _base_names(document: Document) -> list[tuple[Place, Any]]:
@@ -151,48 +175,85 @@ def _base_problem(base: Any, name: str, below: tuple[str, ...], documents: dict[
     return f"more than {DEEPEST_LINE} mappings extend each other" if len(below) >= DEEPEST_LINE else None
 
 
-def _merge(name: str, document: Document, bases: list[Effective], complaints: list[Complaint]) -> Effective:
-    data = document.data
-    sections = {section: _section(document, section, bases, complaints) for section in INHERITED}
-    lineage = tuple(dict.fromkeys((*(own for base in bases for own in base.lineage), name)))
+def _merge(
+    name: str,
+    lineage: tuple[str, ...],
+    documents: dict[str, Document],
+    own: dict[str, dict[str, dict[str, Piece]]],
+    bases: list[Effective],
+    complaints: list[Complaint],
+) -> Effective:
+    document = documents[name]
+    _complain_of_own(document, own[name], bases, complaints)
+    sections = {section: _section([own[one][section] for one in lineage]) for section in INHERITED if section != "match"}
+    priorities = [documents[one].data["priority"] for one in lineage if "priority" in documents[one].data]
     return Effective(
         name=name,
         document=document,
         lineage=lineage,
+        match=_conditions([own[one]["match"] for one in lineage]),
         **sections,
-        priority=data.get("priority", bases[-1].priority if bases else 0),
-        shadow=data.get("shadow", any(base.shadow for base in bases)),
+        priority=priorities[-1] if priorities else 0,
+        shadow=document.data.get("shadow", any(base.shadow for base in bases)),
         depth=1 + max((base.depth for base in bases), default=0),
-        example=_example(data.get("example") or {}, bases),
-        own=data,
+        example=_example([documents[one].data.get("example") or {} for one in lineage]),
+        own=document.data,
     )
 
 
-def _section(document: Document, section: str, bases: list[Effective], complaints: list[Complaint]) -> dict[str, Piece]:
-    """The keys of the bases, those of the file itself over them; ``key: null`` takes one away."""
+def _own(document: Document, section: str) -> dict[str, Piece]:
+    """What a file itself writes in a section, by key; of ``match`` short words count as the keywords that they stand for."""
+    if section == "dicom":
+        return _dicom_pieces(document)
+    nodes = document.data.get(section)
+    places = nodes if isinstance(nodes, dict) else {}
+    pieces = {key: Piece(node, Origin(document, (section, key))) for key, node in places.items()}
+    return {ALIASES.get(key, key): piece for key, piece in pieces.items()} if section == "match" else pieces
+
+
+def _complain_of_own(
+    document: Document, own: dict[str, dict[str, Piece]], bases: list[Effective], complaints: list[Complaint]
+) -> None:
+    for section, pieces in own.items():
+        inherited = {key for base in bases for key in getattr(base, section)}
+        for key, piece in pieces.items():
+            if piece.node is None and key not in inherited:
+                complaints.append(piece.origin.complain(f"'{key}' is not inherited: there is nothing to take away"))
+    match = document.data.get("match")
+    for written in match if isinstance(match, dict) else ():
+        keyword = ALIASES.get(written)
+        if keyword is not None and keyword in match:
+            text = f"'{keyword}' is matched twice, by its short word and by its keyword"
+            complaints.append(complain(document, ("match", keyword), text))
+
+
+def _section(line: Iterable[dict[str, Piece]]) -> dict[str, Piece]:
+    """The keys of a line of files, the base first; a later key stands instead of an earlier one, ``key: null`` takes one away."""
     merged: dict[str, Piece] = {}
-    for base in bases:
-        merged |= getattr(base, section)
-    node = document.data.get(section)
-    own: set[str] = set()
-    pieces = (
-        _dicom_pieces(document) if section == "dicom" else _pieces(document, section, node if isinstance(node, dict) else None)
-    )
-    for written, piece in pieces.items():
-        key = ALIASES.get(written, written) if section == "match" else written
-        if key in own:
-            complaints.append(piece.origin.complain(f"'{written}' is matched twice, by its short word and by its keyword"))
-        own.add(key)
-        if piece.node is not None:
-            merged[key] = piece
-        elif merged.pop(key, None) is None:
-            complaints.append(piece.origin.complain(f"'{key}' is not inherited: there is nothing to take away"))
+    for pieces in line:
+        for key, piece in pieces.items():
+            if piece.node is not None:
+                merged[key] = piece
+            else:
+                merged.pop(key, None)
     return merged
 
 
-def _example(own: dict[str, Any], bases: list[Effective]) -> dict[str, Any]:
+def _conditions(line: Iterable[dict[str, Piece]]) -> dict[str, tuple[Piece, ...]]:
+    """What a line of files matches, by key: all of it must fit, so a later condition narrows. Only ``key: null`` takes away."""
+    merged: dict[str, tuple[Piece, ...]] = {}
+    for pieces in line:
+        for key, piece in pieces.items():
+            if piece.node is not None:
+                merged[key] = (*merged.get(key, ()), piece)
+            else:
+                merged.pop(key, None)
+    return merged
+
+
+def _example(line: Iterable[dict[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for example in (*(base.example for base in bases), own):
+    for example in line:
         merged |= example
     return {key: value for key, value in merged.items() if value is not None}
 
@@ -206,10 +267,6 @@ def _dicom_pieces(document: Document) -> dict[str, Piece]:
         return flat if elements is None else {**flat, "elements": Piece(elements, Origin(document, ("dicom", "elements")))}
     places = {path: Origin(document, ("dicom", "elements", path)) for path in elements}
     return {**flat, **{f"elements.{path}": Piece(elements[path], origin) for path, origin in places.items()}}
-
-
-def _pieces(document: Document, section: str, nodes: dict[str, Any] | None) -> dict[str, Piece]:
-    return {key: Piece(node, Origin(document, (section, key))) for key, node in (nodes or {}).items()}
 
 
 def _well_shaped(document: Document, complaints: list[Complaint]) -> bool:

@@ -2,10 +2,11 @@
 
 The verbs, for readers of this package (hospital staff read ``docs/mapping-guide.md``):
 
-``extends``    inherit everything of another mapping, or of a list of them (later ones win); what is written again replaces, key by key;
-               ``key: null`` takes an inherited key away
+``extends``    inherit everything of another mapping, or of a list of them; a key is taken from the last file of the line that itself wrote
+               it, bases before what extends them, later bases after earlier ones; ``key: null`` takes an inherited key away
 ``match``      which objects: keywords (``ImageType[2]`` one value), ``manufacturer model serial station software``, ``calling_ae``,
-               ``called_ae``, ``private_creator``; texts with ``*`` or ``{regex: RE2}``, any case, all must fit; or ``everything``
+               ``called_ae``, ``private_creator``; texts with ``*`` or ``{regex: RE2}``, any case; all must fit, those of the bases as
+               well; or ``everything``
 ``priority``   which of two counts; then the longer line of bases, then more conditions. Equal rank that may meet is a mistake
 ``let``        short names for paths, used as ``$name``
 ``for_each``   ``administration: <sequence>``: its fields are read once per item, as ``$administration.Keyword``
@@ -13,7 +14,7 @@ The verbs, for readers of this package (hospital staff read ``docs/mapping-guide
                ``$item.Keyword``; sources stand in ``reads.py``, conditions in ``conditions.py``
 ``resources``  FHIR templates (``template.py``)
 ``example``    the smallest legal object, ``arrival: {calling_ae: ...}`` and ``meta: {...}`` beside its elements; ``tests`` state only
-               their difference
+               their difference, and fail when another mapping would be chosen for it
 """
 
 from __future__ import annotations

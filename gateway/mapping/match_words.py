@@ -9,7 +9,7 @@ from pydicom._uid_dict import UID_dictionary
 from gateway.dicom.paths import ALL, TEXT_VRS, PathError, parse_path, vr_of
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.files import Effective, Piece
-from gateway.mapping.matching import WORDS, MatchRule, Subject
+from gateway.mapping.matching import WORDS, MatchRule, Subject, never_together
 from gateway.mapping.patterns import Pattern, PatternError, regex, starred
 from gateway.mapping.reads import keywords
 
@@ -18,9 +18,28 @@ _SOP_CLASS_UID = "SOPClassUID"
 
 
 def match_rules(effective: Effective, complaints: list[Complaint]) -> tuple[MatchRule, ...]:
-    """The rules of one mapping, those of its bases included. All must fit."""
-    rules = (_rule(key, piece, complaints) for key, piece in effective.match.items())
-    return tuple(rule for rule in rules if rule)
+    """The rules of one mapping, those of its bases included. All must fit; two that never can are a complaint."""
+    rules: list[MatchRule] = []
+    for key, pieces in effective.match.items():
+        known: list[tuple[MatchRule, Piece]] = []
+        for piece in pieces:
+            rule = _rule(key, piece, complaints)
+            if rule is None:
+                continue
+            for former, base in known:
+                if never_together(former, rule):
+                    complaints.append(piece.origin.complain(_contradiction(key, base)))
+            known.append((rule, piece))
+        rules += [rule for rule, _ in known]
+    return tuple(dict.fromkeys(rules))
+
+
+def _contradiction(key: str, base: Piece) -> str:
+    where = base.origin.document.where(base.origin.place).rsplit(":", 1)[0]
+    return (
+        f"nothing fits both this and the '{key}' of {where}, which holds as well:"
+        " extend another mapping, or match fewer of what that one matches"
+    )
 
 
 def _rule(key: str, piece: Piece, complaints: list[Complaint]) -> MatchRule | None:
@@ -28,7 +47,9 @@ def _rule(key: str, piece: Piece, complaints: list[Complaint]) -> MatchRule | No
     subject = _subject(key, piece, complaints)
     wanted = piece.node if isinstance(piece.node, list) else [piece.node]
     if not wanted or not all(_is_pattern(value) for value in wanted):
-        text = f"'{key}' is matched by a text, by {{regex: ...}}, or by a list of these"
+        words = [word for value in wanted if isinstance(value, dict) for word in value if word != "regex"]
+        hint = did_you_mean(str(words[0]), ["regex"]) if words else ""
+        text = f"'{key}' is matched by a text, by {{regex: ...}}, or by a list of these{hint}"
         complaints.append(piece.origin.complain(text))
         return None
     patterns = [_pattern(value, subject, piece, complaints) for value in wanted]

@@ -18,8 +18,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
+
+from pydicom.datadict import dictionary_VM
 
 from gateway.dicom.charset import CHARSET_TAG, decode, encodings_of
 from gateway.dicom.paths import ALL, HeaderLike, vr_of
@@ -72,6 +75,13 @@ class MatchRule:
             return decode(raw, vr_of(self.subject) if isinstance(self.subject, int) else "LO", encodings_of(charset))
         except Invalid:
             return raw.decode("latin-1")
+
+
+def fits(rule: MatchRule, header: HeaderLike) -> bool:
+    """Whether a header fits one rule. :class:`Chooser` asks many at once."""
+    subject = rule.subject
+    raw = header.raw(subject) if isinstance(subject, int) else _word_of(header, subject)
+    return rule.fits(raw, header.raw(CHARSET_TAG))
 
 
 class Chooser:
@@ -143,3 +153,34 @@ def creator_tags(tags: Iterable[int]) -> list[int]:
 def _short(value: bytes) -> bytes:
     """The value itself, or a digest that stands for it: hostile headers must not fill the memory."""
     return value if len(value) <= _REMEMBERED_AS_IT_IS else blake2b(value, digest_size=32).digest()
+
+
+def never_together(one: MatchRule, other: MatchRule) -> bool:
+    """True when no value can fit both. Of an element with several values each may fit another pattern, so nothing is proven there."""
+    if one.subject == PRIVATE_CREATOR:
+        return False
+    if isinstance(one.subject, int) and one.index is None and not _single(one.subject):
+        return False
+    return not any(_may_be_one(mine, theirs) for mine in one.patterns for theirs in other.patterns)
+
+
+def _may_be_one(one: Pattern, other: Pattern) -> bool:
+    """False only when no text fits both patterns."""
+    if one.is_exact:
+        return other.fits(one.text)
+    if other.is_exact:
+        return one.fits(other.text)
+    if one.is_regex or other.is_regex:
+        return True
+    mine, theirs = one.text.casefold().split("*"), other.text.casefold().split("*")
+    begin = mine[0].startswith(theirs[0]) or theirs[0].startswith(mine[0])
+    end = mine[-1].endswith(theirs[-1]) or theirs[-1].endswith(mine[-1])
+    return begin and end
+
+
+@lru_cache(maxsize=1024)
+def _single(tag: int) -> bool:
+    try:
+        return dictionary_VM(tag) == "1"
+    except KeyError:
+        return False

@@ -20,8 +20,8 @@ _AGE = re.compile(r"(\d{3})([DWMY])", re.ASCII)
 _AGE_UNITS = {"D": "d", "W": "wk", "M": "mo", "Y": "a"}
 _OLDEST_YEARS = 130
 _PER_YEAR = {"D": 365, "W": 52, "M": 12, "Y": 1}
-#: A number as it is written where the comma is the decimal sign: 1.234,5 or 1234,5.
-_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?", re.ASCII)
+#: A number as it is written where the comma is the decimal sign: 1.234,5 or 1234,5. Groups of thousands follow one that is not zero.
+_COMMA = re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d+)?", re.ASCII)
 #: h:mm:ss or mm:ss, with or without a fraction.
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,2}):(\d{2}(?:\.\d{1,6})?)", re.ASCII)
 _YES, _NO = frozenset(["yes", "y", "true", "1"]), frozenset(["no", "n", "false", "0"])

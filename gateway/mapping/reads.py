@@ -104,12 +104,12 @@ class SourceCompiler:
         made = self._form(name, form, {key: value for key, value in node.items() if key != "when"}, kind, origin, inside)
         if "when" not in node:
             return made
-        condition = self.condition(name, node["when"], origin, "from", inside=inside)
+        condition = self.condition(name, node["when"], origin, "when", inside=inside)
         return Guarded(made, condition) if made and condition else None
 
     def condition(self, name: str, node: Any, origin: Origin, *below: str | int, inside: Siblings = None) -> Condition | None:
         """A ``when``, for the field ``name``; after a complaint ``None``."""
-        condition, complaints = compile_condition(node, lambda of: self._seen(name, of, origin, inside), origin, *below)
+        condition, complaints = compile_condition(node, lambda of, at: self._seen(name, of, at, inside), origin, *below)
         self._complaints += complaints
         return condition
 
@@ -130,7 +130,8 @@ class SourceCompiler:
     def _form(self, name: str, form: str, node: dict[str, Any], kind: Kind, origin: Origin, inside: Siblings) -> Plain | None:
         if form == "path":
             known = self._only(node, ("path",), origin)
-            return self._text(name, node["path"], kind, origin, inside) if known else None
+            place = Origin(origin.document, (*origin.place, "path"))
+            return self._text(name, node["path"], kind, place, inside) if known else None
         if kind is Kind.FIELD:
             self._wrong("here belongs the name of a field", origin)
             return None

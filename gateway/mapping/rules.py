@@ -14,7 +14,7 @@ from gateway.dicom.paths import DatasetHeader, HeaderLike, Path
 from gateway.dicom.sr import CONTENT, SrPath
 from gateway.errors import Quarantined
 from gateway.mapping.codes import Codes
-from gateway.mapping.conditions import Condition, sources_of
+from gateway.mapping.conditions import Condition, deciding, sources_of
 from gateway.mapping.conversion import Converter, Options
 from gateway.mapping.dicom_rules import NO_RULES, DicomRules
 from gateway.mapping.matching import Chooser, MatchRule
@@ -29,7 +29,6 @@ from gateway.mapping.sources import (
     Plain,
     RootPath,
     Source,
-    plain,
     top_paths,
 )
 from gateway.mapping.template import ResourceTemplate
@@ -91,10 +90,11 @@ class FieldRule:
 
     def looked_at(self) -> Iterator[Plain]:
         """Every source that may decide the value: those of its parts, of its conditions, and of its items."""
-        sources = [source for alternatives in self.sources.values() for source in alternatives]
-        conditions = [source.when for source in sources if isinstance(source, Guarded)]
-        sources += [seen for condition in (*conditions, *([self.when] if self.when else [])) for seen in sources_of(condition)]
-        yield from map(plain, sources)
+        for alternatives in self.sources.values():
+            for source in alternatives:
+                yield from deciding(source)
+        if self.when is not None:
+            yield from sources_of(self.when)
         for rule in self.items:
             yield from rule.looked_at()
 
@@ -114,10 +114,10 @@ class ResultRule:
 
     def looked_at(self) -> Iterator[Plain]:
         """Every source that may decide what is read."""
-        sources = list(self.sources)
-        conditions = [source.when for source in sources if isinstance(source, Guarded)]
-        sources += [seen for condition in (*conditions, *([self.when] if self.when else [])) for seen in sources_of(condition)]
-        yield from map(plain, sources)
+        for source in self.sources:
+            yield from deciding(source)
+        if self.when is not None:
+            yield from sources_of(self.when)
         for rule in self.fields:
             yield from rule.looked_at()
 
@@ -167,6 +167,9 @@ class Mapping:
     priority: int = 0
     depth: int = 1  #: itself and the bases of its longest line
     shadow: bool = False  #: ``shadow: true``: what it reads is shown, not published
+    file: str = ""  #: as complaints call it, e.g. ``sites/our_pet.yaml``
+    #: Stands for these very rules and tables where results are remembered: equal only to itself, and it keeps nothing alive.
+    token: object = field(default_factory=object, init=False, repr=False)
 
     @property
     def rank(self) -> tuple[int, int, int]:

@@ -9,11 +9,13 @@ else in every hospital (PS3.16 section 8):
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import pydicom
@@ -66,6 +68,12 @@ class Schemes:
     systems: dict[str, str] = field(default_factory=dict)
     snomed_rt: frozenset[str] = frozenset()
     snomed_rt_extra: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the content, part of the version of every mapping: designators decide codes and where reports are read."""
+        content = [self.systems, sorted(self.snomed_rt), self.snomed_rt_extra]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def current(self, coded: Coded) -> tuple[str, str]:
         """Designator and code, with a known SNOMED-RT code turned into SNOMED CT."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gateway.mapping.complaints import nearest
 from gateway.mapping.fhir_check import Hole
+from gateway.mapping.files import Effective
 from gateway.mapping.rules import LEVELS, FieldRule, Mapping
 from gateway.nuclear.results import DOCUMENT_MEMBERS, KINDS, MEMBERS
 
@@ -204,3 +206,25 @@ def hole_at(path: str, per: str, levels: dict[str, dict[str, Hole]]) -> Hole:
 def root_of(path: str, names: Iterable[str]) -> str | None:
     """The longest name of a scope that a path starts with."""
     return max((name for name in names if path == name or path.startswith(f"{name}.")), key=len, default=None)
+
+
+def faulty_fields(effective: Effective, mapping: Mapping) -> frozenset[str]:
+    """Fields that are written and did not compile: each has its complaint, so nothing else is to complain of its absence.
+
+    Of one whose level is misspelt that under the nearest level as well.
+    """
+    made = {rule.name for rule in mapping.fields}
+    faulty = {name for name in effective.fields if name not in made}
+    levels = {name: name.partition(".")[0] for name in faulty}
+    meant = {f"{nearest(level, LEVELS)}.{name.partition('.')[2]}" for name, level in levels.items() if level not in LEVELS}
+    return frozenset(faulty | meant)
+
+
+def belongs_to(name: str, fields: Iterable[str]) -> bool:
+    """True when a name of the form ``level.a.b`` is one of the fields, stands inside one or around one, or is told beside one."""
+    return any(
+        name == field
+        or name.startswith((f"{field}.", f"{field}_repaired", f"{field}_candidates"))
+        or field.startswith(f"{name}.")
+        for field in fields
+    )

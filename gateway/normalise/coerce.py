@@ -12,17 +12,19 @@ from pathlib import Path
 
 from gateway.dicom.file_meta import FileMetaInputs, encode_file_meta
 from gateway.dicom.reading import Header, read_file_meta, read_header
-from gateway.dicom.rewrite import TooLong
+from gateway.dicom.rewrite import Unwritable
 from gateway.dicom.walker import DEFLATED_LITTLE
 from gateway.mapping.rules import Mapping
 from gateway.model import Came, Record
-from gateway.normalise.coercion import SOP_CLASS_UID, SOP_INSTANCE_UID, EffectivePatient, Job, References
+from gateway.normalise.coercion import Job, is_signed
+from gateway.normalise.edits import UNFORESEEN, EffectivePatient
+from gateway.normalise.original_attributes import plain
 from gateway.normalise.produced import Change, Coerced
 from gateway.normalise.recode import NotExact
+from gateway.normalise.successor import SOP_CLASS_UID, SOP_INSTANCE_UID, References
 
 __all__ = ["Change", "Coerced", "EffectivePatient", "References", "coerce"]
 
-_SIGNATURES = 0xFFFAFFFA
 _META_MOST_BYTES = 1 << 20
 
 
@@ -32,6 +34,7 @@ def coerce(
     mapping: Mapping,
     *,
     arrived_at: dt.datetime,
+    zone: dt.tzinfo | None = None,
     patient: EffectivePatient | None = None,
     references: References | None = None,
     came: Came | None = None,
@@ -41,24 +44,26 @@ def coerce(
     ``record`` is what the same mapping read from it; None: rules that write fields are passed over. ``patient`` is given only when
     people decided that it belongs to another patient than its header says. ``references`` tells under which UID another object goes
     out; None: references stay. ``came`` is how the ledger says that it came; else its file header tells. ``arrived_at`` (aware) becomes
-    Attribute Modification DateTime. Raises :class:`~gateway.errors.Quarantined` when the file cannot be read as DICOM, and
+    Attribute Modification DateTime; ``zone`` is the site's, for an object that does not tell its own. Content that cannot be written
+    never raises: a rule is passed over, or the object goes out as it was received, and ``problems`` tells. Raises
+    :class:`~gateway.errors.Quarantined` when the file cannot be read as DICOM or is too costly to read, and
     :class:`OSError` when it is gone.
     """
     header = read_header(path)
     header.came = came or header.came
-    if _SIGNATURES in header.walk.elements:
-        return _original(path, header, "it is digitally signed, and a change would break the signature")
-    job = Job(header, record, mapping, patient, references)
     try:
+        job = Job(header, record, mapping, patient, references, zone, lambda: _original(path, header).digest)
+        if is_signed(job.root):
+            return _original(path, header, "it is digitally signed, and a change would break the signature")
         job.run()
         if not job.changes:
             return _original(path, header, *job.problems)
         job.remember(arrived_at)
         return _written(path, header, job)
-    except NotExact as error:
+    except (NotExact, Unwritable) as error:
         return _original(path, header, f"it was left as it is: {error}")
-    except TooLong as error:
-        return _original(path, header, f"it was left as it is: a text is too long for its kind of element ({error})")
+    except UNFORESEEN as error:
+        return _original(path, header, f"it was left as it is: something in it cannot be written ({type(error).__name__})")
 
 
 def _original(path: Path, header: Header, *problems: str) -> Coerced:
@@ -81,8 +86,8 @@ def _written(path: Path, header: Header, job: Job) -> Coerced:
             transfer_syntax_uid=syntax,
             sop_class_uid=header.walk.text(SOP_CLASS_UID),
             sop_instance_uid=job.sop_instance_uid,
-            calling_ae=header.sending_ae,
-            called_ae=header.receiving_ae,
+            calling_ae=plain(header.sending_ae),
+            called_ae=plain(header.receiving_ae),
         )
     )
     parts = job.root.parts()

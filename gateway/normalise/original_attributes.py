@@ -58,7 +58,12 @@ def _item(root: DataSet, modification: Modification) -> DataSet:
     item.put_items(_MODIFIED_ATTRIBUTES, [before])
     moment = modification.at.strftime("%Y%m%d%H%M%S.%f%z")
     item.put(_DATETIME, "DT", text_bytes("DT", moment, order))
-    item.put(_SYSTEM, "LO", text_bytes("LO", modification.system, order))
-    item.put(_SOURCE, "LO", text_bytes("LO", modification.source[:_MOST_LETTERS], order))
+    item.put(_SYSTEM, "LO", text_bytes("LO", plain(modification.system), order))
+    item.put(_SOURCE, "LO", text_bytes("LO", plain(modification.source), order))
     item.put(_REASON, "CS", text_bytes("CS", modification.reason, order))
     return item
+
+
+def plain(text: str) -> str:
+    """What any character set can hold in one LO: a hostile AE title must not spoil the object."""
+    return "".join(letter for letter in text if letter.isascii() and letter.isprintable() and letter != "\\")[:_MOST_LETTERS]

@@ -36,6 +36,11 @@ class Coerced:
     header_bytes: int  #: preamble and file meta; the data set follows
 
     @property
+    def names_patient(self) -> bool:
+        """It says itself to whom a person gave it."""
+        return any(change.rule == "identity" for change in self.changes)
+
+    @property
     def size_bytes(self) -> int:
         return sum(len(part) if isinstance(part, bytes) else part[1] - part[0] for part in self.segments)
 

@@ -17,6 +17,7 @@ from gateway.dicom.values import Invalid
 from gateway.dicom.walker import name_of
 
 UTF8 = b"ISO_IR 192"
+_UTF8_ENCODINGS = encodings_of(UTF8)
 _MODIFIED_ATTRIBUTES = 0x04000550
 #: Values that are one text; in them a backslash is a letter (PS3.5 table 6.2-1).
 _UNSPLIT = frozenset(["ST", "LT", "UT"])
@@ -37,6 +38,8 @@ def charset_of(dataset: DataSet) -> bytes:
 
 def to_utf8(root: DataSet, *, declare: bool) -> set[int]:
     """Re-encode every text of the object; ISO_IR 192 is declared wherever a set was declared, at the top also when asked to.
+
+    What is declared as ISO_IR 192 already keeps its bytes.
 
     Returns the top-level sequences of which an item declared a set of its own. Raises :class:`NotExact`; the data set must not be
     used then.
@@ -61,7 +64,7 @@ def _recode(dataset: DataSet, encodings: tuple[str, ...]) -> set[int]:
         if node.vr == "SQ":
             if _recode_items(dataset, tag, encodings):
                 declared.add(tag)
-        elif node.vr in CHARSET_VRS:
+        elif node.vr in CHARSET_VRS and encodings != _UTF8_ENCODINGS:
             raw = dataset.raw(tag)
             if not is_plain(raw) or _is_romaji(raw, node.vr, encodings):
                 value = _utf8(raw, tag, node.vr, encodings)
@@ -80,7 +83,7 @@ def _recode_items(dataset: DataSet, tag: int, encodings: tuple[str, ...]) -> boo
         if CHARSET_TAG in item.elements and tag == _MODIFIED_ATTRIBUTES:
             continue
         found |= bool(_recode(item, encodings_of(own) if own else encodings))
-        if own and own != UTF8:
+        if CHARSET_TAG in item.elements and own != UTF8:
             item.put(CHARSET_TAG, "CS", UTF8)
             found = True
     return found

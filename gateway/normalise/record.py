@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ from gateway.mapping.rules import (
 from gateway.mapping.sources import ITEM
 from gateway.model import Issue, Json, JsonObject, Record, Severity, SharedFields
 from gateway.normalise.results import read_results
+from gateway.normalise.sealed import sealed
 
 __all__ = ["Reading", "SharedCache", "SiteContext", "normalise"]
 
@@ -108,7 +108,7 @@ def _cache_key(root: Root, header: HeaderLike, mapping: Mapping, context: SiteCo
     lengths = repr([len(raw) for raw in deciding]).encode()
     digest = hashlib.blake2b(lengths + b"".join(deciding), digest_size=16).digest()
     encoding = getattr(header, "transfer_syntax_uid", None) or str(header.dataset.original_encoding)
-    return mapping.name, mapping.version, context.timezone.key, encoding, digest
+    return mapping.token, context.timezone.key, encoding, digest
 
 
 def _shared(root: Root, mapping: Mapping, context: SiteContext, failures: list[str]) -> SharedFields:
@@ -130,7 +130,7 @@ def _shared(root: Root, mapping: Mapping, context: SiteContext, failures: list[s
             administrations.append(read)
     reading.issues, reading.sources = issues, sources
     results = read_results(mapping, reading, told, failures) if mapping.results else []
-    return _sealed(mapping, levels, administrations, results, reading)
+    return sealed(mapping, levels, administrations, results, issues=reading.issues, sources=reading.sources)
 
 
 def _items(root: Root, mapping: Mapping, issues: list[Issue]) -> tuple[Item, ...]:
@@ -150,48 +150,6 @@ def _items(root: Root, mapping: Mapping, issues: list[Issue]) -> tuple[Item, ...
 
 def _find(place: Root | Item, path: Path | SrPath) -> Element | None:
     return place.find(path) if isinstance(path, Path) else sr.find(place, path)
-
-
-def _sealed(
-    mapping: Mapping,
-    levels: dict[str, JsonObject],
-    administrations: list[JsonObject],
-    results: list[JsonObject],
-    reading: Reading,
-) -> SharedFields:
-    issues, sources = reading.issues, reading.sources
-    document = levels.pop("document", {})
-    later = {name: value for name, value in (("document", document), ("results", results)) if value}
-    content = {
-        "mapping": mapping.name,
-        "mapping_version": mapping.version,
-        **levels,
-        **later,  # absent from the key where they are empty: a record of an older release keeps its key
-        "administrations": administrations,
-        "issues": [issue.as_json() for issue in issues],
-        "sources": sources,
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_number)
-    return SharedFields(
-        key=hashlib.sha256(text.encode()).hexdigest(),
-        mapping=mapping.name,
-        mapping_version=mapping.version,
-        patient=levels["patient"],
-        study=levels["study"],
-        series=levels["series"],
-        device=levels["device"],
-        administrations=tuple(administrations),
-        issues=tuple(issues),
-        sources=sources,
-        document=document,
-        results=tuple(results),
-    )
-
-
-def _number(value: object) -> str:
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 @dataclass

@@ -7,6 +7,7 @@ another file header. Success is told only when that digest is equal. What stands
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from functools import cached_property
@@ -90,7 +91,10 @@ class OrthancTarget:
         held = self._lookup(content.sop_instance_uid)
         digests = {item.digest for item in former}
         found = {identifier for identifiers in places.values() for identifier in identifiers}
-        self._hold(content, held, {identifier for identifier in found if self._digest_of(identifier) in digests})
+        kept = self._hold(content, held, {identifier for identifier in found if self._digest_of(identifier) in digests})
+        belongs_elsewhere = bool(ticket.original_key) and ticket.patient_key != ticket.original_key
+        if self._normalised and belongs_elsewhere and not content.names_patient:
+            self._set_mark(kept, _MARKS[Variant.REASSIGNED])
         if produced is None and ticket.variant is not Variant.NORMALISED:
             return None
         return Given(digest=content.digest, sop_instance_uid=content.sop_instance_uid)
@@ -107,11 +111,26 @@ class OrthancTarget:
             log.warning("target_overwrites", stage="publish", target=self._name, reason=reason)
         self._greeted = True
 
-    def _hold(self, content: Produced, held: list[str], ours: set[str]) -> None:
-        """``ours`` are former objects of the same instance, proven by digest: the new one takes their place, they go last.
+    def holds(self, sop_instance_uid: str, digest: str, file: Path) -> bool:
+        """Whether it holds this object now, byte for byte; ``file`` is our copy, if we still have it. Raises :class:`Retryable`."""
+        md5 = ""
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as body:
+            md5 = hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return any(
+            (bool(md5) and self._md5_at(identifier) == md5) or self._digest_of(identifier) == digest
+            for identifier in self._lookup(sop_instance_uid)
+        )
 
-        Orthanc keeps one object in one place (patient, study, series, SOP Instance UID). Where a former one stands just there it goes
-        first; a kill in between leaves the delivery pending, and the object is made and sent again.
+    def _md5_at(self, identifier: str) -> str | None:
+        answer = self._found(lambda: self._client.get(f"instances/{identifier}/attachments/dicom/md5", timeout=self._timeout))
+        return None if answer is None else answer.text.strip().lower()
+
+    def _hold(self, content: Produced, held: list[str], ours: set[str]) -> str:
+        """Make it stand there; returns Orthanc's id of it.
+
+        ``ours`` are former objects of the same instance, proven by digest: the new one takes their place, they go last. Orthanc keeps one
+        object in one place (patient, study, series, SOP Instance UID). Where a former one stands just there it goes first; a kill in
+        between leaves the delivery pending, and the object is made and sent again.
         """
         others = [identifier for identifier in held if identifier not in ours]
         kept = next((identifier for identifier in others if self._holds(identifier, content)), None)
@@ -128,6 +147,7 @@ class OrthancTarget:
             self._clear_mark(kept)
         for identifier in sorted(ours - {kept}):
             self._delete(identifier)
+        return kept
 
     def _withdraw(self, ticket: InstanceTicket, held: list[str]) -> None:
         """Mark or delete what is ours there, by digest; what others brought under the same UID is not touched."""
@@ -257,6 +277,7 @@ class _Original:
         self._file = file
         self.sop_instance_uid = ticket.sop_instance_uid
         self.digest = ticket.digest
+        self.names_patient = False
 
     @cached_property
     def md5(self) -> str:

@@ -65,6 +65,11 @@ class Produced(Protocol):
     @property
     def md5(self) -> str: ...
 
+    @property
+    def names_patient(self) -> bool:
+        """It says itself to whom a person gave it."""
+        ...
+
     def open(self) -> BinaryIO: ...
 
 
@@ -96,4 +101,8 @@ class ImageTarget(Protocol):
         ``produced`` is sent instead of the file, and takes the place of what was given before; it is returned once it is held. Raises a
         :class:`~gateway.errors.GatewayError` when the target does not hold it afterwards.
         """
+        ...
+
+    def holds(self, sop_instance_uid: str, digest: str, file: Path) -> bool:
+        """Ask back: does it hold this original now? Raises a :class:`~gateway.errors.GatewayError` when it cannot tell."""
         ...

@@ -10,9 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from struct import Struct
-from typing import Protocol
 
 from gateway.dicom.commitment import (
     EXPLICIT,
@@ -29,71 +27,15 @@ from gateway.dicom.file_meta import FileMetaInputs
 from gateway.errors import Rejected, Retryable
 from gateway.model import Arrival, Door
 from gateway.receive import guard, services, status
-from gateway.receive.door import Door as Entrance
 from gateway.receive.door import Expected
 from gateway.receive.guard import ProtocolViolation
 from gateway.receive.negotiation import Agreed, Context, Refused, negotiate
 from gateway.receive.services import Command
-from gateway.receive.settings import ReceiveSettings
+from gateway.receive.talk import Action, Certificate, Host, Job, State
 from gateway.spool.incoming import Incoming
 
 _PDV_HEADER = Struct(">IBB")
 _IS_COMMAND, _IS_LAST = 1, 2
-
-
-class State(Enum):
-    WAITING = "waiting"  #: connected, the request has not come yet
-    OPEN = "open"  #: the association is agreed
-    ENDING = "ending"  #: all is said; the connection closes when ``out`` has been sent
-
-
-class OnEvent(Protocol):
-    """Told what happens, for metrics and for the memory of callers.
-
-    Fields are counts, seconds, bytes, statuses, and of the other side its titles and address; never an identifier from an object.
-    """
-
-    def __call__(self, event: str, /, **fields: str | int | float) -> None: ...
-
-
-class Certificate(Protocol):
-    """What the other side showed over TLS."""
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Those of its certificate; empty when it showed none."""
-
-
-class Host(Protocol):
-    """What an association needs from the loop around it."""
-
-    settings: ReceiveSettings
-    door: Entrance
-    on_event: OnEvent
-
-    def open_associations(self) -> int: ...
-
-    def refusal(self) -> str | None:
-        """Why new objects cannot be taken just now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A complete object that waits to be checked and made durable."""
-
-    incoming: Incoming
-    arrival: Arrival
-    expected: Expected
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A complete N-ACTION of storage commitment that waits to be recorded."""
-
-    data: bytes
-    transfer_syntax_uid: str
-    calling_ae: str
-    called_ae: str
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Remembers who called and how it went, and tells the ledger now and then: never once per object.
 
-An ``on_event`` of the receiver (:class:`~gateway.receive.association.OnEvent`). Events are counted in memory; a thread of its own
+An ``on_event`` of the receiver (:class:`~gateway.receive.talk.OnEvent`). Events are counted in memory; a thread of its own
 writes them together, soon when something new happened, at long intervals while objects only stream in. What cannot be written
 waits for the next time, and is lost with the process: it is a help for people, not part of any promise.
 """

@@ -18,8 +18,9 @@ import structlog
 from gateway.dicom.commitment import RESOURCE_LIMITATION, Request, decode_request, encode_report
 from gateway.errors import Rejected, Retryable
 from gateway.receive import status
-from gateway.receive.association import Action, Association, State
+from gateway.receive.association import Association
 from gateway.receive.containment import contained
+from gateway.receive.talk import Action, State
 from gateway.spool.commitments import COMMITTED, Ticket
 
 _log = structlog.get_logger()
@@ -41,6 +42,10 @@ class Rows(Protocol):
     def lease_held(self, ids: Collection[int], *, now: float, lease_secs: float) -> list[Ticket]: ...
 
     def hold(self, ids: Collection[int], *, until: float) -> None: ...
+
+    def stands(self, ticket: Ticket) -> bool: ...
+
+    def look_again(self, ticket: Ticket, *, now: float) -> None: ...
 
     def reported(self, ticket: Ticket, *, now: float) -> None: ...
 
@@ -145,7 +150,10 @@ class CommitmentDesk:
             self._held_at = now
         quiet = [key for key, value in list(self._open.items()) if not value.association.is_within_message]
         for ticket in self._rows.lease_held(quiet, now=now, lease_secs=ANSWER_SECS) if quiet else ():
-            self._in_loop(partial(self._send, ticket))
+            if ticket.is_fresh(now) and self._rows.stands(ticket):
+                self._in_loop(partial(self._send, ticket))
+            else:  # it waited for the association to be quiet; much may have happened meanwhile
+                self._rows.look_again(ticket, now=now)
 
     def _send(self, ticket: Ticket) -> None:
         """In the loop."""

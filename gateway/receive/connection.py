@@ -6,10 +6,11 @@ import socket
 import time
 
 from gateway.receive import guard
-from gateway.receive.association import Association, Host, State
+from gateway.receive.association import Association
 from gateway.receive.containment import contained
 from gateway.receive.guard import Framer, ProtocolViolation
 from gateway.receive.settings import ReceiveSettings
+from gateway.receive.talk import Host, State
 from gateway.receive.tls import TlsFailure, TlsSocket
 
 #: Linux: acknowledge at once. The kernel forgets it again and again, so it is set before each read. A sender that keeps Nagle's

@@ -15,8 +15,8 @@ import structlog
 from gateway.errors import Retryable
 from gateway.model import Received
 from gateway.receive import status
-from gateway.receive.association import Job
 from gateway.receive.door import Door, Prepared
+from gateway.receive.talk import Job
 
 _log = structlog.get_logger()
 _T = TypeVar("_T")

@@ -14,10 +14,10 @@ from gateway.dicom.text import printable
 from gateway.errors import Quarantined, Rejected, Retryable
 from gateway.model import Arrival
 from gateway.receive import status
-from gateway.receive.association import Job
 from gateway.receive.containment import Refusal, prepare
 from gateway.receive.door import Door, Expected, Prepared
 from gateway.receive.negotiation import accepts, transfer_syntaxes
+from gateway.receive.talk import Job
 from gateway.spool.incoming import Incoming
 
 _MEDIA_STORAGE_SOP_CLASS_UID, _MEDIA_STORAGE_SOP_INSTANCE_UID = 0x00020002, 0x00020003

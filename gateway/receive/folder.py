@@ -6,7 +6,6 @@ when its rows are committed. A kill in between leaves it where it was: it is fou
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import stat
@@ -28,6 +27,7 @@ from gateway.receive.direct import DirectDoor, is_full
 from gateway.receive.door import Expected, Prepared
 from gateway.receive.file_stream import HEAD_BYTES, FileStream, Sender
 from gateway.receive.folder_kinds import Kind, kind_of, reason_against
+from gateway.receive.folder_places import open_file, set_aside
 from gateway.receive.folder_state import FolderMemory, mark_of
 from gateway.receive.zip_files import ZipArchive
 
@@ -49,8 +49,7 @@ _log = structlog.get_logger()
 class Found:
     """A file as one look saw it."""
 
-    path: Path
-    relative: str
+    relative: str  #: its path below the folder
     size_bytes: int
     modified_ns: int
 
@@ -143,9 +142,7 @@ class WatchedFolder:
                     told = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # somebody took it away meanwhile
-                yield Found(
-                    path=directory / name, relative=f"{prefix}{name}", size_bytes=told.st_size, modified_ns=told.st_mtime_ns
-                )
+                yield Found(relative=f"{prefix}{name}", size_bytes=told.st_size, modified_ns=told.st_mtime_ns)
 
     def _take(self, ready: list[Found], stopped: Callable[[], bool]) -> None:
         for found in ready:
@@ -163,14 +160,13 @@ class WatchedFolder:
 
     def _read(self, taking: _Taking) -> None:
         found = taking.found
-        descriptor = os.open(found.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with os.fdopen(open_file(self._settings.directory, found.relative), "rb") as file:
             if _has_changed(file, found):
                 taking.must_wait = "it changes while it is read"
                 return
             head = file.read(HEAD_BYTES)
             file.seek(0)
-            kind = kind_of(head, found.path.name)
+            kind = kind_of(head, found.relative.rpartition("/")[2])
             if kind is Kind.ZIP:
                 self._read_archive(taking, file)
             elif kind is Kind.DICOM:
@@ -254,9 +250,8 @@ class WatchedFolder:
                 self._memory.set_aside(found.relative, taking.reasons[0])
             return
         try:
-            moved = _move(self._settings.directory, found, FAILED if taking.reasons else DONE)
-            if taking.reasons:
-                _write_beside(moved, _told(taking.reasons))
+            where, text = (FAILED, _told(taking.reasons)) if taking.reasons else (DONE, "")
+            set_aside(self._settings.directory, found.relative, where, text)
         except OSError as error:
             self._stuck.add(found.mark)
             state.problem = f"files cannot be moved ({error.strerror})"
@@ -285,32 +280,3 @@ def _has_changed(file: IO[bytes], found: Found) -> bool:
 def _told(reasons: list[str]) -> str:
     more = len(reasons) - _TOLD_MOST
     return "\n".join([*reasons[:_TOLD_MOST], *([f"and {more} more"] if more > 0 else [])]) + "\n"
-
-
-def _move(directory: Path, found: Found, where: str) -> Path:
-    """To the same place below done/ or failed/; a name that is taken there gets a number."""
-    wanted = directory / where / found.relative
-    _make_folder(wanted.parent, directory)
-    final, number = wanted, 1
-    while final.exists():
-        number += 1
-        final = wanted.with_name(f"{wanted.stem}~{number}{wanted.suffix}")
-    found.path.rename(final)
-    return final
-
-
-def _make_folder(folder: Path, like: Path) -> None:
-    """A folder below ``like``, open to the same people: those who put files there must see what became of them."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent, like)
-    folder.mkdir(exist_ok=True)
-    with contextlib.suppress(OSError):  # some shares know no modes
-        folder.chmod(stat.S_IMODE(like.stat().st_mode))
-
-
-def _write_beside(moved: Path, text: str) -> None:
-    reason = moved.with_name(f"{moved.name}.reason.txt")
-    reason.write_text(text, encoding="utf-8", errors="replace")
-    with contextlib.suppress(OSError):
-        reason.chmod(stat.S_IMODE(moved.stat().st_mode))

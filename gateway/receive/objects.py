@@ -17,7 +17,6 @@ import structlog
 
 from gateway.model import Received
 from gateway.receive import status
-from gateway.receive.association import Job, OnEvent
 from gateway.receive.committer import Committer
 from gateway.receive.connection import Connection
 from gateway.receive.containment import Refusal, commit, finish, prepare
@@ -25,6 +24,7 @@ from gateway.receive.door import Door, Prepared
 from gateway.receive.rows import Rows, RowWriter
 from gateway.receive.settings import ReceiveSettings
 from gateway.receive.settler import Settler
+from gateway.receive.talk import Job, OnEvent
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 

@@ -125,10 +125,11 @@ def _command_pdu(context_id: int, elements: bytes) -> bytes:
 def _text(element: int, text: str, padding: bytes) -> bytes:
     if not text:
         return b""
-    value = text.encode("ascii", "replace")
+    value = text.encode("latin-1", "replace")
     value += padding * (len(value) % 2)
     return _HEADER.pack(0, element, len(value)) + value
 
 
 def _uid(value: bytes) -> str:
-    return value.decode("ascii", "replace").strip(" \0")
+    """Byte for byte: also what is no legal identifier goes back as it came."""
+    return value.decode("latin-1").strip(" \0")

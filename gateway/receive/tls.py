@@ -121,7 +121,9 @@ def names_of(sock: ssl.SSLSocket) -> frozenset[str]:
     for kind, value in told.get("subjectAltName", ()):
         if kind in ("DNS", "URI"):
             names.add(f"{kind.lower()}:{value.lower() if kind == 'DNS' else value}")
-    names.update(f"cn:{value}" for part in told.get("subject", ()) for key, value in part if key == "commonName")
+    common_names = [value for part in told.get("subject", ()) for key, value in part if key == "commonName"]
+    if len(common_names) == 1:  # of several none can be told to be the holder's
+        names.add(f"cn:{common_names[0]}")
     return frozenset(names)
 
 

@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
 from gateway.errors import Rejected
 
@@ -22,9 +22,8 @@ _DIRECTORY_MOST_BYTES = 32 << 20
 _PIECE_BYTES = 256 * 1024
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: APPNOTE 4.3.16: end of central directory: size of the directory.
-_END = struct.Struct("<4s4H2LH")
-_END_MOST_BYTES = 65_536 + _END.size
+#: APPNOTE 4.3.12: how each entry of the table of contents begins.
+_ENTRY = b"PK\x01\x02"
 _DAMAGED = "The ZIP archive is damaged."
 _STATUS = 0xC000
 
@@ -33,12 +32,13 @@ class ZipArchive:
     """An open archive. Raises :class:`Rejected` when it must not be read, :class:`OSError` when the disk does not answer."""
 
     def __init__(self, file: IO[bytes], size_bytes: int) -> None:
-        _check_directory_size(file, size_bytes)
+        guarded = _Guarded(file)
         try:
-            self._archive = zipfile.ZipFile(file)
+            self._archive = zipfile.ZipFile(cast("IO[bytes]", guarded))
             self._members = [info for info in self._archive.infolist() if not info.is_dir()]
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise Rejected(_DAMAGED, status=_STATUS) from error
+        guarded.is_opening = False
         self._check(size_bytes)
 
     def members(self) -> Iterator[tuple[str, Iterator[bytes]]]:
@@ -68,20 +68,30 @@ class ZipArchive:
             raise Rejected(f"The ZIP archive would grow to {grown:,} bytes; such archives are not opened.", status=_STATUS)
 
 
-def _check_directory_size(file: IO[bytes], size_bytes: int) -> None:
-    """The table of contents is read whole into memory: not before its size is known.
+class _Guarded:
+    """The file under an archive. While ``is_opening`` is set, only a table of contents of a sane size is read.
 
-    In ZIP64 archives the size stands elsewhere; but an honest archive of so many files is far larger than its directory.
+    The library reads that whole into memory, from one of several records that tell its size, and makes a large object of each entry.
+    So it is judged here, by what is read indeed, not by what one of the records says.
     """
-    file.seek(max(0, size_bytes - _END_MOST_BYTES))
-    tail = file.read(_END_MOST_BYTES)
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + _END.size:
-        raise Rejected(_DAMAGED, status=_STATUS)
-    directory_bytes, offset = _END.unpack_from(tail, at)[5:7]
-    if 0xFFFFFFFF in (directory_bytes, offset):
-        locator = tail.rfind(b"PK\x06\x06", 0, at)  # the ZIP64 record stands just before
-        directory_bytes = int.from_bytes(tail[locator + 40 : locator + 48], "little") if locator >= 0 else size_bytes
-    if directory_bytes > _DIRECTORY_MOST_BYTES:
-        raise Rejected("The table of contents of the ZIP archive is too large.", status=_STATUS)
-    file.seek(0)
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.is_opening = True
+
+    def read(self, size: int = -1) -> bytes:
+        if not self.is_opening:
+            return self._file.read(size)
+        content = self._file.read(_DIRECTORY_MOST_BYTES + 1 if size < 0 else min(size, _DIRECTORY_MOST_BYTES + 1))
+        if len(content) > _DIRECTORY_MOST_BYTES or content.count(_ENTRY) > MEMBERS_MOST:
+            raise Rejected("The table of contents of the ZIP archive is too large.", status=_STATUS)
+        return content
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True

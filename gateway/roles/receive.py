@@ -12,8 +12,8 @@ import structlog
 from gateway.config import Settings
 from gateway.errors import Retryable
 from gateway.receive.callers import CallerTrace
-from gateway.receive.loop import refuse_until
-from gateway.receive.loop import run as run_receiver
+from gateway.receive.serving import refuse_until
+from gateway.receive.serving import run as run_receiver
 from gateway.receive.settings import ReceiveSettings
 from gateway.receive.tls import TlsPort
 from gateway.roles.rooms import MEGABYTE, open_files, open_ledger

@@ -35,8 +35,9 @@ def open_store(settings: Settings) -> FhirStore:
 
 
 def open_files(settings: Settings, *, writer: str = "") -> SpoolFiles:
-    """``writer`` names a process that takes objects in beside the receiver."""
-    return SpoolFiles(settings.spool_directory, reserve_bytes=settings.spool.reserve_megabytes * MEGABYTE, writer=writer)
+    """``writer`` names a process that takes objects in beside the receiver. It stops at twice the reserve: scanners come first."""
+    reserve_bytes = settings.spool.reserve_megabytes * MEGABYTE * (2 if writer else 1)
+    return SpoolFiles(settings.spool_directory, reserve_bytes=reserve_bytes, writer=writer)
 
 
 def clear_left_over(settings: Settings, files: SpoolFiles) -> None:

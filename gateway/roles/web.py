@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from gateway.config import Settings
+from gateway.gather.patient import PatientKeys
 from gateway.in_force import SiteInForce
 from gateway.roles.life import stop_event
 from gateway.roles.rooms import clear_left_over, open_files, open_ledger, open_store
@@ -28,6 +29,6 @@ def web(settings: Settings, listener: socket.socket, life_line: int) -> None:
         open_store(settings),
         files,
         stop,
-        decisions=PageDecisions(site.understanding.patients),
+        decisions=PageDecisions(PatientKeys(system=settings.site.patient_id_system)),
         site=site,
     )

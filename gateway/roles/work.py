@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import structlog
 
@@ -12,9 +13,10 @@ from gateway.config import Settings
 from gateway.fhir.endpoint import images_address
 from gateway.in_force import SiteInForce
 from gateway.pipeline import Line
+from gateway.publish.target import ImageTarget
 from gateway.roles.life import stop_event
 from gateway.roles.rooms import open_files, open_ledger, open_store
-from gateway.spool.ledger import Ledger
+from gateway.spool.commitments import Copy
 from gateway.telemetry import configure
 from gateway.workers import Marker, Worker, WorkSettings, be_modest
 
@@ -22,7 +24,7 @@ log = structlog.get_logger()
 
 
 def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
-    """Normalise, gather, render and deliver until told to stop."""
+    """Normalise, gather, render and deliver until told to stop. While the mappings in force cannot be used, wait for them."""
     from gateway.publish.build import fact_targets, image_targets  # HTTP clients, which the receiver does not need
 
     configure(level=settings.log.level, style=settings.log.format, role="work")
@@ -35,6 +37,8 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         ledger.stages.count_crash(suspect)
         log.warning("reader_ended", stage="normalise", reason="the last reader ended while it read an object")
     site = SiteInForce(settings, ledger.mappings, images_at=images_address(settings))
+    if not site.wait(stop):
+        return
     line = Line(
         understanding=site.understanding,
         files=open_files(settings),
@@ -58,12 +62,12 @@ def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
         look=site.refresh,
         idle=site.tell_changes,
     )
-    with _reporter(settings, ledger, stop):
+    with _reporter(settings, line, stop):
         worker.run()
 
 
 @contextlib.contextmanager
-def _reporter(settings: Settings, ledger: Ledger, stop: threading.Event) -> Iterator[None]:
+def _reporter(settings: Settings, line: Line, stop: threading.Event) -> Iterator[None]:
     """Beside the worker, what storage commitment needs; nothing while that is off."""
     section = settings.receive.storage_commitment
     if section.mode == "off":
@@ -71,17 +75,14 @@ def _reporter(settings: Settings, ledger: Ledger, stop: threading.Event) -> Iter
         return
     from gateway.receive.reporter import Reporter, ReporterSettings  # a DICOM client, which others do not need
 
-    archives = tuple(
-        item.name for item in settings.targets if item.kind == "orthanc" and item.enabled and item.send == "original"
-    )
     reporter = Reporter(
-        ledger.commitments,
+        line.ledger.commitments,
         ReporterSettings(
-            archives=archives,
             peers=section.peers,
             wait_secs=section.wait_minutes * 60,
             retry_for_secs=section.retry_for_hours * 3600,
         ),
+        {target.name: partial(_holds, target, line) for target in line.archives if not target.normalised},
     )
     thread = threading.Thread(target=reporter.run, args=(stop,), name="commitment")
     thread.start()
@@ -90,3 +91,7 @@ def _reporter(settings: Settings, ledger: Ledger, stop: threading.Event) -> Iter
     finally:
         stop.set()
         thread.join()
+
+
+def _holds(archive: ImageTarget, line: Line, copy: Copy) -> bool:
+    return archive.holds(copy.sop_instance_uid, copy.digest, line.files.locate(copy.day, copy.digest))

@@ -2,12 +2,13 @@
 
 A request is ``waiting`` until each of its objects has an outcome, then ``ready`` until its asker took the answer (``reported``), or until
 that was tried for too long (``parked``: a person looks). What is decided about an object is decided by :func:`judge`, which reads no clock.
+An outcome is never taken for granted later: before each answer everything is judged anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from gateway.model import JsonObject
 COMMITTED = 0
 #: Rows follow the bytes within seconds; so long an object that nobody knows may still be on its way into the ledger.
 UNKNOWN_SECS = 30.0
+#: How long the word of an archive is believed before it is asked again.
+FRESH_SECS = 30.0
 #: SQLite binds at most 32,766 values in one statement.
 _CHUNK = 5000
 
@@ -36,6 +39,16 @@ class Content:
     is_withdrawn: bool  #: a person decided that it must not be used
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A content that an archive was found to hold."""
+
+    sop_instance_uid: str
+    digest: str
+    day: str  #: of its file in the spool
+    archive: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """The right to work on one request, until its lease runs out."""
@@ -50,6 +63,10 @@ class Ticket:
     attempts: int
     references: tuple[Reference, ...]
     outcomes: tuple[int | None, ...]  #: beside the references; None: not known yet
+
+    def is_fresh(self, now: float) -> bool:
+        """The archives were asked a moment ago, and the answer has not been tried yet."""
+        return self.attempts == 0 and self.ready_at is not None and now - self.ready_at <= FRESH_SECS
 
 
 def judge(sop_class_uid: str, contents: Sequence[Content], *, waited_secs: float, wait_secs: float) -> int | None:
@@ -77,7 +94,8 @@ class Commitments:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = database.statements(Path(__file__).parent / "sql" / "commitments.sql")
-        for name, lists in (("contents", ("uids", "targets")), ("lease_held", ("ids",)), ("hold", ("ids",))):
+        expanding = {"contents": ("uids", "targets"), "verified": ("uids", "targets"), "lease_held": ("ids",), "hold": ("ids",)}
+        for name, lists in expanding.items():
             self._sql[name] = self._sql[name].bindparams(*(sa.bindparam(each, expanding=True) for each in lists))
 
     def ask(self, request: Request, *, calling_ae: str, called_ae: str, now: float, held_until: float) -> int:
@@ -120,6 +138,42 @@ class Commitments:
                     found.setdefault(uid, []).append(Content(sop_class, state, held_for, *map(bool, flags)))
         return found
 
+    def copies(self, uids: Iterable[str], targets: Sequence[str]) -> list[Copy]:
+        """Where an archive of ``targets`` was found to hold what came under these identifiers."""
+        wanted, found = sorted(set(uids)), []
+        with self._database.read() as connection:
+            for start in range(0, len(wanted), _CHUNK):
+                row = {"uids": wanted[start : start + _CHUNK], "targets": list(targets)}
+                for uid, digest, day, target in connection.execute(self._sql["verified"], row):
+                    found.append(Copy(uid, bytes(digest).hex(), day, target))
+        return found
+
+    def stands(self, ticket: Ticket) -> bool:
+        """Whether what was found committed still may be called so, as far as the ledger knows: no other content came, no withdrawal."""
+        committed = [item for item, outcome in zip(ticket.references, ticket.outcomes, strict=True) if outcome == COMMITTED]
+        contents = self.contents((item.sop_instance_uid for item in committed), ("",))
+        return all(
+            judge(
+                item.sop_class_uid,
+                [replace(content, is_verified=True) for content in contents.get(item.sop_instance_uid, ())],
+                waited_secs=0.0,
+                wait_secs=1.0,
+            )
+            == COMMITTED
+            for item in committed
+        )
+
+    def renew(self, ticket: Ticket, *, until: float) -> bool:
+        """Work on it for longer. False when another holds it by now."""
+        with self._database.write() as connection:
+            row = {"id": ticket.id, "token": ticket.token, "until": until}
+            return connection.execute(self._sql["renew"], row).rowcount == 1
+
+    def look_again(self, ticket: Ticket, *, now: float) -> None:
+        """Its answer is too old, or does not hold any more."""
+        with self._database.write() as connection:
+            self._change(connection, ticket, "waiting", now, None, 0, now)
+
     def looked_at(self, ticket: Ticket, outcomes: Sequence[int | None], *, now: float, next_at: float) -> bool:
         """Keep what is known of the objects by now. True when that is all: the answer is ready."""
         is_ready = None not in outcomes
@@ -131,7 +185,7 @@ class Commitments:
             news = [
                 {"id": ticket.id, "number": number, "outcome": outcome}
                 for number, (outcome, before) in enumerate(zip(outcomes, ticket.outcomes, strict=True))
-                if outcome is not None and before is None
+                if outcome != before
             ]
             if news:
                 connection.execute(self._sql["set_outcome"], news)

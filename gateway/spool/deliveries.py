@@ -252,6 +252,18 @@ class Deliveries:
                         row = {"id": ticket.delivery_id, "digest": bytes.fromhex(item.digest), "uid": item.sop_instance_uid}
                         connection.execute(self._sql["note_given"], row)
                         connection.execute(self._sql["forget_given"], {"id": ticket.delivery_id})
+                        connection.execute(self._sql["forget_intended"], {"id": ticket.delivery_id})
+
+    def intend(self, ticket: InstanceTicket, item: Given) -> bool:
+        """Before an upload: this may stand at the target from now on, whoever is killed. False when the lease was lost."""
+        row = {
+            "id": ticket.delivery_id,
+            "token": ticket.token,
+            "digest": bytes.fromhex(item.digest),
+            "uid": item.sop_instance_uid,
+        }
+        with self._database.write() as connection:
+            return connection.execute(self._sql["intend"], row).rowcount == 1
 
     def retry(self, ticket: Lease, reason: str, *, at: float) -> None:
         """Try again at ``at``; the reason is shown to people meanwhile."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.dicom.file_meta import FileMetaInputs, encode_file_meta
 from gateway.dicom.text import printable
 from gateway.dicom.walker import DEFAULT_LIMITS, Limits, Walk, walk
+from gateway.errors import Retryable
 from gateway.model import Instance
 from gateway.spool.durable import unwritable
 from gateway.spool.placing import Placing, QuarantineNote, commit_together
@@ -49,6 +50,7 @@ class Incoming(Placing):
         self._memory += piece
         self.size_bytes += len(piece)
         if len(self._memory) > _IN_MEMORY_BYTES:
+            self._check_space()
             self._guarded(self._fill)
 
     def walk(self, limits: Limits = DEFAULT_LIMITS) -> Walk:
@@ -99,6 +101,14 @@ class Incoming(Placing):
     def discard(self) -> None:
         super().discard()
         self._memory = bytearray()
+
+    def _check_space(self) -> None:
+        """The reserve is kept while a large object comes, not only before it. Raises :class:`Retryable`."""
+        try:
+            self._files.check_space(beside_bytes=len(self._memory))
+        except Retryable:
+            self.discard()
+            raise
 
     def _guarded(self, action: Callable[[], object]) -> None:
         try:

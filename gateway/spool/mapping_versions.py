@@ -6,12 +6,14 @@ directory whose content does not give its name is refused. A kill leaves a tempo
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,20 @@ class Snapshot:
         """What somebody did to these files since ``other``: ``sites/a.yaml (changed)``."""
         names = sorted(self.files.keys() | other.files.keys())
         return [f"{name} ({word})" for name in names if (word := _change(other.files.get(name), self.files.get(name)))]
+
+    def write(self, directory: Path) -> None:
+        """As a new folder, synced to disk."""
+        directory.mkdir(mode=0o700)
+        for name, content in self.files.items():
+            path = directory / name
+            make_directory(path.parent)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_directory(path.parent)
+        sync_directory(directory)
 
 
 def _change(before: bytes | None, now: bytes | None) -> str:
@@ -81,19 +97,31 @@ class MappingVersions:
         return self._directory / version
 
     def keep(self, taken: Snapshot) -> Path:
-        """Make a version durable; one that is there already is proved, and replaced when it is damaged. Raises :class:`OSError`."""
+        """Make a version durable; one that is there already is proved, and replaced when it is damaged. Raises :class:`OSError`.
+
+        Who keeps at the same moment waits: of two with the same content the second finds it there.
+        """
         target = self.path(taken.version)
-        if target.is_dir() and snapshot(target).version == taken.version:
-            return target
         make_directory(self._directory)
-        self._clear_stale()
-        temporary = self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
-        _write(temporary, taken)
-        if target.exists():
-            target.rename(self._directory / f"{_TEMPORARY}damaged-{secrets.token_hex(8)}")
-        temporary.rename(target)
-        sync_directory(self._directory)
+        with self._alone():
+            if self.is_whole(taken.version):
+                return target
+            self._clear_stale()
+            temporary = self._directory / f"{_TEMPORARY}{secrets.token_hex(8)}"
+            taken.write(temporary)
+            if target.exists():
+                target.rename(self._directory / f"{_TEMPORARY}damaged-{secrets.token_hex(8)}")
+            temporary.rename(target)
+            sync_directory(self._directory)
         return target
+
+    def is_whole(self, version: str) -> bool:
+        """The version stands there as it was kept."""
+        try:
+            self.read(version)
+        except Misconfigured:
+            return False
+        return True
 
     def read(self, version: str) -> Snapshot:
         """A version as it was kept. Raises :class:`Misconfigured` when it is gone or was changed."""
@@ -107,22 +135,16 @@ class MappingVersions:
             raise Misconfigured(f"{path}: somebody changed the mappings of version {version}; restore them, or deploy again")
         return found
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The lock ends with the process that holds it, however that ends."""
+        with (self._directory / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _clear_stale(self) -> None:
         """What a killed deployment left."""
         for path in self._directory.glob(f"{_TEMPORARY}*"):
-            if path.stat().st_mtime < time.time() - _STALE_SECS:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _write(directory: Path, taken: Snapshot) -> None:
-    directory.mkdir(mode=0o700)
-    for name, content in taken.files.items():
-        path = directory / name
-        make_directory(path.parent)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_directory(path.parent)
-    sync_directory(directory)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _STALE_SECS:
+                    shutil.rmtree(path, ignore_errors=True)

@@ -57,41 +57,21 @@ class Replays:
         self._stages = stages
         self._shadows = shadows
         self._sql = database.statements(Path(__file__).parent / "sql" / "replays.sql")
-        for name in ("mark", "held"):
-            self._sql[name] = self._sql[name].bindparams(sa.bindparam("ids", expanding=True))
+        self._sql["held"] = self._sql["held"].bindparams(sa.bindparam("ids", expanding=True))
 
     def ask(self, scope: Scope, *, now: float) -> int:
-        """Mark what is in scope, in transactions small enough for a receiver to get between. Returns the replay's id.
+        """Mark what is in scope: all of it or, after a kill, nothing. Returns the replay's id.
 
-        What was set aside by the reader or stands in shadow is worked on from its beginning.
+        What was set aside by the reader or stands in shadow is worked on from its beginning. One transaction: receivers answer from
+        their journal meanwhile (docs/operations.md, replay).
         """
         with self._database.write() as connection:
-            replay: int = connection.execute(self._sql["insert_replay"], {"now": now, "scope": scope.text}).scalar_one()
-        after = 0
-        while ids := self._mark(replay, scope, after):
-            after = ids[-1]
-        self._requeue(scope)
-        return replay
-
-    def _mark(self, replay: int, scope: Scope, after: int) -> list[int]:
-        with self._database.write() as connection:
-            wanted = {**scope.as_row(), "after": after, "limit": _CHUNK}
-            ids = list(connection.execute(self._sql["in_scope"], wanted).scalars())
-            if ids:
-                connection.execute(self._sql["mark"], {"replay": replay, "ids": ids})
-                connection.execute(self._sql["count_marked"], {"id": replay, "n": len(ids)})
-            return ids
-
-    def _requeue(self, scope: Scope) -> None:
-        with self._database.read() as connection:
-            rows = connection.execute(self._sql["set_aside_in_scope"], scope.as_row()).all()
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            self._stages.requeue([row.id for row in chunk if row.state == "quarantined"])
-            with self._database.write() as connection:
-                for row in chunk:
-                    if row.state == "shadowed":
-                        connection.execute(self._sql["again"], {"id": row.id})
+            row = {"now": now, "scope": scope.text}
+            wanted = {**scope.as_row(), "replay": connection.execute(self._sql["insert_replay"], row).scalar_one()}
+            total = sum(connection.execute(self._sql[name], wanted).rowcount for name in ("mark", "judge_anew", "read_anew"))
+            connection.execute(self._sql["note_studies"], wanted)
+            connection.execute(self._sql["note_total"], {**wanted, "total": total})
+            return int(wanted["replay"])
 
     def lease(self, *, limit: int, now: float, lease_secs: float) -> list[Ticket]:
         """Up to ``limit`` instances that wait to be mapped again."""
@@ -102,9 +82,12 @@ class Replays:
             wanted = {"now": now, "until": now + lease_secs, "limit": limit}
             return self._stages.tickets(connection, list(connection.execute(self._sql["lease"], wanted).scalars()))
 
-    def advance(self, done: Sequence[Normalised], *, new_scanners: bool = False, now: float) -> int:
+    def advance(
+        self, done: Sequence[Normalised], *, normalised: Sequence[str] = (), new_scanners: bool = False, now: float
+    ) -> int:
         """Store what was read now, and have the subjects gathered again: one transaction. Returns how many were still ours.
 
+        ``normalised`` are the DICOM targets that get normalised objects: theirs are made anew, and sent where they come out otherwise.
         What is published stays so when its mapping is in shadow now: a mapping that nobody has approved takes nothing back.
         """
         if not done:
@@ -119,7 +102,9 @@ class Replays:
                     self._fail(connection, before[item.ticket.instance_id], f"Its former record stays. {reason.reason}")
             stored = [item for item in ours if item.ticket.instance_id not in shadowed]
             if stored:
+                published = [item for item in stored if _is_published(before[item.ticket.instance_id])]
                 self._store(connection, stored, before, now)
+                self._stages.normalise_again(connection, published, normalised, now)
             return len(ours)
 
     def _store(self, connection: Connection, items: Sequence[Normalised], before: dict[int, Any], now: float) -> None:
@@ -165,20 +150,26 @@ class Replays:
         with self._database.read() as connection:
             return [(row.reason, row.objects) for row in connection.execute(self._sql["problems"], {"id": replay})]
 
-    def subjects_due(self, *, now: float) -> int:
-        """Studies and dossiers that wait to be gathered."""
+    def subjects_due(self, replay: int, *, now: float) -> int:
+        """Studies of a replay and dossiers of their patients that wait to be gathered."""
         with self._database.read() as connection:
-            return int(connection.execute(self._sql["subjects_open"], {"now": now}).scalar_one())
+            return int(connection.execute(self._sql["subjects_open"], {"id": replay, "now": now}).scalar_one())
 
-    def versions_since(self, at: float) -> dict[str, int]:
-        """How many versions were sealed since then, by kind."""
+    def versions(self, replay: int) -> dict[str, int]:
+        """How many versions of its studies and their patients were sealed since it was asked for, by kind."""
         with self._database.read() as connection:
-            return {row.kind: row.n for row in connection.execute(self._sql["versions_since"], {"since": at})}
+            return {row.kind: row.n for row in connection.execute(self._sql["versions_of"], {"id": replay})}
 
     def studies(self, scope: Scope) -> list[str]:
         """Every study of which something is in scope."""
         with self._database.read() as connection:
             return list(connection.execute(self._sql["studies_in_scope"], scope.as_row()).scalars())
+
+    def set_aside(self, study: str, since_day: str) -> list[Ticket]:
+        """What of a study the reader set aside, or waits for the approval of its mapping; no right to work on it."""
+        with self._database.read() as connection:
+            ids = list(connection.execute(self._sql["set_aside"], {"study": study, "day": since_day}).scalars())
+            return self._files(connection, ids)
 
     def examples(self, *, studies: int) -> list[Ticket]:
         """One object for each distinct header of the latest studies: where it stands and how it came; no right to work on it."""
@@ -194,6 +185,11 @@ class Replays:
     def _files(self, connection: Connection, ids: Sequence[int]) -> list[Ticket]:
         chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
         return [ticket for chunk in chunks for ticket in self._stages.tickets(connection, chunk)]
+
+
+def _is_published(row: Any) -> bool:
+    """Or it was, until its patient id was found in doubt."""
+    return bool(row.state == "normalised" or row.held_for == "patient")
 
 
 def _differs(row: Any, item: Normalised) -> bool:

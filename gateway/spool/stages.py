@@ -143,11 +143,17 @@ class Stages:
             if not ours:
                 return 0
             # The study first: a decision about it does the same, so that one waits for the other.
-            self._timers.touch(connection, "study", {item.ticket.study_uid for item in ours}, now=now)
+            again = {item.ticket.study_uid for item in ours if held[item.ticket.instance_id] is not None}
+            for uid in sorted({item.ticket.study_uid for item in ours}):
+                self._timers.touch(connection, "study", {uid}, now=now, at_once=uid in again)  # a replay: nothing is on its way
             shared = self.put_records(connection, ours)
             published = self._settle(connection, ours, new_scanners=new_scanners, now=now)
-            told = {shared[item.record.shared.key].patient_key for item in published}
-            self._timers.touch(connection, "dossier", told, now=now)
+            told: dict[str, bool] = {}
+            for item in published:
+                patient = shared[item.record.shared.key].patient_key
+                told[patient] = told.get(patient, False) or item.ticket.study_uid in again
+            for patient, at_once in sorted(told.items()):
+                self._timers.touch(connection, "dossier", {patient}, now=now, at_once=at_once)
             self._archive(connection, [item.ticket for item in ours], archives, now)
             self._archive(connection, [item.ticket for item in published], normalised, now, Variant.NORMALISED)
             moved = [item.ticket.instance_id for item in ours if shared[item.record.shared.key].patient_key != item.patient_key]
@@ -158,8 +164,13 @@ class Stages:
         """Give each instance its state. Returns those that may be published."""
         judged = [Judged(instance_id=item.ticket.instance_id, shared=item.record.shared, shadow=item.shadow) for item in items]
         shadowed = self._shadows.judge(connection, judged, new_scanners=new_scanners, now=now)
-        rows = [{"id": key, "held_for": found.held_for, "reason": found.reason} for key, found in shadowed.items()]
+        tokens = {item.ticket.instance_id: item.ticket.token for item in items}
+        rows = [
+            {"id": key, "token": tokens[key], "held_for": found.held_for, "reason": found.reason}
+            for key, found in shadowed.items()
+        ]
         if rows:
+            connection.execute(self._sql["note_replay_problem"], rows)
             connection.execute(self._sql["set_shadowed"], rows)
         published = [item for item in items if item.ticket.instance_id not in shadowed]
         if published:
@@ -181,6 +192,24 @@ class Stages:
         for study_uid, ids in sorted(by_study.items()):
             withdrawn = bool(connection.execute(self._sql["study_withdrawn"], {"study_uid": study_uid}).scalar())
             self._deliveries.enqueue_instances(connection, ids, archives, variant, now, withdrawn=withdrawn)
+
+    def normalise_again(self, connection: Connection, items: Sequence[Normalised], targets: Sequence[str], now: float) -> None:
+        """Have the DICOM targets that get normalised objects compare theirs with what these are now; not of a withdrawn study.
+
+        What belongs to another patient by a person's decision is told as that: it may have to be marked.
+        """
+        by_study: dict[str, list[Normalised]] = {}
+        for item in items if targets else ():
+            by_study.setdefault(item.ticket.study_uid, []).append(item)
+        for study_uid, mine in sorted(by_study.items()):
+            if connection.execute(self._sql["study_withdrawn"], {"study_uid": study_uid}).scalar():
+                continue
+            keys = {item.record.shared.key for item in mine}
+            holds = {key: connection.execute(self._sql["select_shared"], {"key": key}).one().patient_key for key in keys}
+            moved = [item.ticket.instance_id for item in mine if holds[item.record.shared.key] != item.patient_key]
+            rest = [item.ticket.instance_id for item in mine if holds[item.record.shared.key] == item.patient_key]
+            self._deliveries.enqueue_instances(connection, moved, targets, Variant.REASSIGNED, now)
+            self._deliveries.enqueue_instances(connection, rest, targets, Variant.NORMALISED, now, again=True)
 
     def _tell_moved(self, connection: Connection, instance_ids: Sequence[int], now: float) -> None:
         """What came late and belongs to another patient by a person's decision is marked behind its original, as the rest was.
@@ -222,10 +251,11 @@ class Stages:
         with self._database.write() as connection:
             connection.execute(self._sql["take_vacant_place"], {"id": ticket.instance_id, "token": ticket.token})
 
-    def _still_held(self, connection: Connection, tickets: Sequence[Ticket]) -> set[int]:
-        rows = connection.execute(self._sql["tokens"], {"ids": [ticket.instance_id for ticket in tickets]})
-        tokens = {row.id: row.lease_token for row in rows}
-        return {ticket.instance_id for ticket in tickets if tokens.get(ticket.instance_id) == ticket.token}
+    def _still_held(self, connection: Connection, tickets: Sequence[Ticket]) -> dict[int, int | None]:
+        """Those that are still ours, with the replay that asked for them."""
+        tokens = {ticket.instance_id: ticket.token for ticket in tickets}
+        rows = connection.execute(self._sql["tokens"], {"ids": list(tokens)})
+        return {row.id: row.replay for row in rows if row.lease_token == tokens[row.id]}
 
     def _put_shared(self, connection: Connection, items: Sequence[Normalised]) -> dict[str, sa.Row[Any]]:
         holds = self._decisions.standings(connection, {item.ticket.study_uid for item in items})
@@ -251,6 +281,7 @@ class Stages:
         an image that we do not understand is still an image."""
         with self._database.write() as connection:
             row = {"id": ticket.instance_id, "token": ticket.token, "reason": reason}
+            connection.execute(self._sql["note_replay_problem"], row)
             if connection.execute(self._sql["set_quarantined"], row).rowcount == 1:
                 self._archive(connection, [ticket], archives, now)
 

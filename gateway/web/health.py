@@ -21,6 +21,7 @@ from gateway.spool.ledger import Ledger
 from gateway.store.store import FhirStore
 
 _MEGABYTE = 1024 * 1024
+_UNUSABLE = "what is in force cannot be used; objects are received and wait (page Mappings, or the log)"
 
 
 class Health:
@@ -61,9 +62,11 @@ class Health:
         except Retryable as error:
             checks["store"] = error.reason
         if self._site is not None:
-            undeployed = self._site.changes()
             # Names of files are for those who are logged in.
+            undeployed = self._site.changes()
             checks["mappings"] = f"ok; files that are not deployed: {len(undeployed)}" if undeployed else "ok"
+            if self._site.problem():
+                checks["mappings"] = _UNUSABLE
         return checks
 
     async def metrics(self, _request: Request) -> Response:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from gateway.errors import Retryable
 from gateway.in_force import SiteInForce
 from gateway.model import JsonObject
 from gateway.r4.bundles import resources_of
 from gateway.spool.ledger import Ledger
 from gateway.spool.shadows import KnownScanner, Waiting
+from gateway.understanding import Understanding
 from gateway.web.cards import Card, card
 from gateway.workbench.shadow import would_be_published
 
@@ -38,16 +40,18 @@ class Shadow:
 
 def mappings_view(ledger: Ledger, site: SiteInForce) -> JsonObject:
     """The context of the page."""
-    understanding = site.refresh()
+    problem = site.problem()
+    understanding = usable(site)
     scanners = ledger.shadows.scanners(limit=SHOWN_SCANNERS)
     waiting = ledger.shadows.waiting()
     return {
         "in_force": site.current,
+        "unusable": problem,
         "undeployed": site.changes(),
         "history": ledger.mappings.listed(limit=SHOWN_VERSIONS),
-        "mappings": sorted(understanding.mappings, key=lambda mapping: mapping.name),
+        "mappings": sorted(understanding.mappings, key=lambda mapping: mapping.name) if understanding else [],
         "shadows": [
-            Shadow(waiting=item, title=_title(item, scanners), previews=_previews(ledger, site, item))
+            Shadow(waiting=item, title=_title(item, scanners), previews=_previews(ledger, understanding, item))
             for item in waiting[:SHOWN_WAITING]
         ],
         "more_shadows": max(0, len(waiting) - SHOWN_WAITING),
@@ -61,10 +65,20 @@ def _title(waiting: Waiting, scanners: list[KnownScanner]) -> str:
     return next((item.scanner.text for item in scanners if str(item.id) == waiting.name), f"scanner {waiting.name}")
 
 
-def _previews(ledger: Ledger, site: SiteInForce, waiting: Waiting) -> tuple[Preview, ...]:
+def usable(site: SiteInForce) -> Understanding | None:
+    """The site by the mappings in force; None while they cannot be used, which the pages say."""
+    try:
+        return site.refresh()
+    except Retryable:
+        return None
+
+
+def _previews(ledger: Ledger, site: Understanding | None, waiting: Waiting) -> tuple[Preview, ...]:
+    if site is None:
+        return ()
     found = []
     for item in ledger.shadows.studies(waiting.held_for, limit=SHOWN_STUDIES):
-        study, dossier, problem = would_be_published(ledger, site.understanding, item["study_uid"])
+        study, dossier, problem = would_be_published(ledger, site, item["study_uid"])
         resources = [one for bundle in (study, dossier) if bundle for one in resources_of(bundle)]
         kinds = Counter(kind for kind, _ in {(one["resourceType"], one["id"]) for one in resources})
         found.append(

@@ -95,9 +95,9 @@ class MultipartReader:
 
     def _headers(self) -> bool:
         """The lines up to an empty one. The line end of the delimiter stands at the start of the buffer."""
-        end = self._buffer.find(b"\r\n\r\n")
+        end = self._buffer.find(b"\r\n\r\n", 0, _HEADERS_MOST_BYTES)
         if end < 0:
-            if len(self._buffer) > _HEADERS_MOST_BYTES:
+            if len(self._buffer) >= _HEADERS_MOST_BYTES:
                 raise Rejected("the headers of a part are too long or do not end", status=400)
             return False
         headers: dict[str, str] = {}

@@ -29,7 +29,7 @@ from gateway.web.cards import card, doses, picture
 from gateway.web.explain import Group, explain
 from gateway.web.forms import put_token, token_of
 from gateway.web.held import held_groups
-from gateway.web.mapping_cards import mappings_view
+from gateway.web.mapping_cards import mappings_view, usable
 from gateway.web.notes import Notes
 from gateway.web.study_parts import folded, offers, references, series_lines, series_title, why_withheld
 from gateway.web.thumbnails import Thumbnails
@@ -91,6 +91,7 @@ class Pages:
             "folders": read_states(self._settings.data.directory),
             "waiting": overview.waiting(),
             "undeployed": self._site.changes() if self._site else [],
+            "unusable": self._site.problem() if self._site else "",
             "held": held_groups(overview, limit=PAGE_HELD),
             "shown_held": SHOWN_HELD,
             "cards": [card(item.uid, item.bundle, item.dossier) for item in studies.recent(limit=SHOWN_STUDIES)],
@@ -161,6 +162,7 @@ class Pages:
     def _explained(self, facts: StudyFacts) -> list[tuple[JsonObject, list[Group]]]:
         """For each kind of header, once a series: those with administrations first."""
         first: dict[str, Any] = {}
+        site = usable(self._site) if self._site else None
         for header in facts.headers:
             first.setdefault(str(header.fields.series.get("uid")), header)
         ordered = sorted(first.values(), key=lambda header: not header.fields.administrations)
@@ -170,7 +172,7 @@ class Pages:
                 explain(
                     header.fields,
                     self._files.locate(header.day, header.digest),
-                    self._site.refresh().mappings if self._site else self._mappings,
+                    site.mappings if site else self._mappings,
                     (facts.bundle, facts.dossier),
                 ),
             )

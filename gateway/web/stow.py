@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,10 +33,13 @@ from gateway.web.forms import check_sender
 from gateway.web.multipart import HEADERS
 from gateway.web.multipart_reader import MultipartReader, media_type
 from gateway.web.stow_answer import answer, answer_type
-from gateway.web.stow_parts import FileParts, JsonParts, Results, Stored
+from gateway.web.stow_json import JsonParts
+from gateway.web.stow_parts import FileParts, Results, Stored
 
 #: Requests at once: each may hold some megabytes and a thread.
 PLACES = 8
+#: Of these, for one name of log-in, or one address where nobody logs in: whoever is slow, others still find a place.
+PLACES_OF_ONE = 4
 #: Pieces are handed to a thread in portions of this size.
 _PORTION_BYTES = 256 * 1024
 _AE_MOST = 16
@@ -53,8 +57,8 @@ class StowSettings:
     accept_raw_data: bool = False
     max_request_bytes: int = 4 << 30
     idle_timeout_secs: float = 30.0  #: between two pieces
-    grace_secs: float = 30.0  #: from here on a client must keep the pace
-    least_bytes_per_sec: float = 16 * 1024  #: on average
+    pace_secs: float = 30.0  #: whenever we have waited so long for a client, it must have kept the pace in that time
+    least_bytes_per_sec: float = 16 * 1024
 
 
 class _Taking(Protocol):
@@ -79,7 +83,7 @@ class _Stow:
     def __init__(self, direct: DirectDoor, settings: StowSettings) -> None:
         self._direct = direct
         self._settings = settings
-        self._places = PLACES
+        self._storing: Counter[str] = Counter()  #: requests at once, by who sent them
 
     async def store(self, request: Request) -> Response:
         """POST of one or more objects. Everything that can be refused is refused before the body is asked for."""
@@ -88,13 +92,17 @@ class _Stow:
             taking = self._taking(request)
         except Rejected as error:
             return _refused(error.reason, error.status)
-        if not self._places:
+        who = str(request.scope.get("isobridge.user") or _peer(request))
+        if self._storing.total() >= PLACES:
             return _refused("too many clients are storing just now", 503)
-        self._places -= 1
+        if self._storing[who] >= PLACES_OF_ONE:
+            return _refused(f"you are storing {PLACES_OF_ONE} messages already", 503)
+        self._storing[who] += 1
         try:
             return await self._take(request, taking, kind)
         finally:
-            self._places += 1
+            self._storing[who] -= 1
+            self._storing += Counter()  # forgets who has none
 
     def _taking(self, request: Request) -> _Taking:
         """Who may store, what, and how it is read. Raises :class:`Rejected`: 400, 403, 413, 415."""
@@ -204,9 +212,10 @@ class _Single:
 
 async def _portions(request: Request, settings: StowSettings) -> AsyncIterator[bytes]:
     """The body in larger pieces. Raises :class:`Rejected`: 408 for a client that does not keep the pace, 413 for too much."""
-    stream, started, total = request.stream(), time.monotonic(), 0
+    stream, total, waited, came = request.stream(), 0, 0.0, 0
     gathered = bytearray()
     while True:
+        asked_at = time.monotonic()
         try:
             piece = await asyncio.wait_for(anext(stream), settings.idle_timeout_secs)
         except StopAsyncIteration:
@@ -218,9 +227,11 @@ async def _portions(request: Request, settings: StowSettings) -> AsyncIterator[b
             raise Rejected(
                 f"the message is larger than the {settings.max_request_bytes >> 20:,} MiB that are accepted", status=413
             )
-        waited = time.monotonic() - started - settings.grace_secs
-        if waited > 0 and total < waited * settings.least_bytes_per_sec:
-            raise Rejected("the message comes too slowly", status=408)
+        waited, came = waited + time.monotonic() - asked_at, came + len(piece)
+        if waited >= settings.pace_secs:
+            if came < waited * settings.least_bytes_per_sec:
+                raise Rejected("the message comes too slowly", status=408)
+            waited, came = 0.0, 0
         gathered += piece
         if len(gathered) >= _PORTION_BYTES:
             yield bytes(gathered)

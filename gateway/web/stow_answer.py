@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
@@ -18,6 +19,7 @@ from gateway.web.stow_parts import Stored
 DICOM_XML = "application/dicom+xml"
 _RETRIEVE_URL, _FAILED, _REFERENCED, _OTHER_FAILURES = "00081190", "00081198", "00081199", "0008119A"
 _CLASS, _INSTANCE, _FAILURE_REASON = "00081150", "00081155", "00081197"
+_UID = re.compile(r"[0-9.]{1,64}")
 _KEYWORDS = {
     _RETRIEVE_URL: "RetrieveURL",
     _FAILED: "FailedSOPSequence",
@@ -80,8 +82,8 @@ def _module(results: Sequence[Stored], broken: Rejected | None, base: str) -> Js
     if stored:
         module[_REFERENCED] = {"vr": "SQ", "Value": [_referenced(item, base) for item in stored]}
     # PS3.18 table I.2-1: failures that no SOP instance can be named for stand apart.
-    named = [_names(item) | _reason(item.status) for item in failed if item.sop_class_uid and item.sop_instance_uid]
-    others = [_reason(item.status) for item in failed if not (item.sop_class_uid and item.sop_instance_uid)]
+    named = [_names(item) | _reason(item.status) for item in failed if _can_be_named(item)]
+    others = [_reason(item.status) for item in failed if not _can_be_named(item)]
     if broken is not None:
         others.append(_reason(status.CANNOT_UNDERSTAND))
     if named:
@@ -89,6 +91,11 @@ def _module(results: Sequence[Stored], broken: Rejected | None, base: str) -> Js
     if others:
         module[_OTHER_FAILURES] = {"vr": "SQ", "Value": others}
     return dict(sorted(module.items()))
+
+
+def _can_be_named(item: Stored) -> bool:
+    """What is no identifier stands in no answer: we could only tell another one than was sent."""
+    return all(_UID.fullmatch(uid) for uid in (item.sop_class_uid, item.sop_instance_uid))
 
 
 def _names(item: Stored) -> JsonObject:

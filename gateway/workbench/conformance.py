@@ -70,7 +70,7 @@ _FAILURES = (
     (
         NOT_COMMITTED,
         "Processing failure",
-        "No archive has verified the object within receive.storage_commitment.wait_minutes, or a person withdrew it.",
+        "No archive holds the object within receive.storage_commitment.wait_minutes, or it was deleted there, or a person withdrew it.",
     ),
     (NO_SUCH_OBJECT, "No such object instance", "It never came, or it was refused when it came."),
     (

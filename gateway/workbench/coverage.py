@@ -1,4 +1,5 @@
-"""Which elements and which content items of reports no rule reads, over many files: what the mappings are blind to. No values.
+"""What does not reach FHIR, over many files: elements and content items of reports that no rule reads, and those that a rule reads
+and that are private or that nothing publishes. No values.
 
 Every content item of a report is read, ignored on purpose (``ignore`` of its mapping says why), or unknown.
 """
@@ -6,7 +7,7 @@ Every content item of a report is read, ignored on purpose (``ignore`` of its ma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,7 @@ class Coverage:
     files: dict[str, int]  #: per kind
     read: dict[str, int]  #: different elements per kind that some rule reads
     skipped: tuple[tuple[Path, str], ...]
+    read_as: tuple[Unread, ...] = ()  #: private, or in no FHIR element, and read by the field that is their ``name``
 
     def as_json(self) -> JsonObject:
         kinds: dict[str, JsonObject] = {
@@ -92,18 +94,26 @@ class Coverage:
         skipped = [{"path": str(path), "reason": reason} for path, reason in self.skipped]
         for kind, tree in self.trees.items():
             kinds[kind]["content_items"] = tree.as_json()
-        unread, ignored = ([one.as_json() for one in found] for found in (self.unread, self.ignored))
-        return {"kinds": kinds, "unread": unread, "ignored": ignored, "skipped": skipped}
+        unread, ignored, read_as = ([one.as_json() for one in found] for found in (self.unread, self.ignored, self.read_as))
+        return {"kinds": kinds, "unread": unread, "ignored": ignored, "read_as": read_as, "skipped": skipped}
 
 
-def coverage(paths: Iterable[Path], mappings: Mappings) -> Coverage:
-    """Look through files and folders; what is no DICOM, or fits no mapping, is told and passed over."""
+def coverage(
+    paths: Iterable[Path], mappings: Mappings, read_as: Callable[[Path], Sequence[tuple[str, str]]] | None = None
+) -> Coverage:
+    """Look through files and folders; what is no DICOM, or fits no mapping, is told and passed over.
+
+    ``read_as`` tells of a file what is read and should not be passed over (:mod:`gateway.workbench.read_as`); it is asked once for
+    all files in which the same elements stand.
+    """
     counted: Counter[tuple[str, str, str, str, str]] = Counter()
     files: Counter[str] = Counter()
     read: dict[str, set[str]] = {}
     left: Counter[tuple[str, str, str, str]] = Counter()
     trees: dict[str, Tree] = {}
     known: dict[str, Reads] = {}
+    kept: Counter[tuple[str, str, str]] = Counter()
+    asked: dict[tuple[str, frozenset[str]], Sequence[tuple[str, str]]] = {}
     skipped = []
     for path in files_in(paths):
         try:
@@ -116,7 +126,13 @@ def coverage(paths: Iterable[Path], mappings: Mappings) -> Coverage:
         kind = kind_of(header)
         files[kind] += 1
         is_report = CONTENT.steps[0].tag in header.walk.elements
-        for tag in dict.fromkeys(tags_of(header.dataset)):
+        tags = list(dict.fromkeys(tags_of(header.dataset)))
+        if read_as is not None:
+            alike = (mapping.name, frozenset(tag.path for tag in tags))
+            if alike not in asked:
+                asked[alike] = read_as(path)
+            kept.update((kind, place, field) for place, field in asked[alike])
+        for tag in tags:
             if is_report and tag.path.startswith(CONTENT.text):
                 continue
             if reads.tag(tag.path):
@@ -124,29 +140,40 @@ def coverage(paths: Iterable[Path], mappings: Mappings) -> Coverage:
             else:
                 counted[(kind, tag.path, tag.vr, tag.name, tag.creator)] += 1
         for shown, meaning, reason in _told(header, mapping, reads, trees.setdefault(kind, Tree())) if is_report else ():
-            if reason == "":
-                read.setdefault(kind, set()).add(shown)
-            elif reason is None:
-                counted[(kind, shown, "SR", meaning, "")] += 1
-            else:
+            if reason:
                 left[(kind, shown, meaning, reason)] += 1
+            else:
+                counted[(kind, shown, "SR", meaning, "")] += reason is None
+                read.setdefault(kind, set()).update([shown] if reason == "" else [])
     unread = [
         Unread(kind=kind, path=path, vr=vr, name=name, creator=creator, files=count)
-        for (kind, path, vr, name, creator), count in counted.items()
+        for (kind, path, vr, name, creator), count in (+counted).items()
     ]
-    unread.sort(key=lambda one: (one.kind, -one.files, one.path))
+    told = [
+        Unread(kind=kind, path=place, vr="", name=field, creator=_creator_in(place), files=count)
+        for (kind, place, field), count in kept.items()
+    ]
     ignored = [
         Ignored(kind=kind, path=path, name=name, reason=reason, files=count)
         for (kind, path, name, reason), count in sorted(left.items())
     ]
     return Coverage(
-        unread=tuple(unread),
+        unread=tuple(sorted(unread, key=_order)),
         ignored=tuple(ignored),
         trees=trees,
         files=dict(files),
         read={kind: len(paths) for kind, paths in read.items()},
         skipped=tuple(skipped),
+        read_as=tuple(sorted(told, key=_order)),
     )
+
+
+def _order(one: Unread) -> tuple[str, int, str]:
+    return one.kind, -one.files, one.path
+
+
+def _creator_in(place: str) -> str:
+    return place.rpartition(")[")[2].partition("]")[0] if ")[" in place else ""
 
 
 def _told(header: Header, mapping: Mapping, reads: Reads, tree: Tree) -> Iterable[tuple[str, str, str | None]]:
@@ -245,6 +272,11 @@ def coverage_lines(found: Coverage, *, private_only: bool = False) -> Iterator[s
         if not private_only:
             left = [one for one in found.ignored if one.kind == kind]
             yield from (f"  {one.files:>5}  ignored  {one.path}  {one.name}: {one.reason}" for one in left)
+        kept = [one for one in found.read_as if one.kind == kind and (one.creator or not private_only)]
+        if kept:
+            width = max(len(one.path) for one in kept)
+            yield f"{kind}: {len(kept)} read that are private or in no FHIR element"
+            yield from (f"  {one.files:>5}      {one.path:<{min(width, 90)}}  read as {one.name}" for one in kept)
         yield ""
     for path, reason in found.skipped:
         yield f"{path}: {reason}"

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,10 @@ from gateway.model import JsonObject
 from gateway.workbench.sample import SampleStudy, generate_cycle, generate_samples
 from gateway.workbench.scu import AEAddress, FileOutcome, send
 
-START_SECS = 30
-PATIENCE_SECS = 120
+#: A machine that does much else may need minutes. Nothing is waited for that long where it is clear that nothing will come.
+START_SECS = 180
+#: Without anything new; what comes out step by step is waited for.
+PATIENCE_SECS = 180
 
 #: The quiet time is short here, so that nobody waits a minute to see the first result.
 QUIET_SECS = 10
@@ -53,13 +55,13 @@ def run_demo(*, once: bool, ports: tuple[int, int] = (11112, 8080), display: boo
             ports = (0, 0)
         else:
             directory = Path("data/demo")
-        place, daemon = stack.enter_context(_gateway(directory / "data", ports))
+        place, daemon = stack.enter_context(_gateway(directory / "data", ports, console))
         console.print(f"[bold]{place.url}/[/bold]  shows all that happens next, while it happens.", soft_wrap=True)
         if display and not once:
             webbrowser.open(f"{place.url}/")
         studies = _sample(directory / "sample", console)
         _push(studies, place, console)
-        facts = _wait(studies, place, console)
+        facts = _wait(studies, place, daemon, console)
         _print(facts, place, console)
         wrong = list(_check(studies, facts))
         for line in wrong:
@@ -82,7 +84,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _gateway(data: Path, ports: tuple[int, int]) -> Iterator[tuple[_Place, subprocess.Popen[bytes]]]:
+def _gateway(data: Path, ports: tuple[int, int], console: Console) -> Iterator[tuple[_Place, subprocess.Popen[bytes]]]:
     """A gateway as ``isobridge serve`` starts it, on loopback."""
     data.mkdir(parents=True, exist_ok=True)
     run_file = data / "run.json"
@@ -98,25 +100,48 @@ def _gateway(data: Path, ports: tuple[int, int]) -> Iterator[tuple[_Place, subpr
     command += [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
     daemon = subprocess.Popen(command)
     try:
-        yield _listening(run_file, daemon), daemon
+        with console.status("Starting a gateway ...") as status:
+            place = _listening(run_file, daemon, lambda state: status.update(f"Starting a gateway: {state} ..."))
+        yield place, daemon
     finally:
         daemon.send_signal(signal.SIGTERM)
         with contextlib.suppress(KeyboardInterrupt):
             daemon.wait()
 
 
-def _listening(run_file: Path, daemon: subprocess.Popen[bytes]) -> _Place:
-    deadline = time.monotonic() + START_SECS
-    while time.monotonic() < deadline and daemon.poll() is None:
-        if run_file.exists():
+def _listening(
+    run_file: Path, daemon: subprocess.Popen[bytes], tell: Callable[[str], None], *, patience_secs: float = START_SECS
+) -> _Place:
+    """Where it listens, as soon as it is ready. Raises :class:`Misconfigured`: it ended, or the time is up."""
+    deadline = time.monotonic() + patience_secs
+    state = "it does not listen yet"
+    while time.monotonic() < deadline:
+        if _has_ended(daemon, within_secs=0.1):
+            raise Misconfigured(f"the gateway ended while it started (code {daemon.returncode}); its complaints stand above")
+        try:
             content = json.loads(run_file.read_text())
-            dicom = content["dicom"]
-            url = str(content["http"]["url"])
-            with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{url}/readyz", timeout=5).ok:
-                    return _Place(AEAddress(ae_title=dicom["ae_title"], host=dicom["host"], port=dicom["port"]), url)
-        time.sleep(0.1)
-    raise Misconfigured("the gateway did not start; its complaints stand above")
+            dicom, url = content["dicom"], str(content["http"]["url"])
+            answer = requests.get(f"{url}/readyz", timeout=10)
+        except FileNotFoundError:
+            continue
+        except requests.RequestException:
+            state = "it listens, its pages do not answer yet"
+            tell(state)
+            continue
+        if answer.ok:
+            return _Place(AEAddress(ae_title=dicom["ae_title"], host=dicom["host"], port=dicom["port"]), url)
+        state = f"it is not ready: {answer.text.strip()}"
+        tell(state)
+    raise Misconfigured(f"the gateway was not ready within {patience_secs:.0f} s; {state}")
+
+
+def _has_ended(daemon: subprocess.Popen[bytes], *, within_secs: float) -> bool:
+    """Waits no longer than this, and not at all when it has ended."""
+    try:
+        daemon.wait(within_secs)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _sample(directory: Path, console: Console) -> tuple[SampleStudy, ...]:
@@ -144,22 +169,45 @@ def _push(studies: Sequence[SampleStudy], place: _Place, console: Console) -> No
     )
 
 
-def _wait(studies: Sequence[SampleStudy], place: _Place, console: Console) -> list[JsonObject]:
-    """Ask as a researcher would, until every study and its administration can be found."""
-    deadline = time.monotonic() + PATIENCE_SECS
+def _wait(studies: Sequence[SampleStudy], place: _Place, daemon: subprocess.Popen[bytes], console: Console) -> list[JsonObject]:
+    """Ask as a researcher would, until every study and its administration can be found, or nothing new comes any more."""
+    facts: list[JsonObject] = [_NOTHING for _ in studies]
+    seen, deadline = "", time.monotonic() + PATIENCE_SECS
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
-        progress.add_task(f"Waiting until the studies are quiet for {QUIET_SECS} s and published ...", total=None)
-        while True:
-            facts = [_facts(study, place.url) for study in studies]
-            if not list(_check(studies, facts)) or time.monotonic() > deadline:
-                return facts
-            time.sleep(0.5)
+        task = progress.add_task("Waiting ...", total=None)
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.RequestException):  # a busy machine answers later
+                facts = [_facts(study, place.url) for study in studies]
+            missing = list(_check(studies, facts))
+            if not missing:
+                break
+            if (now := _state(facts)) != seen:
+                seen, deadline = now, time.monotonic() + PATIENCE_SECS
+            there = sum(fact["study"] is not None for fact in facts)
+            progress.update(
+                task,
+                description=f"{there} of {len(studies)} studies published, {len(missing)} facts still to come "
+                f"(a study is published when it was quiet for {QUIET_SECS} s) ...",
+            )
+            if _has_ended(daemon, within_secs=0.5):
+                raise Misconfigured(f"the gateway ended (code {daemon.returncode}); its complaints stand above")
+    return facts
+
+
+#: What is known of a study that nobody found yet.
+_NOTHING: JsonObject = {"study": None, "administrations": []}
+
+
+def _state(facts: Sequence[JsonObject]) -> str:
+    """Changes whenever something new came out."""
+    found = [(fact["study"], fact["administrations"]) for fact in facts]
+    return json.dumps(found, sort_keys=True, default=str)
 
 
 def _facts(sample: SampleStudy, url: str) -> JsonObject:
     study = _first(f"{url}/fhir/ImagingStudy", {"identifier": f"urn:dicom:uid|urn:oid:{sample.study_instance_uid}"})
     if study is None:
-        return {"study": None, "administrations": []}
+        return _NOTHING
     reference = study["subject"]["reference"]
     patient = _get(f"{url}/fhir/{reference}", {})
     found = _get(
@@ -184,7 +232,7 @@ def _first(url: str, parameters: dict[str, str]) -> JsonObject | None:
 
 
 def _get(url: str, parameters: dict[str, str]) -> Any:
-    answer = requests.get(url, params=parameters, timeout=10)
+    answer = requests.get(url, params=parameters, timeout=30)
     answer.raise_for_status()
     return answer.json()
 

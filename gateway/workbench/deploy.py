@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,16 @@ from gateway.dicom.reading import Header, read_header
 from gateway.errors import Misconfigured, Quarantined, Rejected, Retryable
 from gateway.in_force import changed_on_disk
 from gateway.mapping.language import Mappings, load
+from gateway.model import Json
 from gateway.spool.decisions import CONFLICT, By
 from gateway.spool.files import SpoolFiles
 from gateway.spool.history import InForce, PutKind
 from gateway.spool.ledger import Ledger
-from gateway.spool.mapping_versions import MappingVersions, snapshot
+from gateway.spool.mapping_versions import MappingVersions, Snapshot, snapshot
 from gateway.spool.stages import Ticket
 from gateway.spool.study_view import NOT_FOUND
 from gateway.understanding import understanding
+from gateway.workbench.plain import plain
 from gateway.workbench.selftest import run_tests
 
 if TYPE_CHECKING:
@@ -51,9 +54,10 @@ class Tried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A version that may be put in force: linted and tested, its files durable."""
+    """A version that may be put in force: linted and tested. Nothing was written for it."""
 
-    version: str
+    taken: Snapshot
+    versions: MappingVersions
     kind: PutKind
     former: InForce | None
     changes: tuple[str, ...]  #: files, against what is in force
@@ -61,16 +65,29 @@ class Plan:
     shadowed: tuple[str, ...]  #: names of its mappings that are in shadow
     tried: Tried
 
+    @property
+    def version(self) -> str:
+        return self.taken.version
+
+    @property
+    def restores(self) -> bool:
+        """It is in force already, and only its files are to be brought back."""
+        return self.former is not None and self.former.version == self.version
+
 
 def plan_deployment(settings: Settings, ledger: Ledger, directory: Path) -> Plan:
-    """Everything but the switch. Raises :class:`Misconfigured` with all complaints of lint and tests."""
+    """Everything but the switch; writes nothing. Raises :class:`Misconfigured` with all complaints of lint and tests.
+
+    What is linted and tested is what was read once: a file that is edited meanwhile is not in it.
+    """
     check_owner(settings)
     taken = snapshot(directory)
-    former = ledger.mappings.in_force()
-    versions = MappingVersions(settings.data.directory)
-    mappings = load(versions.keep(taken))
-    tests = _tested(mappings)
-    return _plan(settings, ledger, taken.version, mappings, PutKind.DEPLOY, former, tests)
+    with tempfile.TemporaryDirectory(prefix="isobridge-deploy-") as scratch:
+        copy = Path(scratch) / "mappings"
+        taken.write(copy)
+        mappings = load(copy)
+        tests = _tested(mappings)
+        return _plan(settings, ledger, taken, mappings, PutKind.DEPLOY, ledger.mappings.in_force(), tests)
 
 
 def plan_rollback(settings: Settings, ledger: Ledger, to: str | None) -> Plan:
@@ -82,8 +99,8 @@ def plan_rollback(settings: Settings, ledger: Ledger, to: str | None) -> Plan:
     former = ledger.mappings.in_force()
     version = _former_version(ledger.mappings.listed(limit=10_000), to)
     versions = MappingVersions(settings.data.directory)
-    versions.read(version)
-    return _plan(settings, ledger, version, load(versions.path(version)), PutKind.ROLLBACK, former, 0)
+    taken = versions.read(version)
+    return _plan(settings, ledger, taken, load(versions.path(version)), PutKind.ROLLBACK, former, 0)
 
 
 def _former_version(history: Sequence[InForce], to: str | None) -> str:
@@ -102,30 +119,35 @@ def _former_version(history: Sequence[InForce], to: str | None) -> str:
 
 
 def _plan(
-    settings: Settings, ledger: Ledger, version: str, mappings: Mappings, kind: PutKind, former: InForce | None, tests: int
+    settings: Settings, ledger: Ledger, taken: Snapshot, mappings: Mappings, kind: PutKind, former: InForce | None, tests: int
 ) -> Plan:
-    if former is not None and former.version == version:
-        raise Rejected(f"Version {version} is in force already; nothing was changed.", status=CONFLICT)
     versions = MappingVersions(settings.data.directory)
+    again = former is not None and former.version == taken.version
+    if again and versions.is_whole(taken.version):
+        raise Rejected(f"Version {taken.version} is in force already; nothing was changed.", status=CONFLICT)
     changes: tuple[str, ...] = ()
-    if former is not None:
+    if former is not None and not again:
         try:
-            changes = tuple(versions.read(version).changes(versions.read(former.version)))
+            changes = tuple(taken.changes(versions.read(former.version)))
         except Misconfigured as error:
             changes = (error.reason,)
     return Plan(
-        version=version,
+        taken=taken,
+        versions=versions,
         kind=kind,
         former=former,
         changes=changes,
         tests=tests,
         shadowed=tuple(sorted(mapping.name for mapping in mappings if mapping.shadow)),
-        tried=try_on_recent(settings, ledger, former, mappings),
+        tried=try_on_recent(settings, ledger, None if again else former, mappings),
     )
 
 
 def put_in_force(ledger: Ledger, plan: Plan, by: By) -> InForce:
-    """The switch. Raises :class:`Rejected` when somebody else was faster."""
+    """The switch: its files, durable and whole, then one row. Raises :class:`Rejected` when somebody else was faster."""
+    plan.versions.keep(plan.taken)
+    if plan.restores and plan.former is not None:
+        return plan.former
     return ledger.mappings.put(plan.version, plan.kind, by, after=plan.former)
 
 
@@ -193,6 +215,9 @@ def _headers(examples: Sequence[Ticket], files: SpoolFiles, missing: list[str]) 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """What a person looks at before the switch."""
+    if plan.restores:
+        yield f"version {plan.version} is in force already, but its files are gone or damaged: they are brought back"
+        return
     yield f"version {plan.version}" + (f", in force is {plan.former.version}" if plan.former else "")
     yield from (f"  {change}" for change in plan.changes)
     if plan.kind is PutKind.DEPLOY:
@@ -228,14 +253,17 @@ def difference_line(difference: Difference) -> str:
     return f"{where}: {old} -> {new}"
 
 
-def _short(value: object) -> str:
-    text = "nothing" if value is None else str(value) if not isinstance(value, dict) else str(value.get("resourceType") or value)
+def _short(value: Json) -> str:
+    text = str(value["resourceType"]) if isinstance(value, dict) and "resourceType" in value else plain(value)
     clean = "".join(letter if letter.isprintable() else " " for letter in text)
     return clean if len(clean) <= 100 else f"{clean[:97]}..."
 
 
 def done_lines(plan: Plan, put: InForce) -> Iterator[str]:
     """What a person reads after the switch."""
+    if plan.restores:
+        yield f"the files of version {put.version} are back; it is in force as before, and a gateway that waited for it goes on by itself"
+        return
     yield f"version {put.version} is in force; the running gateway reads by it from its next object on"
     yield "published studies stay as they are" + (
         f": {len(plan.tried.changed)} of the {plan.tried.studies} latest would change: isobridge replay --since {plan.tried.since}"

@@ -32,7 +32,9 @@ def effective_mapping(directory: Path, name: str) -> str:
 
 
 def _about(complaints: Iterable[Complaint], effective: Effective) -> bool:
-    files = {piece.origin.document.name for section in INHERITED for piece in getattr(effective, section).values()}
+    pieces = [piece for section in INHERITED if section != "match" for piece in getattr(effective, section).values()]
+    pieces += [piece for conditions in effective.match.values() for piece in conditions]
+    files = {piece.origin.document.name for piece in pieces}
     return any(complaint.file in {effective.document.name, *files} for complaint in complaints)
 
 
@@ -47,6 +49,8 @@ def _lines(effective: Effective) -> Iterator[str]:
         pieces = getattr(effective, section)
         if section == "match" and not pieces:
             yield f"match: {'nothing' if effective.abstract else 'everything'}"
+        elif section == "match":
+            yield from _match(effective)
         elif section == "dicom":
             yield from _dicom(effective)
         elif pieces:
@@ -56,6 +60,15 @@ def _lines(effective: Effective) -> Iterator[str]:
     if effective.example:
         yield "example:"
         yield from (f"  {line}" for line in _dumped(effective.example, flow=False).splitlines())
+
+
+def _match(effective: Effective) -> Iterator[str]:
+    """All conditions must fit. Where several stand on one key the last one is shown as YAML, the others as comments."""
+    yield "match:"
+    for key, pieces in effective.match.items():
+        yield from _entry(key, pieces[-1].node, pieces[-1].origin, "  ")
+        for piece in pieces[:-1]:
+            yield from _entry(key, piece.node, piece.origin, "  # and: ")
 
 
 def _dicom(effective: Effective) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,116 +23,21 @@ from gateway.mapping.sources import REPEATED, ArrivalFact, FieldRef, FramePath, 
 from gateway.mapping.template import ResourceTemplate
 from gateway.mapping.traced import Traced
 from gateway.model import Json, JsonObject, Record
-from gateway.normalise.coerce import Change, coerce
+from gateway.normalise.coerce import coerce
 from gateway.normalise.record import Reading, SiteContext
 from gateway.nuclear.results import MEMBERS
 from gateway.r4.bundles import resources_of
 from gateway.understanding import Understanding
 from gateway.workbench.convert import Problem, bundles_of
 from gateway.workbench.explain_results import ResultReader
+from gateway.workbench.explanation import INDEX, Explained, Explanation, Filled, Origin, value_text
 from gateway.workbench.origins import Origins
 from gateway.workbench.source_words import label_of
 from gateway.workbench.source_words import words as words_of
 
-_INDEX = re.compile(r"\[\d+\]")
 #: What rendering makes of members and fields under a name of its own (``fhir/facts.py``, ``fhir/render.py``).
 _TOLD_AS = {"uncertainty_in_unit": "uncertainty", "fit_r2": "fit.r2", "parameter_text": "parameter", "effective": "at"}
 _GATHERED = {"administration.event_uids": "administration.event_uid", "study.modalities": "series.modality"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """One place that a rule reads, and what stands there in this file."""
-
-    path: str  #: a DICOM path, SR concept names, or the name of another field
-    words: str  #: as the value stands in the file; empty when it is absent
-    used: bool  #: the value was taken from here
-
-    def as_json(self) -> JsonObject:
-        return {"path": self.path, "value": self.words, "used": self.used}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
-    """One element of the FHIR that comes out, and the line of the template that put it there."""
-
-    element: str  #: ``MedicationAdministration.dosage.dose.value``
-    value: Json
-    line: str  #: ``administration.yaml:71``
-    conditions: tuple[str, ...] = ()
-
-    def as_json(self) -> JsonObject:
-        return {"element": self.element, "value": self.value, "line": self.line, "conditions": list(self.conditions)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explained:
-    """One field of the mapping in force: read from where, by which rule, what it became, where it went."""
-
-    name: str  #: ``administration[1].activity`` when the object holds several
-    value: Json  #: None: absent or withheld
-    origins: tuple[Origin, ...]
-    rule: str  #: ``pet_image.yaml:43``
-    conversion: str  #: ``activity, in: Bq, out: MBq``
-    issues: tuple[str, ...]
-    elements: tuple[Filled, ...]
-    could_fill: tuple[str, ...]  #: elements that the templates would fill, were there a value
-    at: str = ""  #: of a member of a result: the place in the file, from its top on
-
-    def as_json(self) -> JsonObject:
-        return {
-            "field": self.name,
-            "value": self.value,
-            "from": [origin.as_json() for origin in self.origins],
-            "rule": self.rule,
-            "conversion": self.conversion,
-            "issues": list(self.issues),
-            "elements": [filled.as_json() for filled in self.elements],
-            "could_fill": list(self.could_fill),
-            **({"at": self.at} if self.at else {}),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """All of one file."""
-
-    path: Path
-    mapping: str
-    version: str
-    fields: tuple[Explained, ...]
-    written: tuple[Filled, ...]  #: elements that stand in the mapping itself, or are made by the gateway: ids, references, counts
-    issues: tuple[str, ...]  #: of the object as a whole
-    changes: tuple[Change, ...] = ()  #: of the normalised DICOM, for targets that ask for it
-
-    def as_json(self) -> JsonObject:
-        return {
-            "path": str(self.path),
-            "mapping": f"{self.mapping}@{self.version}",
-            "fields": [one.as_json() for one in self.fields],
-            "written": [one.as_json() for one in self.written],
-            "issues": list(self.issues),
-            "dicom": [{"path": c.path, "before": c.before, "after": c.after, "rule": c.rule} for c in self.changes],
-        }
-
-    def narrowed(self, words: str) -> Explanation:
-        """Only what concerns a FHIR path, a field or a DICOM keyword; indexes and case do not matter."""
-        fields = []
-        for one in self.fields:
-            near = tuple(filled for filled in one.elements if _below(filled.element, words))
-            told = _below(one.name, words) or any(_names(origin.path, words) for origin in one.origins)
-            if told or near or any(_below(element, words) for element in one.could_fill):
-                fields.append(one if told else dataclasses.replace(one, elements=near))
-        written = tuple(filled for filled in self.written if _below(filled.element, words))
-        changes = tuple(change for change in self.changes if _names(change.path, words))
-        return dataclasses.replace(self, fields=tuple(fields), written=written, changes=changes)
-
-    def known_names(self) -> set[str]:
-        """What :meth:`narrowed` understands here."""
-        elements = [*self.written, *(filled for one in self.fields for filled in one.elements)]
-        names = {_INDEX.sub("", filled.element) for filled in elements}
-        names |= {step for one in self.fields for origin in one.origins for step in _INDEX.sub("", origin.path).split(".")}
-        return names | {one.name for one in self.fields} | {element for one in self.fields for element in one.could_fill}
 
 
 def explain(path: Path, understanding: Understanding, origins: Origins) -> Explanation:
@@ -155,62 +59,10 @@ def explain(path: Path, understanding: Understanding, origins: Origins) -> Expla
         fields=fields,
         written=tuple(explainer.written()),
         issues=tuple(f"{severity}: {name} {reason}".replace("  ", " ") for name, severity, reason in rest),
-        changes=coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC)).changes,
+        changes=coerce(
+            path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC), zone=understanding.site.timezone
+        ).changes,
     )
-
-
-def explain_lines(explanation: Explanation, *, everything: bool = False) -> Iterator[str]:
-    """For the terminal. ``everything``: also fields that are absent, and all places that a rule tried."""
-    yield f"{explanation.path}: mapping {explanation.mapping}@{explanation.version}"
-    for one in explanation.fields:
-        if one.value is None and not one.issues and not everything:
-            continue
-        yield ""
-        yield from _field_lines(one, everything)
-    if explanation.written:
-        yield ""
-        yield "written in the mapping, or made by the gateway:"
-        yield from (f"  {filled.element} = {_text(filled.value)}    [{filled.line}]" for filled in explanation.written)
-    if explanation.changes:
-        yield ""
-        yield "normalised DICOM, for targets with 'send: normalised':"
-        for change in explanation.changes:
-            yield f"  {change.path}: {_quoted(change.before)} -> {_quoted(change.after)}    [{change.rule}]"
-    if explanation.issues:
-        yield ""
-        yield from explanation.issues
-
-
-def _field_lines(one: Explained, everything: bool) -> Iterator[str]:
-    for filled in one.elements:
-        condition = f"  ({'; '.join(filled.conditions)})" if filled.conditions else ""
-        yield f"{filled.element} = {_text(filled.value)}    [{filled.line}]{condition}"
-    if not one.elements:
-        places = ", ".join(one.could_fill) or "no FHIR element"
-        yield f"{places}: {'nothing' if one.value is None else 'not published'}"
-    yield f"  field  {one.name} {'has no value' if one.value is None else '= ' + _text(one.value)}"
-    shown = [origin for origin in one.origins if origin.used or everything or one.value is None]
-    for origin in shown:
-        mark = "  (not taken)" if origin.words and not origin.used and one.value is not None else ""
-        yield f"  from   {one.at if one.at and origin.used else origin.path} {'= ' + origin.words if origin.words else 'is absent'}{mark}"
-    yield f"  rule   {one.rule}  as {one.conversion}"
-    yield from (f"  issue  {issue}" for issue in one.issues)
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if text else "nothing"
-
-
-def _text(value: Json) -> str:
-    if isinstance(value, dict):
-        if value.keys() == {"value", "unit"}:
-            return f"{value['value']} {value['unit']}"
-        if value.keys() == {"system", "code", "text"}:
-            return f"{value['text']} ({value['system']} {value['code']})"
-        return ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items())
-    if isinstance(value, list):
-        return "; ".join(_text(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class _Witnessed:
@@ -312,7 +164,7 @@ class _Explainer:
 
     def _label(self, read: str, scope: JsonObject) -> str | None:
         """The field behind a path of a template, as the record calls it; None for what rendering adds."""
-        path = _INDEX.sub("", read)
+        path = INDEX.sub("", read)
         if path.startswith("result."):
             return self._member(path.removeprefix("result."), scope)
         name = _field_name(path, self.mapping)
@@ -367,7 +219,9 @@ class _Explainer:
             bare = plain(source)
             if isinstance(bare, FieldRef):
                 value = reading.value(bare.name)
-                yield Origin(path=bare.name, words="" if value is None else _text(value), used=has_value and value is not None)
+                yield Origin(
+                    path=bare.name, words="" if value is None else value_text(value), used=has_value and value is not None
+                )
                 continue
             element = _read(reading, source)
             words = element if isinstance(element, str) else words_of(element) if element else ""
@@ -443,15 +297,3 @@ def _conversion(rule: FieldRule) -> str:
 
 def _is_of(issue: str, name: str) -> bool:
     return issue == name or issue.startswith(f"{name}.") or issue.startswith(f"{name}[")
-
-
-def _below(name: str, words: str) -> bool:
-    """Whether steps that were asked for stand in a path, one after the other: ``dosage.dose`` in what is below it, too."""
-    name, words = (_INDEX.sub("", text).casefold() for text in (name, words))
-    return f".{words}." in f".{name}."
-
-
-def _names(path: str, words: str) -> bool:
-    """Whether a DICOM path has a keyword, or is what was asked for."""
-    bare, wanted = _INDEX.sub("", path).casefold(), _INDEX.sub("", words).casefold()
-    return bare == wanted or wanted in bare.split(".") or bare.startswith(f"{wanted}.")

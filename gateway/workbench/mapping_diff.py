@@ -28,6 +28,7 @@ from gateway.r4.canonical import encode
 from gateway.understanding import Understanding
 from gateway.workbench.convert import Problem, bundles_of
 from gateway.workbench.folders import files_in
+from gateway.workbench.plain import plain
 
 #: Both sides are rendered as of one instant: what is compared does not depend on it.
 _RECORDED = "2000-01-01T00:00:00Z"
@@ -263,7 +264,7 @@ def _changes(path: Path, understanding: Understanding) -> dict[str, Change]:
         mapping, record = understanding.mappings.for_header(header), understanding.understand(header)
     except Quarantined:
         return {}
-    coerced = coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC))
+    coerced = coerce(path, record, mapping, arrived_at=dt.datetime.fromtimestamp(0, dt.UTC), zone=understanding.site.timezone)
     return {change.path: change for change in coerced.changes}
 
 
@@ -285,7 +286,7 @@ def difference_lines(differences: Sequence[Difference], files: int) -> Iterator[
         yield "normalised DICOM"
     for (element, old, new), count in dicom.items():
         objects = "1 object" if count == 1 else f"{count} objects"
-        yield f"  {element}: {_shown(old)} -> {_shown(new)}    ({objects})"
+        yield f"  {element}: {plain(old)} -> {plain(new)}    ({objects})"
     kinds = Counter(str(one.what) for one in differences)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     yield f"{len(differences)} differences ({counts}) on {files} objects"
@@ -299,19 +300,13 @@ def _line(one: Difference) -> str:
         return f"is set aside: {one.new}" if one.new else f"is no longer set aside ({one.old})"
     if one.what is What.ISSUE:
         return f"{'+' if one.new else '-'} issue {one.element} {one.new or one.old}"
-    return f"{one.element}: {_shown(one.old)} -> {_shown(one.new)}"
+    return f"{one.element}: {plain(one.old)} -> {plain(one.new)}"
 
 
 def _summary(resource: JsonObject) -> str:
     told = [
-        f"{'.'.join(map(str, place))} = {value}"
+        f"{'.'.join(map(str, place))} = {plain(value)}"
         for place, value in leaves(resource)
         if place[-1] in ("value", "text", "uid", "start")
     ]
     return "; ".join(told[:4])
-
-
-def _shown(value: Json) -> str:
-    if value is None:
-        return "nothing"
-    return encode(value).decode() if isinstance(value, dict | list) else str(value)

@@ -32,24 +32,35 @@ the beginning stands in the [mapping guide](mapping-guide.md).
 isobridge mappings schema > mapping.schema.json          # and: isobridge mappings schema codes > codes.schema.json
 ```
 
-An editor with a YAML language server (VS Code with the YAML extension, Neovim, Emacs) then completes and checks while you type.
-Either write as
-the first line of a file
+An editor with a YAML language server (VS Code with the extension "YAML" of Red Hat, Neovim, Emacs) then completes and checks while you
+type. In VS Code write both files into the folder that you open (the one that holds `mappings`) and this into its `.vscode/settings.json`:
+
+```json
+{
+  "yaml.schemas": {
+    "./mapping.schema.json": ["mappings/*.yaml", "mappings/vendors/*.yaml", "mappings/sites/*.yaml"],
+    "./codes.schema.json": ["mappings/codes/*.yaml", "mappings/sites/codes/*.yaml"]
+  }
+}
+```
+
+or, in any editor, this as the first line of a file in `mappings/sites`:
 
 ```yaml
 # yaml-language-server: $schema=../../mapping.schema.json
 ```
 
-or name the schema once in the settings of the editor: `"yaml.schemas": {"mapping.schema.json": "mappings/*.yaml"}`. The schema
-looks at one
-file alone. `isobridge mappings lint` knows what other files hold, and FHIR, and has the last word.
+Without an editor: `check-jsonschema --schemafile mapping.schema.json mappings/sites/*.yaml` (a Python package). The schema looks at one
+file alone: it knows words, shapes, keywords and units, not what is inherited, which fields exist, patterns, or FHIR.
+`isobridge mappings lint` knows those too, and has the last word.
 """
 _YAML = """\
 ## The files
 
 Plain YAML, UTF-8, at most 1 MiB a file and 32 levels deep. Anchors, aliases, merge keys (`<<`), tags (`!!...`), a key written
 twice and tabs are
-refused. Codes, UIDs and times belong in quotes: `"35321007"`. A text that begins with `@`, `%`, `*`, `&`, `!` or a bracket needs
+refused, as are spaces that only look like one and curly quotes around a value. Codes, UIDs and times
+belong in quotes: `"35321007"`. A text that begins with `@`, `%`, `*`, `&`, `!` or a bracket needs
 quotes, too.
 """
 _LINT = """\
@@ -59,7 +70,9 @@ _LINT = """\
 exits 2. Templates are
 checked against FHIR R4: elements, lists, types, required elements and codes, choices, targets of references. Warnings (a short
 name or a code
-table that nothing reads, an unknown profile) do not change the exit code.
+table that nothing reads, a field of your site that nothing publishes,
+a private creator that differs by a letter from a known one, an unknown
+profile) do not change the exit code. What a field with a mistake of its own would have written is not complained of again.
 """
 
 

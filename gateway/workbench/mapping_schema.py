@@ -24,9 +24,12 @@ _LEVELS = "|".join(language.LEVELS)
 _FIELD = rf"^({_LEVELS})(\.[a-z][a-z0-9_]*)+$"
 #: Where a field is read: that, or another field of the same item.
 _FIELD_READ = rf"^({_LEVELS}|\$item)(\.[a-z][a-z0-9_]*)+$"
-_STEP = r"([A-Z][A-Za-z0-9]*|\([0-9A-Fa-f]{4},[0-9A-Fa-fxX]{4}\)(\[[^\]]+\])?)(\[(\d+|\*)\])?"
-#: A path of several steps, of one step with an index, or of a private element, or from a short name. A lone keyword is listed.
-_PATH = rf"^(\$[a-z][a-z0-9_]*(\.{_STEP})*|{_STEP}(\.{_STEP})+|[A-Z][A-Za-z0-9]*\[(\d+|\*)\]|\(.*)$"
+_TAG = r"\([0-9A-Fa-f]{3}[02468ACEace],[0-9A-Fa-f]{4}\)|\([0-9A-Fa-f]{3}[13579BDFbdf],xx[0-9A-Fa-f]{2}\)\[[^\]]+\]"
+_INDEX = r"\[(\d+|\*)\]"
+_STEP = rf"([A-Z][A-Za-z0-9]*|{_TAG})"
+#: A path of several steps, of one step with an index, or of an element by its tag, or from a short name. A lone keyword is listed.
+_INDEXED = rf"({_STEP}{_INDEX}\.)+{_STEP}({_INDEX})?|[A-Z][A-Za-z0-9]*{_INDEX}|({_TAG})({_INDEX})?"
+_PATH = rf"^(\$[a-z][a-z0-9_]*(\.{_STEP}({_INDEX})?)*|{_INDEXED})$"
 _NAME = r"^[a-z][a-z0-9_]*$"
 _CONCEPT = r"^(\$[a-z][a-z0-9_]*|\S+ [A-Za-z0-9_-]+)$"
 _MEMBERS = "|".join(sorted({name.partition("[]")[0].replace(".", r"\.") for name in MEMBERS}))
@@ -222,7 +225,7 @@ def _making() -> dict[str, Schema]:
     resource["additionalProperties"] = True
     action = _object(language.ACTION_KEYS)
     action["oneOf"] = [{"required": [name]} for name in ("value", "copy", "field", "remove")]
-    elements = {"type": "object", "additionalProperties": {"anyOf": [action, {"type": "null"}]}}
+    elements = {"type": "object", "propertyNames": _ref("path"), "additionalProperties": {"anyOf": [action, {"type": "null"}]}}
     dicom = _object(language.DICOM_KEYS)
     dicom["properties"]["charset"] = {"const": "utf-8", "description": dicom["properties"]["charset"]["description"]}
     dicom["properties"]["identity"] = {"const": "effective", "description": dicom["properties"]["identity"]["description"]}
@@ -235,7 +238,7 @@ def _proving() -> dict[str, Schema]:
         expect["properties"][name] = {"type": "object", **expect["properties"][name]}
     expect["properties"]["results"] = {"type": "array", **expect["properties"]["results"]}
     return {
-        "given": {"type": "object"},
+        "given": {"type": "object", "propertyNames": {"anyOf": [_ref("path"), {"pattern": r"^(arrival|meta|sr(/.+)?)$"}]}},
         "record": {"type": "object"},
         "expect": expect,
         "tests": _list_of(_object(language.TEST_KEYS), least=0),

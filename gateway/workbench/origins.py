@@ -20,7 +20,7 @@ class Origins:
         return self._effective[mapping]
 
     def field(self, mapping: str, name: str) -> str:
-        """``pet_image.yaml:43`` for a field; empty when nobody writes it."""
+        """``pet_common.yaml:43`` for a field; empty when nobody writes it."""
         return _line(self._effective[mapping].fields.get(name))
 
     def resource(self, mapping: str, name: str, *below: str | int) -> str:

@@ -144,7 +144,9 @@ def _normalised(file: Previewed, record: Record, understanding: Understanding, n
     """The object as targets with ``send: normalised`` would get it."""
     mapping = understanding.mappings.named(file.mapping)
     try:
-        coerced = coerce(file.path, record, mapping, arrived_at=dt.datetime.fromtimestamp(now, dt.UTC))
+        coerced = coerce(
+            file.path, record, mapping, arrived_at=dt.datetime.fromtimestamp(now, dt.UTC), zone=understanding.site.timezone
+        )
     except Quarantined as error:
         file.dicom_problems = (error.reason,)
         return

@@ -46,7 +46,7 @@ class Unproven:
     mapping: str
     what: str  #: ``field``, ``result``, ``element`` or ``dicom``
     name: str  #: ``series.lot``, ``study.series.uid``
-    where: str  #: ``pet_image.yaml:43``
+    where: str  #: ``pet_common.yaml:43``
 
     def as_json(self) -> JsonObject:
         return {"mapping": self.mapping, "what": self.what, "name": self.name, "where": self.where}
@@ -66,10 +66,18 @@ def prove(mappings: Mappings, origins: Origins) -> list[Unproven]:
     return found
 
 
-def unproven_fields(mapping: Mapping) -> list[str]:
-    """The mapping's own fields that could vanish without any of its own tests failing."""
-    cases = [_Case(mapping, test) for test in mapping.tests]
-    return [name for name in _own_fields(mapping) if not any(case.fails_without_field(name) for case in cases)]
+def unproven_fields(mapping: Mapping, mappings: Iterable[Mapping]) -> list[str]:
+    """The mapping's own fields that could vanish without any of its own tests failing; of a base for others, any test of its heirs."""
+    users = [heir for heir in mappings if heir is mapping or (mapping.abstract and mapping.name in heir.lineage)]
+    cases = {user.name: [_Case(user, test) for test in user.tests] for user in users}
+    places = {(user.name, rule.name): rule.where for user in users for rule in user.fields}
+
+    def proven(name: str) -> bool:
+        where = places[mapping.name, name]
+        same = [user for user in users if places.get((user.name, name)) == where]
+        return any(case.fails_without_field(name) for user in same for case in _likely_first(cases[user.name], name))
+
+    return [name for name in _own_fields(mapping) if not proven(name)]
 
 
 def _own_fields(mapping: Mapping) -> list[str]:

@@ -3,7 +3,7 @@
 A test encodes the mapping's example with its ``given`` differences as a real DICOM file, reads and normalises it as the
 gateway does, renders the mapping's resources in a small invented scope, and compares. Expected objects and lists are parts: what
 they do not mention may be anything, ``{}`` in a list stands for any entry. Whatever a test expects, all that is rendered must be
-valid FHIR.
+valid FHIR, and ``match`` must choose the mapping for its own example: a test of rules that never run proves nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gateway.errors import Quarantined
 from gateway.fhir.facts import administration_fields
 from gateway.mapping.example import encode, merged, opened
 from gateway.mapping.language import Mapping, Mappings
+from gateway.mapping.matching import fits
 from gateway.mapping.rules import REPEATED, MappingTest
 from gateway.mapping.template import ResourceTemplate
 from gateway.model import Json, JsonObject, Record, SharedFields
@@ -30,6 +31,7 @@ from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SharedCache, SiteContext, normalise
 from gateway.r4.validate import validate
 from gateway.workbench.example_facts import facts, gathered
+from gateway.workbench.plain import quoted
 
 #: Tests speak of local times in this zone.
 SITE = SiteContext(timezone=ZoneInfo("Europe/Brussels"))
@@ -61,12 +63,12 @@ class TestResult:
 
 def run_tests(mappings: Mappings) -> list[TestResult]:
     """Run every inline test of every mapping."""
-    return [run_test(mapping, test) for mapping in mappings for test in mapping.tests]
+    return [run_test(mapping, test, mappings) for mapping in mappings for test in mapping.tests]
 
 
-def run_test(mapping: Mapping, test: MappingTest) -> TestResult:
-    """Run one inline test."""
-    reasons = tuple(_reasons(mapping, test))
+def run_test(mapping: Mapping, test: MappingTest, mappings: Mappings) -> TestResult:
+    """Run one inline test of one of the mappings."""
+    reasons = tuple(_reasons(mapping, test, mappings))
     return TestResult(mapping=mapping.name, name=test.name, where=test.where, reasons=reasons)
 
 
@@ -98,18 +100,51 @@ def given_record(mapping: Mapping, test: MappingTest) -> Record:
     return Record(shared=shared, instance={})
 
 
-def _reasons(mapping: Mapping, test: MappingTest) -> list[str]:
+def _reasons(mapping: Mapping, test: MappingTest, mappings: Mappings) -> list[str]:
+    unchosen: list[str] = []
     try:
-        record = given_record(mapping, test) if test.record else read_record(read_example(mapping, test), mapping)
+        if test.record:
+            record = given_record(mapping, test)
+        else:
+            header = read_example(mapping, test)
+            unchosen += selection_differences(header, mapping, mappings)
+            record = read_record(header, mapping)
     except Quarantined as error:
-        return list(quarantine_differences(error, test.expect))
+        return [*unchosen, *quarantine_differences(error, test.expect)]
     if test.expect.get("outcome") == "quarantined":
-        return ["was not quarantined"]
+        return [*unchosen, "was not quarantined"]
     return [
+        *unchosen,
         *record_differences(record, test.expect),
         *_resource_differences(render_all(mapping, record), test.expect),
         *dicom_differences(mapping, test, record),
     ]
+
+
+def selection_differences(header: Header, mapping: Mapping, mappings: Mappings) -> Iterable[str]:
+    """Why the gateway would not read this object by the mapping, or nothing. Bases for others (``match: nothing``) are never chosen.
+
+    A site's mapping may take objects over from one that is not the site's: that is what it is for.
+    """
+    if mapping.abstract:
+        return
+    wrong = " and ".join(dict.fromkeys(rule.key for rule in mapping.conditions if not fits(rule, header)))
+    try:
+        chosen = mappings.for_header(header)
+    except Quarantined:
+        yield f"no mapping would read this object: the 'match' of '{mapping.name}' asks for another {wrong}"
+        return
+    if wrong:
+        yield f"'{chosen.name}' would read this object, not '{mapping.name}', whose 'match' asks for another {wrong}"
+    elif chosen is not mapping and not (_is_site(chosen) and not _is_site(mapping)):
+        yield (
+            f"'{chosen.name}' ({chosen.file}) would read this object, not '{mapping.name}': both match it, and '{chosen.name}' goes"
+            f" first (priority {chosen.priority}, {chosen.depth} deep; this one priority {mapping.priority}, {mapping.depth} deep)"
+        )
+
+
+def _is_site(mapping: Mapping) -> bool:
+    return mapping.file.startswith("sites/")
 
 
 def quarantine_differences(error: Quarantined, expect: JsonObject) -> Iterable[str]:
@@ -131,7 +166,7 @@ def record_differences(record: Record, expect: JsonObject) -> Iterable[str]:
         yield f"results should be {len(expect['results'])} and are {len(record.shared.results)}"
     for name in expect.get("absent", ()):
         if (found := _look(fields, name)) is not None:
-            yield f"{name} should be absent and is {found}"
+            yield f"{name} should be absent and is {quoted(found)}"
     said = [f"{issue.field} {issue.reason}" for issue in (*record.shared.issues, *record.issues)]
     for wanted in expect.get("issues", ()):
         if not any(wanted in sentence for sentence in said):
@@ -160,7 +195,7 @@ def dicom_differences(mapping: Mapping, test: MappingTest, record: Record) -> It
     with tempfile.NamedTemporaryFile(prefix="example-", suffix=".dcm") as file:
         file.write(encode(merged(mapping.example, test.given)))
         file.flush()
-        coerced = coerce(Path(file.name), record, mapping, arrived_at=_ARRIVED)
+        coerced = coerce(Path(file.name), record, mapping, arrived_at=_ARRIVED, zone=SITE.timezone)
     changes = {change.path: change.after for change in coerced.changes}
     for path, words in wanted.items():
         if words is None and path in changes:
@@ -204,7 +239,9 @@ def _differences(name: str, found: Json, wanted: Json) -> Iterable[str]:
             yield from _differences(f"{name}[{index}]", found[index] if index < len(found) else None, value)
     elif wanted != {} and not _same(found, wanted):
         yield (
-            f"{name} should be {wanted!r} and is {found!r}" if found is not None else f"{name} should be {wanted!r} and is absent"
+            f"{name} should be {quoted(wanted)} and is {quoted(found)}"
+            if found is not None
+            else f"{name} should be {quoted(wanted)} and is absent"
         )
 
 

@@ -6,11 +6,12 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Rejected
 from gateway.gather.study import gather_study
+from gateway.mapping.complaints import did_you_mean
 from gateway.model import JsonObject
 from gateway.pipeline import members_of
-from gateway.spool.decisions import By
+from gateway.spool.decisions import CONFLICT, By
 from gateway.spool.ledger import Ledger
 from gateway.spool.shadows import KnownScanner, Waiting
 from gateway.spool.standing import standing
@@ -50,6 +51,11 @@ def approve_mapping(ledger: Ledger, site: Understanding, name: str, by: By) -> s
     """Publish what this mapping reads, in the version that is in force. Raises :class:`~gateway.errors.Rejected`."""
     mapping = next((item for item in site.mappings if item.name == name), None)
     version = mapping.version if mapping is not None and mapping.shadow else None
+    held = {item.name for item in ledger.shadows.waiting() if item.kind == "mapping"}
+    if version is None and name not in held:
+        known = sorted(held | {item.name for item in site.mappings if item.shadow})
+        hint = did_you_mean(name, known) or (f"; in shadow: {', '.join(known)}" if known else "; no mapping is in shadow")
+        raise Rejected(f"Nothing waits for a mapping '{name}'{hint}. Nothing was changed.", status=CONFLICT)
     count = ledger.shadows.approve_mapping(name, version, by)
     return f"mapping '{name}' is approved; {_released(count)}"
 

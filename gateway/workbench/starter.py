@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
@@ -21,9 +21,10 @@ from gateway.dicom.paths import Path as DicomPath
 from gateway.dicom.reading import Header, header_of, read_header
 from gateway.dicom.values import Invalid
 from gateway.errors import Misconfigured
-from gateway.mapping.example import encode, merged
+from gateway.mapping.example import WORDS, encode, merged
 from gateway.mapping.language import Mapping, Mappings, lint, load
 from gateway.mapping.rules import ItemPath, RootPath
+from gateway.mapping.sr_example import is_sr
 from gateway.model import Json, JsonObject
 from gateway.normalise.record import SharedCache, normalise
 from gateway.workbench.coverage import kind_of
@@ -58,8 +59,10 @@ class Starter:
     extends: str
 
 
-def starter(path: Path, mappings: Mappings, directory: Path, *, name: str | None = None) -> Starter:
-    """Write a starter for the scanner that made ``path``.
+def starter(
+    path: Path, mappings: Mappings, directory: Path, *, name: str | None = None, read_as: Sequence[tuple[str, str]] = ()
+) -> Starter:
+    """Write a starter for the scanner that made ``path``. ``read_as``: elements and the field that reads each.
 
     Raises :class:`~gateway.errors.Quarantined` when the file cannot be read, :class:`Misconfigured` when no overlay can be made of it:
     another one matches the same scanner already, or the name is taken.
@@ -77,7 +80,7 @@ def starter(path: Path, mappings: Mappings, directory: Path, *, name: str | None
         raise Misconfigured(f"a mapping named '{called}' exists; give another --name")
     text = ""
     for example in (_example(root, base), {}):
-        text = _written(called, header, base, scanner, example | scanner)
+        text = _written(called, header, base, scanner, example | scanner, read_as)
         problems = _tried(text, called, directory)
         if not problems:
             return Starter(name=called, text=text, extends=base.name)
@@ -98,7 +101,14 @@ def _text(root: Root, keyword: str) -> str:
     return found.text.strip() if found else ""
 
 
-def _written(name: str, header: Header, base: Mapping, scanner: dict[str, str], example: JsonObject) -> str:
+def _written(
+    name: str,
+    header: Header,
+    base: Mapping,
+    scanner: dict[str, str],
+    example: JsonObject,
+    read_as: Sequence[tuple[str, str]],
+) -> str:
     match: JsonObject = dict(scanner)
     if not any(condition.subject == 0x00080016 for condition in base.conditions):
         sop_class = header.raw(0x00080016).decode("ascii", "replace").strip(" \0")
@@ -110,7 +120,7 @@ def _written(name: str, header: Header, base: Mapping, scanner: dict[str, str], 
         f"# Everything of '{base.name}' holds; write here only what differs. Then: isobridge mappings lint; isobridge mappings test.",
         f"extends: {base.name}",
         _yaml({"match": match}),
-        *_comments(header, base),
+        *_comments(header, base, read_as),
         _yaml({"example": example}),
         _yaml({"tests": [{key: value for key, value in test.items() if value}]}),
     ]
@@ -141,7 +151,8 @@ _Dumper.add_representer(Decimal, _number)
 
 def _expected(base: Mapping, example: JsonObject) -> JsonObject:
     """What the base makes of the example today, of a few telling fields; at least that the device is known."""
-    record = normalise(header_of(encode(merged({**base.example, **example}, {}))), base, SITE, SharedCache(1))
+    laid = {key: value for key, value in {**base.example, **example}.items() if value is not None}
+    record = normalise(header_of(encode(merged(laid, {}))), base, SITE, SharedCache(1))
     shared = record.shared
     levels: dict[str, Json] = {"device": shared.device, "administration": (shared.administrations or ({},))[0]}
     found = {}
@@ -163,13 +174,17 @@ def _tried(text: str, name: str, directory: Path) -> list[str]:
         complaints = [str(complaint) for complaint in lint(copy)]
         if complaints:
             return complaints
-        mapping = load(copy).named(name)
-        return [f"{test.name}: {reason}" for test in mapping.tests for reason in run_test(mapping, test).reasons]
+        mappings = load(copy)
+        mapping = mappings.named(name)
+        return [f"{test.name}: {reason}" for test in mapping.tests for reason in run_test(mapping, test, mappings).reasons]
 
 
 def _example(root: Root, base: Mapping) -> JsonObject:
-    """The values of this file that a rule reads and that tell nothing of a person, laid over the example of the base."""
-    example: JsonObject = {}
+    """The values of this file that a rule reads and that tell nothing of a person, laid over the example of the base.
+
+    What the base's example has and the file lacks is taken away; what tells of a person stays the base's invention.
+    """
+    example: JsonObject = _lacking(root, base)
     for rule in base.fields:
         for alternatives in rule.sources.values():
             for source in alternatives:
@@ -177,6 +192,32 @@ def _example(root: Root, base: Mapping) -> JsonObject:
                 if isinstance(path, DicomPath) and isinstance(source, RootPath | ItemPath):
                     _take(example, base, root, path, in_item=isinstance(source, ItemPath))
     return example
+
+
+def _lacking(root: Root, base: Mapping) -> JsonObject:
+    """The elements of the base's example that are not in the file, as ``null``; of the repeated item those that are, invented."""
+    found: JsonObject = {}
+    repeated = base.repeated if isinstance(base.repeated, DicomPath) else None
+    for key, value in base.example.items():
+        if key in WORDS or is_sr(key):
+            continue
+        if not _stands(root, key):
+            found[key] = None
+        elif repeated is not None and key == repeated.text:
+            element = root.find(repeated)
+            item = element.items[0] if element else None
+            found[key] = [{inner: told for inner, told in value[0].items() if item and _stands(item, inner)}] if value else None
+    return found
+
+
+def _stands(place: Root | Item, keyword: str) -> bool:
+    """Whether an element is there with a value."""
+    path = parse_path(keyword)
+    is_sequence = path.steps[-1].creator is None and vr_of(path.steps[-1].tag) == "SQ"
+    try:
+        return place.find(parse_path(f"{keyword}[0]" if is_sequence else keyword)) is not None
+    except (Invalid, PathError):
+        return False
 
 
 def _take(example: JsonObject, base: Mapping, root: Root, path: DicomPath, *, in_item: bool) -> None:
@@ -188,7 +229,7 @@ def _take(example: JsonObject, base: Mapping, root: Root, path: DicomPath, *, in
             return
         taken = _safe(items.items[0], path) if items and items.items else None
         if taken:
-            held = example.setdefault(sequence, [dict(item) for item in base.example.get(sequence) or [{}]][:1])
+            held = example.setdefault(sequence, [{}])
             held[0].update(taken)
     elif not in_item:
         example.update(_safe(root, path))
@@ -217,8 +258,8 @@ def _safe(place: Root | Item, path: DicomPath) -> JsonObject:
     return {keyword: found.texts[0] if len(found.texts) == 1 else list(found.texts)}
 
 
-def _comments(header: Header, base: Mapping) -> Iterator[str]:
-    """What no rule reads: private elements by creator, then standard ones. Names only, never values."""
+def _comments(header: Header, base: Mapping, read_as: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What no rule reads: private elements by creator, then standard ones; what is read in vain. Names only, never values."""
     reads = reads_of(base)
     unread = [tag for tag in dict.fromkeys(tags_of(header.dataset)) if not reads.tag(tag.path)]
     private = sorted((tag for tag in unread if tag.creator), key=lambda tag: tag.creator)
@@ -238,6 +279,10 @@ def _comments(header: Header, base: Mapping) -> Iterator[str]:
         yield "#"
         yield "# Standard elements of this file that no rule reads:"
         yield from (f"#   {_line(tag)}" for tag in standard if tag.top)
+    if read_as:
+        yield "#"
+        yield "# Elements of this file that a rule reads:"
+        yield from (f"#   {place}  read as {field}" for place, field in read_as)
     yield ""
 
 

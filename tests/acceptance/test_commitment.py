@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -157,8 +158,14 @@ def test_what_the_archive_holds_is_committed_on_the_association_that_asked(
     unknown = (PET, "1.2.3.4.5.6.7.8.9")
     failing = scanner.ask(association, [wrong_class, unknown, good[1]])
     assert scanner.wait_for(failing, secs=90) == {wrong_class[1]: 0x0119, unknown[1]: 0x0112, good[1][1]: 0}
+    found = requests.post(f"{orthanc.url}/tools/lookup", data=good[2][1], timeout=30).json()
+    requests.delete(f"{orthanc.url}/instances/{found[0]['ID']}", timeout=30).raise_for_status()
+    since = scanner.ask(association, good)
+    assert scanner.wait_for(since, secs=60) == {uid: 0x0110 if uid == good[2][1] else 0 for _, uid in good}, (
+        "it was deleted there"
+    )
     association.release()
-    assert states(gateway) == {"reported": 2}
+    assert states(gateway) == {"reported": 3}
 
 
 @pytest.mark.timeout(180)

@@ -49,6 +49,7 @@ def _changed(mappings: Path) -> None:
     for old, new in (
         ("study.description: {from: StudyDescription", "study.description: {from: SeriesDescription"),
         ("study.description: PET/CT, ", ""),
+        ("          description: PET/CT\n", ""),
     ):
         assert old in text
         text = text.replace(old, new)

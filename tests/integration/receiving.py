@@ -22,7 +22,7 @@ from gateway.dicom.reading import read_file_meta
 from gateway.errors import Retryable
 from gateway.model import Instance, Received
 from gateway.receive import services
-from gateway.receive.loop import run
+from gateway.receive.serving import run
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal

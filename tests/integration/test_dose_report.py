@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 
 from gateway.config import Settings
@@ -19,6 +21,7 @@ from gateway.model import JsonObject, Record
 from gateway.normalise.record import SiteContext
 from gateway.r4.bundles import resources_of
 from gateway.understanding import Understanding
+from gateway.workbench.coverage import coverage
 from tests.integration.test_reconciliation import Hospital
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,6 +238,17 @@ def test_an_image_of_350_bq_is_repaired_and_stays_the_same_administration(unders
         assert "tag" not in given.get("meta", {})  # the report's number stands, and was never repaired
 
 
+def test_what_is_withheld_is_told_where_the_document_is_told_of(understanding: Understanding) -> None:
+    """A therapy whose report has nothing but an effective dose."""
+    tree = changed("363589002 SCT/363703001 SCT", {"code": "262202000 SCT"})
+    del tree["sr"]["113502 DCM"]["items"]["113517 DCM"], tree["sr"]["121118 DCM"]
+    found = facts(understanding, record(understanding, tree))
+    assert not any("effective-dose" in str(item.get("code")) for item in found if item["resourceType"] == "Observation")
+    (report,) = (item for item in found if item["resourceType"] == "DiagnosticReport")
+    assert "explicitly diagnostic" in report["extension"][0]["valueString"]
+    assert "result" not in report
+
+
 def test_sending_it_again_changes_nothing(tmp_path: Path, understanding: Understanding) -> None:
     hospital = Hospital(tmp_path, understanding)
     hospital.take(record(understanding, REPORT))
@@ -276,3 +290,35 @@ def test_a_successor_amends_what_it_changes_and_takes_back_what_it_leaves_out(
         {"code": "replaces", "target": {"reference": f"DocumentReference/{documents['superseded']['id']}"}}
     ]
     hospital.ledger.close()
+
+
+@pytest.mark.needs("data")
+def test_a_real_report_of_a_biograph_is_read_whole(data: Path, understanding: Understanding) -> None:
+    """Compared with values read by pydicom alone: every organ dose, the effective dose of the private container, nothing unread."""
+    path = data / "rrdsr" / "NM-RRDSR-Siemens.dcm"
+    organs = {
+        (site.ConceptCodeSequence[0].CodeMeaning, Decimal(str(dose.MeasuredValueSequence[0].NumericValue)) / 1000)
+        for item in _below(pydicom.dcmread(path), "113502")
+        if item.ConceptNameCodeSequence[0].CodeValue == "113517"
+        for site in item.ContentSequence
+        if site.ConceptNameCodeSequence[0].CodeMeaning == "Finding Site"
+        for dose in item.ContentSequence
+        if dose.ConceptNameCodeSequence[0].CodeValue == "113518"
+    }
+    found = facts(understanding, understanding.read(path))
+    doses = [item for item in found if "113518" in [coding["code"] for coding in item.get("code", {}).get("coding", ())]]
+    assert len(doses) == len(organs) == 22
+    assert sorted(Decimal(item["valueQuantity"]["value"]) for item in doses) == sorted(number for _, number in organs)
+    assert all(item["status"] == "preliminary" and "partOf" in item for item in doses)  # the report is UNVERIFIED
+    assert str(of_kind(found, "113839")["valueQuantity"]["value"]) == "7.486"
+    unread = coverage([path], understanding.mappings).unread
+    assert [one.path for one in unread if one.vr == "SR"] == []
+
+
+def _below(dataset: pydicom.Dataset, code: str) -> list[pydicom.Dataset]:
+    return [
+        inner
+        for item in dataset.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeValue == code
+        for inner in item.ContentSequence
+    ]

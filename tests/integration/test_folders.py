@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from gateway.receive.direct import DirectDoor
 from gateway.receive.door import Door
 from gateway.receive.file_stream import Sender
 from gateway.receive.folder import WatchedFolder
+from gateway.receive.folder_places import open_file
 from gateway.receive.folder_state import FolderMemory, read_states
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
@@ -310,3 +312,72 @@ def test_a_table_of_contents_that_would_fill_the_memory_is_not_read(
     place.put("many.zip", zipped({f"{number}.dcm": b"" for number in range(100)}))
     place.look()
     assert "table of contents" in (place.directory / "failed/many.zip.reason.txt").read_text()
+
+
+def lying_zip64(count: int) -> bytes:
+    """The record that is read says that the table of contents is long, the one at the end says that it has 100 bytes."""
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"x"
+    content = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 0, 0, 0, 0, 0, 0, 1, 0) + b"x"
+    offset, length = len(content), len(entry) * count
+    content += entry * count
+    end = len(content)
+    content += struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, length, offset)
+    content += struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
+    return content + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count & 0xFFFF, count & 0xFFFF, 100, offset, 0)
+
+
+@pytest.mark.parametrize(("count", "most_bytes"), [(800_000, 32 << 20), (100_001, 32 << 20), (100, 1000)])
+def test_a_table_of_contents_is_judged_by_what_is_read_of_it(
+    make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch, count: int, most_bytes: int
+) -> None:
+    monkeypatch.setattr(zip_files, "_DIRECTORY_MOST_BYTES", most_bytes)
+    opened: list[object] = []
+    monkeypatch.setattr(zipfile.ZipInfo, "__init__", lambda *_: opened.append(None))
+    place = make()
+    place.put("lie.zip", lying_zip64(count))
+    place.look()
+    assert "table of contents" in (place.directory / "failed/lie.zip.reason.txt").read_text()
+    assert opened == []
+
+
+def test_nothing_is_written_through_a_link_that_somebody_put_there(make: Callable[..., Place], tmp_path: Path) -> None:
+    place, victim, elsewhere = make(), tmp_path / "victim", tmp_path / "elsewhere"
+    victim.write_text("precious")
+    elsewhere.mkdir()
+    (place.directory / "failed").mkdir()
+    (place.directory / "failed/x.csv.reason.txt").symlink_to(victim)
+    (place.directory / "failed/sub").symlink_to(elsewhere)
+    (place.directory / "done").symlink_to(elsewhere)
+    place.put("x.csv", b"organ;dose\n")
+    place.put("sub/y.csv", b"organ;dose\n")
+    place.put("good.dcm", ONE)
+    place.look()
+    assert victim.read_text() == "precious"
+    assert list(elsewhere.iterdir()) == []
+    assert (place.directory / "failed/x~2.csv.reason.txt").read_text().startswith("This is neither")
+    assert place.names("failed") == ["x.csv.reason.txt", "x~2.csv", "x~2.csv.reason.txt"]
+    assert [item["digest"] for item in place.rows()] == [digest(ONE)]
+    assert {"good.dcm", "sub/y.csv"} <= set(place.names()), "what cannot be moved stays"
+    assert "cannot be moved" in read_states(place.data)[0].problem
+
+
+def test_nothing_is_read_through_a_folder_that_became_a_link(make: Callable[..., Place], tmp_path: Path) -> None:
+    place = make()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "one.dcm").write_bytes(ONE)
+    (place.directory / "sub").symlink_to(elsewhere)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
+        open_file(place.directory, "sub/one.dcm")
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ü" * 127, "a." + "b" * 253, "n" * 251 + ".dcm"])
+def test_the_longest_names_are_set_aside_with_their_reason(make: Callable[..., Place], name: str) -> None:
+    place = make()
+    for _ in range(2):
+        place.put(name, b"no DICOM at all, in no way")
+        place.look()
+    names = place.names("failed")
+    assert len(names) == 4
+    assert sum(found.endswith(".reason.txt") for found in names) == 2
+    assert place.names() == [f"failed/{found}" for found in names]

@@ -42,6 +42,9 @@ class Archive:
         if error is not None:
             raise error
 
+    def holds(self, sop_instance_uid: str, digest: str, file: Path) -> bool:
+        return sop_instance_uid in self.asked
+
 
 class Facts:
     """A FHIR target that says success and holds nothing."""

@@ -219,3 +219,21 @@ def test_a_normalised_object_takes_the_place_of_an_original_that_the_target_conf
     made = Given(digest="ab" * 32, sop_instance_uid=again.sop_instance_uid)
     ledger.deliveries.verified_instances([again], now=NOW + 5, given={again.delivery_id: made})
     assert states(ledger) == {"original": "superseded", "normalised": "verified"}
+
+
+def test_what_was_about_to_be_uploaded_is_known_to_the_next_attempt_until_something_is_proven(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1)])
+    tickets = ledger.stages.lease(limit=9, now=NOW, lease_secs=60)
+    ledger.stages.advance([normalised(ticket) for ticket in tickets], normalised=["one"], now=NOW)
+    first, second = Given(digest="ab" * 32, sop_instance_uid="2.25.1"), Given(digest="cd" * 32, sop_instance_uid="2.25.2")
+    (killed,) = lease(ledger)
+    assert ledger.deliveries.intend(killed, first)
+    assert ledger.deliveries.intend(killed, first)
+    (next_one,) = lease(ledger, now=NOW + 120)
+    assert next_one.given == (first,)
+    assert not ledger.deliveries.intend(killed, second)  # the lease is another's
+    assert ledger.deliveries.intend(next_one, second)
+    ledger.deliveries.verified_instances([next_one], now=NOW + 121, given={next_one.delivery_id: second})
+    decide(ledger, [tickets[0].instance_id], Variant.WITHDRAWN)
+    (withdrawn,) = lease(ledger, now=NOW + 122)
+    assert withdrawn.given == (second,)

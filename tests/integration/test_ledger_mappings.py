@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
-from gateway.errors import Rejected
+from gateway.errors import Rejected, Retryable
 from gateway.spool.decisions import By
+from gateway.spool.deliveries import Variant
 from gateway.spool.history import InForce, PutKind
 from gateway.spool.ledger import Ledger
 from gateway.spool.replays import Scope
@@ -244,6 +246,99 @@ def test_a_replay_tries_again_what_was_set_aside_or_is_in_shadow(ledger: Ledger)
     ledger.stages.advance([read_as(two, shadow=True)], now=NOW)
     ledger.replays.ask(Scope(study="1.2.1"), now=NOW)
     assert states(ledger) == {"received": 2}
+
+
+def test_a_replay_tries_what_no_mapping_understood_and_leaves_what_the_door_refused(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1), received(2), received(3, reason="cut short")])
+    for ticket in lease(ledger):
+        ledger.stages.quarantine(ticket, "no mapping fits")
+    scope = Scope(study="1.2.1")
+    assert ledger.replays.studies(scope) == ["1.2.1"]
+    assert len(ledger.replays.set_aside("1.2.1", "")) == 2
+    replay = ledger.replays.ask(scope, now=NOW)
+    assert states(ledger) == {"received": 2, "quarantined": 1}
+    assert (ledger.replays.progress(replay).total, ledger.replays.progress(replay).waiting) == (2, 2)
+    assert ledger.replays.lease(limit=9, now=NOW, lease_secs=60) == []  # they are worked on from their beginning
+    one, two = lease(ledger)
+    ledger.stages.quarantine(two, "still no mapping fits")
+    ledger.stages.advance([read_as(one)], now=NOW + 5)
+    progress = ledger.replays.progress(replay)
+    assert (progress.waiting, progress.problems) == (0, 1)
+    assert ledger.replays.problems(replay) == [("still no mapping fits", 1)]
+    assert ledger.replays.subjects_due(replay, now=NOW + 5) == 2  # at once: nothing is on its way
+    assert sorted(seal_all(ledger, "healed", now=NOW + 5)) == [SubjectKind.DOSSIER, SubjectKind.STUDY]
+    assert ledger.replays.versions(replay) == {"study": 1, "dossier": 1}
+
+
+def test_of_two_contents_of_one_uid_that_were_set_aside_a_replay_tries_one(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1, content="a")])
+    ledger.stages.quarantine(lease(ledger)[0], "no mapping fits")
+    ledger.intake.record_arrivals([received(1, content="b")])
+    for ticket in lease(ledger):
+        ledger.stages.quarantine(ticket, "no mapping fits")
+    assert states(ledger) == {"quarantined": 2}
+    replay = ledger.replays.ask(Scope(since_day="2023-11-14"), now=NOW)
+    assert ledger.replays.progress(replay).total == 1
+    assert states(ledger) == {"received": 1, "quarantined": 1}
+
+
+def test_a_replay_that_finds_it_in_shadow_still_says_so(ledger: Ledger) -> None:
+    ledger.intake.record_arrivals([received(1)])
+    ledger.stages.advance([read_as(ticket, shadow=True) for ticket in lease(ledger)], now=NOW)
+    replay = ledger.replays.ask(Scope(study="1.2.1"), now=NOW)
+    ledger.stages.advance([read_as(ticket, shadow=True) for ticket in lease(ledger)], now=NOW)
+    assert states(ledger) == {"shadowed": 1}
+    assert ledger.replays.progress(replay).waiting == 0
+    ((reason, objects),) = ledger.replays.problems(replay)
+    assert objects == 1
+    assert "in shadow" in reason
+
+
+def test_what_came_of_a_replay_counts_its_own_studies_only(ledger: Ledger) -> None:
+    published(ledger, 1, study="1.2.1")
+    other = take_in(ledger, 2, study="1.2.2", now=NOW + 1, patient="sys|P2")
+    assert other
+    replay = ledger.replays.ask(Scope(study="1.2.1"), now=NOW + 2000)
+    assert ledger.replays.subjects_due(replay, now=NOW + 5000) == 0
+    assert len(seal_all(ledger, "others", now=NOW + 5000)) == 2
+    assert ledger.replays.versions(replay) == {}
+    tickets = ledger.replays.lease(limit=9, now=NOW + 5000, lease_secs=60)
+    ledger.replays.advance([read_as(ticket, version="new") for ticket in tickets], now=NOW + 5000)
+    assert ledger.replays.subjects_due(replay, now=NOW + 5000) == 2
+    seal_all(ledger, "after", now=NOW + 6000)
+    assert ledger.replays.versions(replay) == {"study": 1, "dossier": 1}
+    assert ledger.replays.subjects_due(replay, now=NOW + 9000) == 0
+
+
+def test_asking_is_all_or_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    published(ledger, 1, 2)
+    ledger.intake.record_arrivals([received(3)])
+    ledger.stages.quarantine(lease(ledger)[0], "no mapping fits")
+    statements = ledger.replays._sql
+    monkeypatch.setitem(statements, "note_total", sa.text("SELECT 1 FROM there_is_no_such_table"))
+    with pytest.raises((sa.exc.DatabaseError, Retryable)):
+        ledger.replays.ask(Scope(study="1.2.1"), now=NOW)
+    assert states(ledger) == {"normalised": 2, "quarantined": 1}
+    assert ledger.replays.lease(limit=9, now=NOW, lease_secs=60) == []
+
+
+def test_a_replay_has_normalised_objects_made_anew_where_no_person_withdrew_them(ledger: Ledger) -> None:
+    def told() -> object:
+        return ledger.overview.counts()["deliveries"].get("archive")
+
+    ledger.intake.record_arrivals([received(1, study="1.2.1"), received(2, study="1.2.2")])
+    ledger.stages.advance([normalised(ticket) for ticket in lease(ledger)], normalised=["archive"], now=NOW)
+    sent = ledger.deliveries.lease_instances("archive", limit=9, now=NOW, lease_secs=60)
+    ledger.deliveries.verified_instances(sent, now=NOW)
+    assert told() == {"verified": 2}
+    with ledger.database.write() as connection:
+        connection.execute(sa.text("UPDATE study SET withdrawn = 1 WHERE uid = '1.2.2'"))
+    ledger.replays.ask(Scope(since_day="2023-11-14"), now=NOW)
+    tickets = ledger.replays.lease(limit=9, now=NOW, lease_secs=60)
+    ledger.replays.advance([read_as(ticket, version="new") for ticket in tickets], normalised=["archive"], now=NOW)
+    assert told() == {"verified": 1, "pending": 1}
+    (again,) = ledger.deliveries.lease_instances("archive", limit=9, now=NOW, lease_secs=60)
+    assert (again.study_uid, again.variant) == ("1.2.1", Variant.NORMALISED)
 
 
 def test_a_crash_while_mapping_again_is_counted(ledger: Ledger) -> None:

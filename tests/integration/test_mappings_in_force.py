@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,8 @@ import requests
 from pydicom.dataset import Dataset
 
 from gateway.config import Settings
-from gateway.errors import Misconfigured, Rejected
-from gateway.in_force import SiteInForce, changed_on_disk, ensure_in_force
+from gateway.errors import Misconfigured, Rejected, Retryable
+from gateway.in_force import SiteInForce, changed_on_disk, ensure_in_force, standing_in_force
 from gateway.pipeline import Line
 from gateway.r4.bundles import MAPPINGS_EXTENSION
 from gateway.spool.decisions import By
@@ -25,6 +26,7 @@ from gateway.spool.mapping_versions import snapshot
 from gateway.spool.replays import Scope
 from gateway.workbench import replay
 from gateway.workbench.deploy import done_lines, plan_deployment, plan_lines, plan_rollback, put_in_force
+from gateway.workbench.shadow import approve_mapping
 from tests import builders
 from tests.conftest import ROOT
 from tests.web_site import Site
@@ -56,6 +58,7 @@ def describe_by_series(folder: Path) -> None:
     """A change that shows: the study is called what its series is called."""
     edit(folder, "image", "study.description: {from: StudyDescription", "study.description: {from: SeriesDescription")
     edit(folder, "image", "study.description: PET/CT, ", "")
+    edit(folder, "image", "          description: PET/CT\n", "")
 
 
 def deploy(site: Site, folder: Path) -> list[str]:
@@ -174,7 +177,7 @@ def test_a_comment_is_a_version_that_changes_no_output(site: Site, folder: Path)
     edit(folder, "pet_image", "extends:", "# words\nextends:")
     assert "  nothing would come out otherwise" in deploy(site, folder)
     lines = replay_all(site, Scope(since_day="2000-01-01"))
-    assert lines == ["2 of 2 objects mapped again; 0 kept their former record", "nothing changed: no new version anywhere"]
+    assert lines == ["2 of 2 objects mapped again; 0 stay as they were", "nothing changed: no new version of them"]
     assert descriptions(site) == {"old": "1"}
     with pytest.raises(Rejected, match="in force already"):
         deploy(site, folder)
@@ -196,6 +199,43 @@ def test_a_replay_publishes_what_changed_and_a_rehearsal_says_so_before(site: Si
     assert told == ["nothing would change in 2 studies"]
 
 
+def test_a_replay_publishes_what_no_mapping_understood_before(tmp_path: Path, folder: Path) -> None:
+    edit(
+        folder,
+        "pet_image",
+        "series.pet.units: {from: Units, as: code, need: should}",
+        "series.pet.units: {from: Units, as: code, need: must}",
+    )
+    strict = Site(tmp_path / "strict", mappings=folder)
+    try:
+        strict.put(*study(1, Units=None))
+        strict.work()
+        counts = strict.ledger.overview.counts()["instances"]
+        assert (counts["quarantined"], counts["normalised"]) == (2, 0)
+        edit(
+            folder,
+            "pet_image",
+            "series.pet.units: {from: Units, as: code, need: must}",
+            "series.pet.units: {from: Units, as: code, need: should}",
+        )
+        deploy(strict, folder)
+        scope = Scope(study=builders.uid("deploy-1"))
+        told = list(replay.rehearse(strict.ledger, line(strict), scope, lambda _done, _total: None))
+        assert "2 objects that were set aside or in shadow would be published" in told
+        assert told[-1].startswith("1 of 1 studies would change")
+        assert strict.ledger.overview.counts()["instances"] == counts  # a rehearsal writes nothing
+        number = replay.ask(strict.ledger, scope, now=time.time())
+        strict.work()
+        lines = list(replay.outcome_lines(strict.ledger, number))
+        assert lines == [
+            "2 of 2 objects mapped again; 0 stay as they were",
+            "sealed of them: 1 dossier versions, 1 study versions",
+        ]
+        assert descriptions(strict) == {"old": "1"}
+    finally:
+        strict.close()
+
+
 def test_an_object_whose_file_is_gone_keeps_its_record_and_that_is_told(site: Site, folder: Path) -> None:
     one, _ = site.put(*study())
     site.work()
@@ -213,7 +253,8 @@ def test_an_object_whose_file_is_gone_keeps_its_record_and_that_is_told(site: Si
 
 
 def test_a_mapping_that_is_gone_still_writes_what_it_read(site: Site, folder: Path) -> None:
-    overlay = 'extends: pet_image\nmatch: {Manufacturer: "*"}\ntests: [{name: none, given: {}, expect: {fields: {series.modality: PT}}}]\n'
+    overlay = 'extends: pet_image\npriority: 10\nmatch: {Manufacturer: "*"}\n'
+    overlay += "tests: [{name: none, given: {}, expect: {fields: {series.modality: PT}}}]\n"
     (folder / "sites").mkdir(exist_ok=True)
     (folder / "sites" / "ours.yaml").write_text(overlay)
     deploy(site, folder)
@@ -228,15 +269,49 @@ def test_a_mapping_that_is_gone_still_writes_what_it_read(site: Site, folder: Pa
     assert published["resource"]["numberOfInstances"] == 2
 
 
-def test_a_version_in_force_that_is_gone_or_changed_stops_the_start(site: Site) -> None:
-    version = site.site.current.version
-    path = site.settings.data.directory / "mapping-versions" / version
-    (path / "image.yaml").write_text("match: everything\n")
-    with pytest.raises(Misconfigured, match="changed the mappings"):
-        ensure_in_force(site.settings, site.ledger.mappings)
-    shutil.rmtree(path)
-    with pytest.raises(Misconfigured, match="deploy again"):
-        ensure_in_force(site.settings, site.ledger.mappings)
+def test_a_version_in_force_that_is_gone_is_told_and_taken_up_again_by_itself(site: Site, folder: Path) -> None:
+    kept = site.settings.data.directory / "mapping-versions" / site.site.current.version
+    (kept / "image.yaml").write_text("match: everything\n")
+    restarted = SiteInForce(site.settings, site.ledger.mappings)
+    with pytest.raises(Retryable, match="changed the mappings"):
+        restarted.refresh()
+    assert "changed the mappings" in restarted.problem()
+    kept.rename(kept.with_name("elsewhere"))
+    site.site._look_at = 0.0  # as seconds later
+    answer = site.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["mappings"].startswith("what is in force cannot be used; objects are received and wait")
+    assert "are gone" in site.get("/mappings").text
+    assert "The mappings in force cannot be used" in site.get("/").text
+    plan = plan_deployment(site.settings, site.ledger, folder)
+    assert list(plan_lines(plan)) == [
+        f"version {plan.version} is in force already, but its files are gone or damaged: they are brought back"
+    ]
+    assert not kept.exists()
+    (told,) = done_lines(plan, put_in_force(site.ledger, plan, BY))
+    assert "are back" in told
+    assert [item.kind for item in site.ledger.mappings.listed()] == ["first"]
+    assert restarted.wait(threading.Event())
+    assert restarted.problem() == ""
+    site.site._look_at = 0.0
+    assert site.get("/readyz").status_code == 200
+
+
+def test_a_plan_writes_nothing(site: Site, folder: Path) -> None:
+    def files() -> list[str]:
+        return sorted(str(path) for path in (site.settings.data.directory / "mapping-versions").rglob("*"))
+
+    before = files()
+    list(plan_lines(plan_deployment(site.settings, site.ledger, _commented(folder))))
+    assert files() == before
+    assert [item.kind for item in site.ledger.mappings.listed()] == ["first"]
+
+
+def test_a_command_that_looks_puts_no_first_version_in_force(tmp_path: Path) -> None:
+    history = _empty_ledger(tmp_path)
+    with pytest.raises(Misconfigured, match="no mappings are in force yet"):
+        standing_in_force(history)
+    assert history.in_force() is None
 
 
 def test_a_running_worker_keeps_what_it_has_when_the_new_version_cannot_be_used(site: Site, folder: Path) -> None:
@@ -321,13 +396,24 @@ def test_the_approval_of_a_page_needs_our_form(careful: Site) -> None:
 def test_a_mapping_in_shadow_is_published_when_approved(site: Site, folder: Path) -> None:
     edit(folder, "pet_image", "extends:", "shadow: true\nextends:")
     lines = deploy(site, folder)
-    assert "in shadow, published when approved: pet_image" in lines
+    assert any(text.startswith("in shadow, published when approved: ") and "pet_image" in text for text in lines)
     site.put(*study(1))
     site.work()
     assert site.get("/fhir/ImagingStudy").json()["total"] == 0
     assert "is approved" in approve_on_page(site).text
     site.work()
     assert descriptions(site) == {"old": "1"}
+
+
+def test_a_typo_in_approve_names_what_is_in_shadow(site: Site, folder: Path) -> None:
+    by = By(name="n", reason="r", at=1.0)
+    with pytest.raises(Rejected, match="no mapping is in shadow"):
+        approve_mapping(site.ledger, site.site.understanding, "pet_image", by)
+    edit(folder, "pet_image", "extends:", "shadow: true\nextends:")
+    deploy(site, folder)
+    site.site.refresh()
+    with pytest.raises(Rejected, match=r"for a mapping 'pet_imag' .did you mean 'pet_image'"):
+        approve_mapping(site.ledger, site.site.understanding, "pet_imag", by)
 
 
 def test_a_mapping_in_shadow_takes_nothing_back(site: Site, folder: Path) -> None:

@@ -21,16 +21,19 @@ from gateway import model, pipeline
 from gateway.config import Settings
 from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import header_of, read_file_meta, read_header
-from gateway.errors import Quarantined
+from gateway.errors import Quarantined, Retryable
 from gateway.lanes import ImageLane, LaneSettings
+from gateway.mapping.language import load
 from gateway.model import Arrival
 from gateway.pipeline import Line
 from gateway.publish.fhir_http import Access
 from gateway.publish.orthanc import MARK, OrthancTarget
 from gateway.receive.door import Door, Expected
 from gateway.spool.decisions import By
+from gateway.spool.deliveries import InstanceTicket
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
+from gateway.spool.replays import Scope
 from gateway.spool.timers import QuietPolicy
 from gateway.understanding import understanding
 from gateway.workers import Marker, Worker, WorkSettings, caught
@@ -308,3 +311,88 @@ def test_another_object_under_the_same_uid_is_told_and_not_touched(house: House)
     house.deliver()
     assert house.held() == [stranger]
     assert "another object" in str(house.ledger.overview.deliveries("parked"))
+
+
+@pytest.mark.parametrize("house", [WEIGHT], indirect=True)
+def test_a_replay_replaces_what_comes_out_otherwise_and_sends_nothing_else(house: House, tmp_path: Path) -> None:
+    def replay() -> None:
+        house.ledger.replays.ask(Scope(study=str(read(first).StudyInstanceUID)), now=time.time())
+        house.worker.replay_batch()
+        assert house.states() == {"pending": 1}
+        house.deliver()
+        assert house.states() == {"verified": 1}
+
+    house.put(pet())
+    house.deliver()
+    (first,) = house.held()
+    replay()
+    assert house.held() == [first]
+    settings = Settings()
+    mappings = directory(tmp_path / "other", one=WEIGHT.replace('"80"', '"81"'))
+    settings = dataclasses.replace(
+        settings,
+        data=dataclasses.replace(settings.data, directory=tmp_path / "house"),
+        mappings=dataclasses.replace(settings.mappings, directory=mappings),
+    )
+    house.line.understanding = understanding(settings)  # as after a deployment
+    replay()
+    (second,) = house.held()
+    assert (read(first).PatientWeight, read(second).PatientWeight) == (80, 81)
+    assert read(first).SOPInstanceUID != read(second).SOPInstanceUID
+
+
+def _mapped(house: House, folder: Path, section: str) -> None:
+    """The site changes its mind: another mapping is in force from now on."""
+    mappings = load(directory(folder, one=section))
+    house.line = dataclasses.replace(house.line, understanding=house.line.understanding.with_mappings(mappings))
+    house.lane.close()
+    house.lane = ImageLane(house.target, house.line, HOUR, caught)
+
+
+@pytest.mark.parametrize(
+    "element", ["PatientWeight", "StudyDescription"]
+)  # a new SOP Instance UID each time; always the same one
+def test_a_kill_after_the_upload_and_then_another_mapping_leaves_one_object(house: House, tmp_path: Path, element: str) -> None:
+    house.put(pet())
+    # Twice sent and killed before the ledger heard of it, each time by another mapping.
+    for value in ("80", "81", "82"):
+        _mapped(house, tmp_path / value, WEIGHT.replace("PatientWeight", element).replace('"80"', f'"{value}"'))
+        if value != "82":
+            (ticket,) = house.ledger.deliveries.lease_instances("archive", limit=9, now=time.time(), lease_secs=0)
+            pipeline.archive(ticket, house.target, house.line)
+    house.deliver()
+    assert house.states() == {"verified": 1}, house.ledger.overview.deliveries("parked")
+    (held,) = map(read, house.held())
+    assert str(held[element].value) == "82"
+    (ticket,) = _again(house)
+    assert len(ticket.given) == 1  # what was only under way is forgotten
+
+
+def _again(house: House) -> list[InstanceTicket]:
+    """The tickets of a person's second thoughts, as somebody would hold them who then does nothing."""
+    study = str(builders.pet().StudyInstanceUID)
+    house.ledger.decisions.withdraw(study, house.by())
+    return house.ledger.deliveries.lease_instances("archive", limit=9, now=time.time(), lease_secs=0)
+
+
+def test_who_lost_the_lease_uploads_nothing(house: House) -> None:
+    house.put(pet())
+    (late,) = house.ledger.deliveries.lease_instances("archive", limit=9, now=time.time(), lease_secs=0)
+    house.ledger.deliveries.lease_instances("archive", limit=9, now=time.time() + 1, lease_secs=60)
+    with pytest.raises(Retryable):
+        pipeline.archive(late, house.target, house.line)
+    assert house.held() == []
+
+
+def test_a_patient_whose_id_no_object_can_hold_is_marked_and_never_tried_for_ever(house: House) -> None:
+    house.put(pet())
+    house.deliver()
+    study = str(builders.pet().StudyInstanceUID)
+    house.ledger.decisions.reassign(study, f"{SYSTEM}|{'7' * 65}", house.by())
+    house.put(pet("late"))
+    house.deliver()
+    assert house.marks() == ["isobridge: belongs to another patient than it says, see the FHIR record"] * 2
+    assert set(house.states()) == {"verified"}, house.states()
+    house.ledger.decisions.undo(study, house.by())
+    house.deliver()
+    assert (house.marks(), [read(item).PatientID for item in house.held()]) == ([], ["TEST-0001"] * 2)

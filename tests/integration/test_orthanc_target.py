@@ -88,6 +88,27 @@ def test_the_same_data_set_under_another_file_header_is_already_there(
     assert digest_of(kept) == digest_of(file.read_bytes())
 
 
+def test_it_is_asked_back_whether_it_still_holds_an_object(
+    orthanc: Orthanc, web: requests.Session, target: OrthancTarget, tmp_path: Path
+) -> None:
+    file = written(tmp_path)
+    one = ticket(file)
+
+    def holds(copy: Path = file, digest: str = one.digest) -> bool:
+        return target.holds(one.sop_instance_uid, digest, copy)
+
+    assert not holds()
+    target.deliver(one, file)
+    assert holds()
+    assert holds(tmp_path / "gone"), "without our copy it is downloaded"
+    assert not holds(tmp_path / "gone", "00" * 32)
+    (identifier,) = web.get(f"{orthanc.url}/instances").json()
+    web.delete(f"{orthanc.url}/instances/{identifier}")
+    assert not holds()
+    with pytest.raises(Retryable):
+        OrthancTarget("archive", Access(url="http://127.0.0.1:1")).holds(one.sop_instance_uid, one.digest, file)
+
+
 @pytest.mark.parametrize(
     "changes", [{"SeriesDescription": "other"}, {"PatientID": "ANOTHER"}], ids=["same-place", "other-patient"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -499,6 +501,22 @@ def test_without_room_on_the_disk_the_sender_is_told_so_early(tmp_path: Path) ->
     with receiving(tmp_path, reserve_bytes=1 << 60) as receiver:
         assert a_store(receiver, part10, uid) == (0xA700, "The spool's disk is nearly full.")
         assert receiver.incoming == []
+
+
+def test_the_reserve_is_kept_while_a_large_object_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for 3 MiB beside the reserve, told by what lies in the spool, in place of a disk of that size."""
+    uid, part10 = pet_file()
+    with receiving(tmp_path, reserve_bytes=64 << 20) as receiver, raw_peer(receiver) as peer:
+
+        def statvfs(_: object) -> Any:
+            used = sum(path.stat().st_size for path in tmp_path.rglob("*.part"))
+            return SimpleNamespace(f_bavail=(64 << 20) + (3 << 20) - used, f_frsize=1)
+
+        monkeypatch.setattr(os, "statvfs", statvfs)
+        peer.associate()
+        assert peer.store(PET, uid, bytes(8 << 20)) == (0xA700, "The spool's disk is nearly full.")
+        assert receiver.incoming == []
+        assert peer.store(PET, uid, data_set_of(part10))[0] == 0x0000
 
 
 def test_a_ledger_that_cannot_be_written_stops_the_acknowledging(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.integration.receiving import PET, RawPeer, data_set_of, digest_of
 _RECEIVER = """
 import socket, sys
 from pathlib import Path
-from gateway.receive.loop import run
+from gateway.receive.serving import run
 from gateway.receive.settings import ReceiveSettings
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal

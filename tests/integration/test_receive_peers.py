@@ -67,7 +67,7 @@ def test_a_full_disk_is_answered_with_out_of_resources_and_recovers(small_disk: 
     ballast = small_disk / "ballast"
     with receiving(small_disk / "spool") as receiver, raw_peer(receiver) as peer:
         peer.associate()
-        assert peer.store(PET, uid, bytes(4 << 20)) == (0xA700, "The spool's disk is full.")
+        assert peer.store(PET, uid, bytes(4 << 20)) == (0xA700, "The spool's disk is nearly full.")
         with ballast.open("wb", buffering=0) as file:
             _fill(file.fileno())
         assert peer.store(PET, uid, small) == (0xA700, "The spool's disk is full.")

@@ -18,7 +18,7 @@ import pytest
 from pynetdicom import AE
 
 from gateway.dicom_settings import TlsSettings, client_context
-from gateway.receive.loop import run
+from gateway.receive.serving import run
 from gateway.receive.settings import ReceiveSettings
 from gateway.receive.tls import TlsPort
 from gateway.spool.files import SpoolFiles
@@ -40,6 +40,7 @@ class Hospital:
         self.gateway = self.authority.issue("gateway")
         self.scanner = self.authority.issue("petct1")
         self.curve = self.authority.issue("spect1", curve=True)
+        self.two_names = self.authority.issue("ward7", curve=True, other_name="petct1")
         self.expired = self.authority.issue("old", expired=True)
         self.stranger = Authority(directory / "theirs", "Other CA").issue("petct1")
 
@@ -147,6 +148,7 @@ def test_a_title_is_believed_with_its_certificate_only(tmp_path: Path, hospital:
         assert receiver.echo(hospital.context(hospital.scanner)).ok
         for context, calling, port, reason in (
             (hospital.context(hospital.curve), "PETCT1", receiver.tls_port, "not the one of the calling AE title"),
+            (hospital.context(hospital.two_names), "PETCT1", receiver.tls_port, "not the one of the calling AE title"),
             (hospital.context(hospital.curve), "SPECT1", receiver.tls_port, "bound to no certificate"),
             (None, "PETCT1", receiver.plain_port, "must come over TLS"),
         ):

@@ -7,11 +7,13 @@ import functools
 import hashlib
 import io
 import json
+import os
 import re
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,13 +25,14 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, RawDataStorage, RLELossless
 
 from gateway.errors import Retryable
-from gateway.web import stow
+from gateway.web import stow, stow_bulk, stow_json
 from gateway.web.passwords import hash_password, hash_token, new_token
 from tests.builders import nm, part10, pet, pet_series, uid
 from tests.web_site import TIMEOUT_SECS, Site, wait_until
 
 BOUNDARY = "the-boundary"
 PATH = "/dicom-web/studies"
+JSON = "application/dicom+json"
 
 
 @pytest.fixture
@@ -140,6 +143,7 @@ def test_an_object_of_another_study_is_refused_and_kept_for_a_person(site: Site)
 
 def test_some_good_some_bad_is_202_and_names_both(site: Site) -> None:
     cut = part10(pet(SOPInstanceUID=uid("cut")))[:-10]
+    odd = part10(pet()).replace(pet().SOPInstanceUID.encode(), b"1.2.3.\xe9" + b"4" * (len(pet().SOPInstanceUID) - 7))
     raw = part10(pet(SOPInstanceUID=uid("raw"), SOPClassUID=RawDataStorage))
     answer = post(site, message([
         ({"Content-Type": "application/dicom"}, part10(pet())),
@@ -147,12 +151,15 @@ def test_some_good_some_bad_is_202_and_names_both(site: Site) -> None:
         ({"Content-Type": "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"}, raw),
         ({"Content-Type": "text/plain"}, b"hello"),
         ({"Content-Type": "application/dicom"}, b"no DICOM at all, in no way"),
+        ({"Content-Type": "application/dicom"}, odd),
         ({}, part10(pet(SOPInstanceUID=uid("second")))),
     ]))  # fmt: skip
     assert answer.status_code == 202
     assert len(answer.json()["00081199"]["Value"]) == 2
-    assert sorted(failures(answer)) == [0x0122, 0xC000, 0xC000, 0xC000]
-    assert sorted(item["state"] for item in rows(site)) == ["quarantined", "quarantined", "received", "received"]
+    assert sorted(failures(answer)) == [0x0122, 0xA900, 0xC000, 0xC000, 0xC000]
+    named = {item["00081155"]["Value"][0] for item in answer.json()["00081198"]["Value"]}
+    assert named == {uid("raw")}, "an identifier that is none is not told, least of all altered"
+    assert sorted(item["state"] for item in rows(site)) == ["quarantined"] * 3 + ["received"] * 2
 
 
 @pytest.mark.parametrize(
@@ -270,16 +277,34 @@ def test_a_disk_that_fills_while_an_object_comes_takes_nothing_of_it(tmp_path: P
         subprocess.run(["umount", "-l", str(small_disk)], check=True)
 
 
+@pytest.mark.parametrize("kind", ["application/dicom", "application/dicom+json"])
+def test_the_reserve_of_the_disk_is_kept_while_an_object_comes(site: Site, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Room for 3 MiB beside the reserve, told by what lies in the spool, in place of a disk of that size."""
+
+    def statvfs(_: object) -> Any:
+        used = sum(path.stat().st_size for path in temporaries(site))
+        return SimpleNamespace(f_bavail=(64 << 20) + (3 << 20) - used, f_frsize=1)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    large = nm(Rows=2048, Columns=1024, PixelData=bytes(8 << 20))
+    pixels = {"7FE00010": {"vr": "OW", "BulkDataURI": "x"}}
+    bulk = {"Content-Type": "application/octet-stream", "Content-Location": "x"}
+    in_json = message([({"Content-Type": JSON}, metadata(large, **pixels)), (bulk, large.PixelData)])
+    answer = post(site, in_json if kind == JSON else files(part10(large)), kind=kind)
+    assert answer.status_code == 507, answer.text
+    assert (rows(site), temporaries(site)) == ([], [])
+    assert post(site, files(part10(pet()))).status_code == 200
+
+
 def connect(site: Site) -> socket.socket:
     parts = urlsplit(site.url)
     return socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=TIMEOUT_SECS)
 
 
-def begin(peer: socket.socket, length: int, first: bytes) -> None:
-    peer.sendall(
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type()}\r\nContent-Length: {length}\r\n\r\n".encode()
-        + first
-    )
+def begin(peer: socket.socket, length: int, first: bytes, **more: str) -> None:
+    given = {"Host": "127.0.0.1", "Content-Type": content_type(), "Content-Length": str(length), **more}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    peer.sendall(f"POST {PATH} HTTP/1.1\r\n{lines}\r\n".encode() + first)
 
 
 def test_a_client_that_goes_away_leaves_nothing_but_what_was_whole(site: Site) -> None:
@@ -291,15 +316,31 @@ def test_a_client_that_goes_away_leaves_nothing_but_what_was_whole(site: Site) -
     assert rows(site) == []
 
 
-def test_a_slow_client_is_ended_and_holds_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = [connect(site) for _ in range(stow.PLACES)]
-    for peer in slow:
-        begin(peer, 10_000_000, files(part10(pet()))[:50])
-    wait_until(lambda: post(site, files(part10(pet()))).status_code == 503)
-    slow.pop().close()
-    wait_until(lambda: post(site, files(part10(pet()))).status_code == 200)
-    for peer in slow:
-        peer.close()
+def test_one_sender_has_some_of_the_places_and_all_together_no_more_than_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_token, other_token = new_token(), new_token()
+    web = {"tokens": {"slow": hash_token(slow_token), "other": hash_token(other_token)}, "stow_senders": ("slow", "other")}
+    running = Site(tmp_path, web=web)
+    held = [connect(running) for _ in range(stow.PLACES_OF_ONE)]
+
+    def store(token: str) -> int:
+        return post(running, files(part10(pet())), Authorization=f"Bearer {token}").status_code
+
+    try:
+        for peer in held:
+            begin(peer, 10_000_000, files(part10(pet()))[:50], Authorization=f"Bearer {slow_token}")
+        wait_until(lambda: store(slow_token) == 503)
+        assert store(other_token) == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(stow, "PLACES", stow.PLACES_OF_ONE)
+            assert store(other_token) == 503
+        held.pop().close()
+        wait_until(lambda: store(slow_token) == 200)
+    finally:
+        for peer in held:
+            peer.close()
+        running.close()
 
 
 def test_who_does_not_keep_the_pace_is_told_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,9 +359,6 @@ def test_who_does_not_keep_the_pace_is_told_408(tmp_path: Path, monkeypatch: pyt
 def metadata(dataset: Dataset, **elements: Any) -> bytes:
     found = json.loads(dataset.to_json())
     return json.dumps([{**found, **elements}]).encode()
-
-
-JSON = "application/dicom+json"
 
 
 def test_metadata_with_bulk_data_becomes_the_object_that_it_was(site: Site) -> None:
@@ -373,3 +411,23 @@ def test_several_objects_in_one_array_are_judged_one_by_one(site: Site) -> None:
     assert answer.json()["00081198"]["Value"][0]["00081155"]["Value"] == [lost.SOPInstanceUID]
     assert [item["sop_instance_uid"] for item in rows(site)] == [good.SOPInstanceUID]
     assert temporaries(site) == []
+
+
+def test_a_message_does_not_become_much_more_than_it_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stow_bulk, "_SHARED_MOST_BYTES", 1 << 20)
+    pixels = {"vr": "OW", "BulkDataURI": "x"}
+    items = [json.loads(pet(SOPInstanceUID=uid(f"shared/{n}")).to_json()) | {"7FE00010": pixels} for n in range(10)]
+    bulk = {"Content-Type": "application/octet-stream", "Content-Location": "x"}
+    answer = post(site, message([({"Content-Type": JSON}, json.dumps(items).encode()), (bulk, bytes(500 << 10))]), kind=JSON)
+    assert answer.status_code == 202
+    assert failures(answer) == [0xC000] * 7
+    assert len(rows(site)) == 3
+    monkeypatch.setattr(stow_bulk, "_NAMES_MOST_LETTERS", 10_000)
+    parts: list[tuple[dict[str, str], bytes]] = [({"Content-Type": JSON}, metadata(pet()))]
+    parts += [({"Content-Type": "application/octet-stream", "Content-Location": f"{n:05000}"}, b"") for n in range(3)]
+    assert post(site, message(parts), kind=JSON).status_code == 413
+    monkeypatch.setattr(stow_json, "OBJECTS_MOST", 1)
+    both = json.dumps([json.loads(one.to_json()) for one in pet_series(2)]).encode()
+    answer = post(site, message([({"Content-Type": JSON}, both)]), kind=JSON)
+    assert answer.status_code == 202
+    assert len(rows(site)) == 4

@@ -10,7 +10,7 @@ import pytest
 GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
 
 LAYERS = [
-    ["model", "errors"],
+    ["model", "errors", "yaml_hints"],
     ["yamlfile", "target_settings", "dicom_settings"],
     ["folder_settings"],
     ["config", "telemetry", "database"],
@@ -26,7 +26,7 @@ LAYERS = [
     ["workers", "web"],
     ["roles"],
     ["daemon"],
-    ["cli_study"],
+    ["cli_dicom", "cli_spool", "cli_study"],
     ["cli_deploy"],
     ["cli_mappings"],
     ["cli"],

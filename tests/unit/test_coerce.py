@@ -75,6 +75,11 @@ def pet_file(tmp_path: Path, syntax: Any = ExplicitVRLittleEndian, **overrides: 
     return builders.write(builders.pet(**overrides), tmp_path / "pet.dcm", transfer_syntax_uid=syntax)
 
 
+def letters(value: Any) -> list[str]:
+    """What people read of a value; which character set it came in is left out."""
+    return [line for line in str(value).splitlines() if "(0008,0005)" not in line]
+
+
 def samples() -> list[Path]:
     folder = data_directory()
     if not folder.is_dir():
@@ -105,7 +110,7 @@ def test_real_objects_keep_all_that_no_rule_names(file: Path, shipped: Mappings)
     assert all(not before[tag].isascii() for tag in recoded)
     if recoded:
         ours, theirs = dcmread(io.BytesIO(content)), dcmread(file, force=True)
-        assert all(str(ours[tag].value) == str(theirs[tag].value) for tag in recoded)
+        assert all(letters(ours[tag].value) == letters(theirs[tag].value) for tag in recoded)
     if 0x7FE00010 in before:
         assert after.raw(0x7FE00010) == before[0x7FE00010]
     assert after.transfer_syntax_uid == header.transfer_syntax_uid

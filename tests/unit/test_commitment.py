@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import queue
+from collections.abc import Callable
 from io import BytesIO
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -21,7 +25,9 @@ from gateway.dicom.commitment import (
     encode_report,
 )
 from gateway.errors import Rejected
-from gateway.spool.commitments import COMMITTED, Content, judge
+from gateway.receive.commitment import CommitmentDesk
+from gateway.receive.talk import Action, State
+from gateway.spool.commitments import COMMITTED, FRESH_SECS, Content, Ticket, judge
 
 PET, CT = "1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.2"
 
@@ -136,3 +142,56 @@ def test_another_class_is_a_conflict_even_if_the_archive_holds_it() -> None:
 )
 def test_never_committed_without_an_archive(contents: list[Content], waited_secs: float) -> None:
     assert judge(PET, contents, waited_secs=waited_secs, wait_secs=3600) != COMMITTED
+
+
+class Answers:
+    """A ledger with one answer, which is ready; it remembers what became of it."""
+
+    def __init__(self, *, age_secs: float, stands: bool) -> None:
+        self._age_secs, self._stands = age_secs, stands
+        self.done: queue.Queue[str] = queue.Queue()
+
+    def ask(self, *_: object, **__: object) -> int:
+        return 1
+
+    def hold(self, *_: object, **__: object) -> None:
+        """Held as long as this runs."""
+
+    def lease_held(self, *_: object, now: float, **__: object) -> list[Ticket]:
+        given: Any = {"calling_ae": "PET1", "called_ae": "ISOBRIDGE", "transaction_uid": "1.2", "asked_at": 0.0}
+        at = now - self._age_secs
+        return [
+            Ticket(id=1, token=1, attempts=0, ready_at=at, references=(Reference(PET, "1.2"),), outcomes=(COMMITTED,), **given)
+        ]
+
+    def stands(self, ticket: Ticket) -> bool:
+        return self._stands
+
+    def look_again(self, ticket: Ticket, *, now: float) -> None:
+        self.done.put("looked at again")
+
+    def report(self, *_: object) -> bool:
+        self.done.put("reported")
+        return True
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+@pytest.mark.parametrize(
+    ("age_secs", "stands", "expected"),
+    [(0.0, True, "reported"), (FRESH_SECS + 1, True, "looked at again"), (0.0, False, "looked at again")],
+)
+def test_the_association_that_asked_hears_only_what_is_fresh_and_stands(age_secs: float, stands: bool, expected: str) -> None:
+    rows = Answers(age_secs=age_secs, stands=stands)
+    association = SimpleNamespace(
+        state=State.OPEN, is_within_message=False, answer=lambda *_: None, report=rows.report, ended_by=""
+    )
+    connection = cast("Any", SimpleNamespace(association=association))
+    desk = CommitmentDesk(cast("Any", rows), lambda call: call(), lambda _: None)
+    try:
+        request = encoded(asked("1.2"), EXPLICIT)
+        desk.take(connection, Action(request, EXPLICIT, "PET1", "ISOBRIDGE"), lambda: None)
+        assert rows.done.get(timeout=10) == expected
+    finally:
+        desk.stop()

@@ -45,7 +45,7 @@ BASE = (
         ("  elements:\n    PatientWeight: {value: '1', unit: kg}", "'unit' belongs to 'field'"),
         ("  elements:\n    StudyTime: {field: administration.start}", "one exists per item"),
         ("  elements:\n    SOPInstanceUID: {value: 1.2.3}", "SOPInstanceUID is not a mapping's to change"),
-        ("  elements:\n    PixelData: {remove: true}", "PixelData is not a mapping's to change"),
+        ("  elements:\n    PixelData: {remove: true}", "PixelData says what the pixels are: it is not a mapping's to change"),
         (
             "  identity: effective\n  elements:\n    PatientID: {value: X}",
             "PatientID is decided by 'identity: effective' already",
@@ -56,6 +56,38 @@ BASE = (
         ("  elements:\n    PatientWeight: {copy: PatientSiz}", "'PatientSiz' is not a DICOM keyword"),
         ("  elements:\n    PatientWeight: {value: '1', when: {of: Modality, equal: PT}}", "unknown key 'equal' in a condition"),
         ("  elements:\n    PatientWeight: {remove: no}", "'remove' is 'true'"),
+        (
+            "  elements:\n    'ReferencedStudySequence[*].StudyDescription': {remove: true}",
+            "a rule writes one place: say which item",
+        ),
+        (
+            "  elements:\n    SourceApplicationEntityTitle: {value: X}",
+            "SourceApplicationEntityTitle is not a mapping's to change",
+        ),
+        ("  elements:\n    CommandGroupLength: {value: '4'}", "CommandGroupLength is not a mapping's to change"),
+        ("  elements:\n    '(0010,0000)': {remove: true}", "(0010,0000) is not a mapping's to change"),
+        ("  elements:\n    '(0008,0007)': {remove: true}", "(0008,0007) is no element that the DICOM dictionary knows"),
+        ("  elements:\n    '(6000,3000)': {remove: true}", "OverlayData says what the pixels are"),
+        ("  elements:\n    Rows: {value: '1'}", "Rows says what the pixels are"),
+        ("  elements:\n    BitsStored: {value: '1'}", "BitsStored says what the pixels are"),
+        ("  elements:\n    NumberOfFrames: {value: '1'}", "NumberOfFrames says what the pixels are"),
+        ("  elements:\n    'IconImageSequence[0].PixelData': {remove: true}", "PixelData says what the pixels are"),
+        ("  elements:\n    SmallestImagePixelValue: {value: '1'}", "SmallestImagePixelValue is US or SS, as the pixels want it"),
+        ("  elements:\n    RescaleSlope: {remove: true}", "RescaleSlope must stay"),
+        ("  elements:\n    DigitalSignaturesSequence: {remove: true}", "DigitalSignaturesSequence is not a mapping's to change"),
+        (
+            "  elements:\n    'OriginalAttributesSequence[0].ModifyingSystem': {value: X}",
+            "OriginalAttributesSequence is not a mapping's to change",
+        ),
+        (
+            "  elements:\n    'ProcedureCodeSequence[0].SpecificCharacterSet': {value: X}",
+            "SpecificCharacterSet is not a mapping's to change",
+        ),
+        (
+            "  elements:\n    StudyDescription: {value: a}\n    '(0008,1030)': {value: b}",
+            "one.yaml:9:5: StudyDescription is written by another rule already",
+        ),
+        ("  elements:\n    StationName: {value: 'a\\b'}", "holds a backslash, which parts values, where one value belongs"),
     ],
 )
 def test_each_mistake_is_told_with_its_place(tmp_path: Path, section: str, complaint: str) -> None:
@@ -93,8 +125,8 @@ def test_the_section_does_not_change_the_version_of_the_mapping(tmp_path: Path) 
     [
         ("PatientWeight", True),
         ("SeriesTime", True),
-        ("Units", True),
-        ("NumberOfFrames", True),
+        ("DecayCorrection", True),
+        ("RadiopharmaceuticalInformationSequence", True),
         ("StationName", False),
         ("ProcedureCodeSequence[0].CodeMeaning", False),
     ],
@@ -103,3 +135,15 @@ def test_which_changes_ask_for_a_new_uid(tmp_path: Path, target: str, changes: b
     section = f"{BASE}  elements:\n    {target}: {{remove: true}}\n"
     (rule,) = load(directory(tmp_path / "mappings", one=section)).named("one").dicom.elements
     assert rule.changes_numbers is changes
+
+
+def test_a_standard_tag_is_as_good_as_its_keyword(tmp_path: Path) -> None:
+    section = f"{BASE}  elements:\n    '(0008,1032)[0].(0008,0104)': {{value: X}}\n"
+    (rule,) = load(directory(tmp_path / "mappings", one=section)).named("one").dicom.elements
+    assert rule.target.text == "ProcedureCodeSequence[0].CodeMeaning"
+
+
+def test_what_other_systems_remember_is_not_written_through_for_each(tmp_path: Path) -> None:
+    base = BASE.replace("RadiopharmaceuticalInformationSequence", "OriginalAttributesSequence")
+    told = complaints(tmp_path / "mappings", one=f"{base}  elements:\n    $administration.ModifyingSystem: {{value: X}}\n")
+    assert any("OriginalAttributesSequence is not a mapping's to change" in text for text in told), told

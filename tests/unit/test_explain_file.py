@@ -9,7 +9,8 @@ import pytest
 from gateway.mapping.language import load
 from gateway.r4.bundles import resources_of
 from gateway.workbench.convert import convert
-from gateway.workbench.explain import Explanation, explain, explain_lines
+from gateway.workbench.explain import explain
+from gateway.workbench.explanation import Explanation, explain_lines, is_fhir
 from gateway.workbench.origins import Origins
 from tests.builders import pet, rrdsr, write
 from tests.unit.mapping_files import SHIPPED
@@ -76,7 +77,7 @@ def test_what_is_withheld_says_why_and_what_stands_in_the_file(found: Explanatio
     assert birth.issues == ("warning: lies after the study",)
     assert ("PatientBirthDate", "99990101") in [(origin.path, origin.words) for origin in birth.origins]
     text = "\n".join(explain_lines(found.narrowed("Patient.birthDate"), everything=True))
-    assert "Patient.birthDate: nothing" in text
+    assert "Patient.birthDate: not filled, because the value is withheld or cannot be read (see issue)" in text
     assert "from   PatientBirthDate = 99990101" in text
 
 
@@ -107,3 +108,35 @@ def test_changes_of_the_normalised_dicom_are_told(tmp_path: Path) -> None:
     found = explain(file, site(load(SHIPPED)), Origins(SHIPPED))
     (change,) = found.narrowed("SpecificCharacterSet").changes
     assert (change.before, change.after, change.rule) == ("ISO_IR 100", "ISO_IR 192", "charset")
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("MedicationAdministration.dosage.dose.value", "the field has no value in this file"),
+        ("MedicationAdministration.dosage.dose", "the field has no value in this file"),
+        ("MedicationAdministration.dosage.route", "a condition of the line, or of the resource around it, does not hold here"),
+    ],
+)
+def test_an_element_that_is_absent_is_said_to_be_not_filled_and_why(tmp_path: Path, asked: str, why: str) -> None:
+    dataset = pet()
+    del dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose
+    found = explain(write(dataset, tmp_path / "pet.dcm"), site(load(SHIPPED)), Origins(SHIPPED)).narrowed(asked)
+    lines = list(explain_lines(found, everything=True))
+    assert any(asked in line and line.endswith(f"not filled, because {why}") for line in lines), lines
+    assert not found.narrowed("MedicationAdministration.dosage.dose.valu").fields
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("Patient.photo", True),
+        ("Observation.component[0].valueQuantity.value", True),
+        ("Patient.foto", False),
+        ("Patient", False),
+        ("PatientID", False),
+        ("Patient.birthDate.value", False),
+    ],
+)
+def test_an_element_of_fhir_is_known_though_no_mapping_fills_it(path: str, known: bool) -> None:
+    assert is_fhir(path) is known

@@ -25,7 +25,7 @@ class Parts:
     def __init__(self, **parts: bytes) -> None:
         self._parts = parts
 
-    def find(self, uri: str, tag: int) -> Any:
+    def find(self, uri: str, *, is_image: bool) -> Any:
         return Whole(self._parts[uri]) if uri in self._parts else None
 
 
@@ -103,7 +103,8 @@ def test_every_type_of_value() -> None:
         {"vr": "PN", "Value": ["text"]}, {"vr": "CS", "Value": [1]}, {"vr": "AT", "Value": ["zz"]},
         {"vr": "OB", "InlineBinary": "???"}, {"vr": "OB", "BulkDataURI": "nowhere"}, {"vr": "SQ", "BulkDataURI": "x"},
         {"vr": "LO", "Value": ["x" * 70_000]}, {"vr": "LT", "Value": ["a", "b"]}, {"vr": "SQ", "Value": [7]},
-        {"vr": "SQ", "Value": [{"x": 1}]},
+        {"vr": "SQ", "Value": [{"x": 1}]}, {"vr": "US", "Value": [[0, [1], 3]]}, {"vr": "IS", "Value": [[0, [1], 3]]},
+        {"vr": "DS", "Value": [[0, [1], 3]]}, {"vr": "DS", "Value": [{}]},
     ],
 )  # fmt: skip
 def test_what_the_model_does_not_allow_is_told_by_name_without_the_value(element: Any) -> None:
@@ -118,6 +119,34 @@ def test_endless_nesting_is_refused() -> None:
         item = {"00400260": {"vr": "SQ", "Value": [item]}}
     with pytest.raises(Rejected, match="deep"):
         encode(item)
+
+
+def test_bulk_data_inside_sequences_is_bounded_in_sum_and_an_icon_is_not_the_image() -> None:
+    item = {"00420011": {"vr": "OB", "BulkDataURI": "x"}}
+    few, many = ({"0040A730": {"vr": "SQ", "Value": [item] * count}} for count in (8, 9))
+    assert len(encode(few, x=bytes(1 << 20))) > 8 << 20
+    with pytest.raises(Rejected, match="inside sequences"):
+        encode(many, x=bytes(1 << 20))
+
+    asked: list[tuple[str, bool]] = []
+
+    class Remembering(Parts):
+        def find(self, uri: str, *, is_image: bool) -> Any:
+            asked.append((uri, is_image))
+            return super().find(uri, is_image=is_image)
+
+    icon = {"7FE00010": {"vr": "OW", "BulkDataURI": "icon"}}
+    given = {"00880200": {"vr": "SQ", "Value": [icon]}, "7FE00010": {"vr": "OW", "BulkDataURI": "image"}}
+    b"".join(json_model.encode(given, Remembering(icon=b"12", image=b"3456")))
+    assert asked == [("icon", False), ("image", True)]
+
+
+@pytest.mark.parametrize(
+    "given", ["1e5000000", Decimal("1E+999999999"), "1" * 30, "Infinity", "NaN", "x", "", None, True, [0, [1], 2], 1.5]
+)
+def test_what_is_no_whole_number_of_a_sane_size_is_refused_at_once(given: Any) -> None:
+    with pytest.raises((ValueError, TypeError, ArithmeticError)):
+        json_model.whole_number(given)
 
 
 JPEG = "1.2.840.10008.1.2.4."

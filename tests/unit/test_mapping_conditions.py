@@ -115,3 +115,23 @@ def test_another_condition_is_another_version_of_the_mapping(tmp_path: Path) -> 
     one = mapping(tmp_path / "one", FIELDS % "{of: StudyID, equals: S}")
     two = mapping(tmp_path / "two", FIELDS % "{of: StudyID, equals: T}")
     assert one.version != two.version
+
+
+def test_a_misspelt_keyword_in_a_condition_is_told_at_its_own_line(tmp_path: Path) -> None:
+    fields = """  study.x:
+    as: text
+    from:
+      - StudyID
+      - path: PatientID
+        when:
+          any:
+            - {of: Modality, equals: PT}
+            - {of: Modalty, equals: PT}
+    when:
+      not:
+        of:
+          path: Manufacturr
+        exists: true
+"""
+    told = complaints(tmp_path, one=f"match: everything\nfields:\n{fields}")
+    assert [text.partition(": ")[0].rpartition(":")[0] for text in told] == ["one.yaml:11", "one.yaml:15"]

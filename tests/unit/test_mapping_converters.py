@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from gateway.dicom.values import Invalid
 from gateway.mapping.language import load
+from gateway.mapping.numbers import with_comma
 from gateway.mapping.registry import CONVERTERS
 from gateway.model import Severity
 from tests.unit.mapping_files import SHIPPED, one_field, read, said
@@ -311,3 +313,16 @@ def test_what_senders_write_for_unknown_is_left_out_with_a_warning(given: dict[s
     shared = read(PET, given).shared
     assert field.partition(".")[2] not in (shared.patient if field.startswith("patient") else shared.device)
     assert [issue.severity for issue in shared.issues if issue.field == field] == [Severity.WARNING]
+
+
+@pytest.mark.parametrize("text", ["0.123,4", "000.000,4", "012.345,6", "1234.567,8", "12.34,5", ".123,4", "1.234"])
+def test_points_group_thousands_or_the_number_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        with_comma(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("0,4", "0.4"), ("1.234,5", "1234.5"), ("-12.345.678,9", "-12345678.9"), ("007", "7")]
+)
+def test_numbers_with_a_decimal_comma(text: str, number: str) -> None:
+    assert with_comma(text) == Decimal(number)

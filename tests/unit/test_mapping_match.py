@@ -107,8 +107,19 @@ def test_what_is_proven_to_be_apart(tmp_path: Path, one: str, other: str, both: 
 def test_two_mappings_of_equal_rank_must_say_which_one_counts(tmp_path: Path) -> None:
     files = {"base": BASE, "a": "extends: base\nmatch: {StationName: P1}\n", "b": "extends: base\nmatch: {Manufacturer: X*}\n"}
     (told,) = complaints(tmp_path / "fits", **files)
-    assert told == "b.yaml:2:1: the same objects are matched by 'a', of equal rank: say which one counts by 'priority'"
+    assert told == (
+        "b.yaml:2:1: the same objects are matched by 'a', of equal rank: if this one counts, write 'priority: 1' here;"
+        " else match fewer objects here, by more keys or narrower values"
+    )
     assert complaints(tmp_path / "not", **{**files, "b": files["b"] + "priority: 2\n"}) == []
+
+
+def test_a_conflict_is_told_once_and_in_the_file_of_the_site(tmp_path: Path) -> None:
+    vendors = {f"vendors__{name}": f"extends: base\nmatch: {{Manufacturer: {name.upper()}*}}\n" for name in ("ge", "philips")}
+    (told,) = complaints(tmp_path, base=BASE, **vendors, sites__a="extends: base\nmatch: {StationName: P1}\n")
+    assert told.startswith(
+        "sites/a.yaml:2:1: the same objects are matched by 'ge', 'philips', of equal rank: if this one counts, "
+    )
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,8 @@ MISTAKES = [
     ("range: [0.3, 400]", "range: [400, 0.3]", "'range' is [lowest, highest]"),
     ("as: count}", "as: text, range: [1, 2]}", "makes no number that a 'range' could be asked of"),
     ("pinned: true", "pinned: 1", "'pinned' is true or false"),
+    ("unit: {in: kg, out: kg}", "unit: {in: kg, outt: kg}", "unknown key 'outt' in a unit (did you mean 'out'?)"),
+    ("out: MBq, pinned: true}", "out: MBq, pined: true}", "unknown key 'pined' in a unit (did you mean 'pinned'?)"),
     # FHIR
     ("resourceType: ImagingStudy", "resourceType: ImageStudy", "is not a resource type of this gateway (did you mean 'ImagingStudy'?)"),
     ("    description: weight", "    descripton: weight", "'descripton' is not an element of ImagingStudy (did you mean 'description'?)"),

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from gateway.dicom.reading import Header, header_of
 from gateway.mapping.example import merged, opened
 from gateway.mapping.language import Mapping, load
 from gateway.model import Json, Record
 from gateway.normalise.record import SharedCache, normalise
+from tests import builders
 from tests.unit.mapping_files import SITE, complaints, directory, said
 
 ITEM = "RadiopharmaceuticalInformationSequence"
@@ -252,3 +254,51 @@ def test_the_example_knows_arrival_and_file_header_only_by_their_words(tmp_path:
     told = complaints(tmp_path, a=text)
     assert "a.yaml:3:3: 'calling' is none of calling_ae, called_ae, received_at, door (did you mean 'calling_ae'?)" in told
     assert "a.yaml:4:3: 'PatientName' is not an element of the file header (group 0002)" in told
+
+
+NESTED = "when: {of: {path: PatientWeight, when: {of: SeriesDescription, equals: good}}, exists: true}"
+
+
+def test_a_condition_inside_a_condition_decides_the_shared_fields(tmp_path: Path) -> None:
+    made, cache = mapping(tmp_path, f"  study.x: {{from: StudyDescription, as: text, {NESTED}}}\n"), SharedCache(8)
+    given = {"StudyDescription": "S", "PatientWeight": "70", "SeriesDescription": "good"}
+    assert record(made, given, cache).shared.study == {"x": "S"}
+    assert record(made, given | {"SeriesDescription": "bad"}, cache).shared.study == {}
+
+
+def test_a_field_is_read_after_those_that_a_condition_inside_a_condition_looks_at(tmp_path: Path) -> None:
+    nested = NESTED.replace("SeriesDescription, equals: good", "study.z, exists: true")
+    fields = f"  study.a: {{from: StudyDescription, as: text, {nested}}}\n  study.z: {{from: SeriesDescription, as: text}}\n"
+    given = {"StudyDescription": "S", "PatientWeight": "70", "SeriesDescription": "z"}
+    assert record(mapping(tmp_path, fields), given).shared.study == {"a": "S", "z": "z"}
+
+
+@pytest.mark.parametrize("source", ["'(0019,xx10)[ACME]'", "SmallestImagePixelValue"])
+def test_the_same_bytes_under_another_written_type_are_read_anew(tmp_path: Path, source: str) -> None:
+    made, cache = mapping(tmp_path, f"  study.x: {{from: {source}, as: text}}\n"), SharedCache(8)
+
+    def header(vr: str, value: object) -> Header:
+        dataset = builders.pet()
+        dataset.add_new(0x00190010, "LO", "ACME")
+        dataset.add_new(0x00280106 if source[0] == "S" else 0x00191010, vr, value)
+        return header_of(builders.part10(dataset))
+
+    for one in (header("US", 0xF131), header("SS", 0xF131 - 0x10000)):
+        assert normalise(one, made, SITE, cache).shared == normalise(one, made, SITE, SharedCache(1)).shared
+
+
+def test_other_rules_or_tables_never_share_what_is_remembered(tmp_path: Path) -> None:
+    """Two loads of one folder remember apart, whatever their versions say; and coding schemes are part of the version."""
+    source = "match: everything\nfields:\n  study.x: {from: 'ProcedureCodeSequence[0]', as: concept}\n"
+    first, second = directory(tmp_path / "a", one=source), directory(tmp_path / "b", one=source)
+    schemes = second / "codes" / "scheme_systems.yaml"
+    schemes.write_text(schemes.read_text().replace("http://loinc.org", "http://example.org/other"))
+    cache, coded = SharedCache(8), {"CodeValue": "1234-5", "CodingSchemeDesignator": "LN", "CodeMeaning": "x"}
+    versions = set()
+    for folder, system in ((first, "http://loinc.org"), (second, "http://example.org/other")):
+        made = load(folder).named("one")
+        shared = record(made, {"ProcedureCodeSequence": [coded]}, cache).shared
+        assert shared.study["x"]["system"] == system
+        versions.add(made.version)
+    assert len(versions) == 2
+    assert load(first).named("one").token != load(first).named("one").token

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,35 @@ def test_a_torn_deployment_is_no_version(tmp_path: Path) -> None:
     torn.mkdir(parents=True)
     (torn / "pet.yaml").write_text("1")
     assert versions.read(versions.keep(taken).name).files == taken.files
+
+
+def test_of_many_who_keep_the_same_content_at_once_all_succeed(tmp_path: Path) -> None:
+    taken = Snapshot({f"f{number}.yaml": b"x" * 100 for number in range(20)})
+    for turn in range(10):
+        together, versions = threading.Barrier(4), MappingVersions(tmp_path / str(turn))
+
+        def keep(together: threading.Barrier = together, versions: MappingVersions = versions) -> Path:
+            together.wait()
+            return versions.keep(taken)
+
+        with ThreadPoolExecutor(4) as pool:
+            paths = {pool.submit(keep) for _ in range(4)}
+        assert {found.result() for found in paths} == {versions.path(taken.version)}
+        assert versions.read(taken.version).files == taken.files
+        assert [path.name for path in (tmp_path / str(turn) / "mapping-versions").glob(".new-*")] == []
+
+
+def test_what_a_killed_deployment_left_goes_and_what_vanishes_meanwhile_harms_nobody(tmp_path: Path) -> None:
+    versions = MappingVersions(tmp_path)
+    versions.keep(Snapshot({"a.yaml": b"1"}))
+    old, young = versions.path(".new-old"), versions.path(".new-young")
+    for path in (old, young):
+        path.mkdir()
+    os.utime(old, (0, 0))
+    versions.path(".new-gone").symlink_to(tmp_path / "nowhere")  # as one that is there when listed and gone when looked at
+    versions.keep(Snapshot({"a.yaml": b"2"}))
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_provenance_names_the_deployed_version_outside_its_content() -> None:

@@ -24,14 +24,14 @@ def test_the_shipped_mappings_have_no_complaints() -> None:
 
 @pytest.mark.parametrize(("mapping", "test"), CASES, ids=[f"{mapping.name}: {test.name}" for mapping, test in CASES])
 def test_inline(mapping: Mapping, test: MappingTest) -> None:
-    result = run_test(mapping, test)
+    result = run_test(mapping, test, MAPPINGS)
     assert result.ok, "\n".join((result.where, *result.reasons))
 
 
 @pytest.mark.parametrize("mapping", list(MAPPINGS), ids=lambda mapping: mapping.name)
 def test_every_field_is_proven_by_an_inline_test(mapping: Mapping) -> None:
     """Each field is dropped in turn: where no test then fails, the rule could be wrong for years."""
-    assert unproven_fields(mapping) == []
+    assert unproven_fields(mapping, MAPPINGS) == []
 
 
 def test_the_worked_example_of_the_guide_is_the_shipped_one_and_works(tmp_path: Path) -> None:
@@ -41,6 +41,7 @@ def test_the_worked_example_of_the_guide_is_the_shipped_one_and_works(tmp_path: 
     assert yamlfile.read(tmp_path / "example.yaml").data == yamlfile.read(DIRECTORY / "sites" / "example.yaml").data
     shutil.copytree(DIRECTORY, tmp_path / "mappings")
     (tmp_path / "mappings" / "sites" / "petct1.yaml").write_text(example)
-    mapping = load(tmp_path / "mappings").named("petct1")
-    assert [reason for test in mapping.tests for reason in run_test(mapping, test).reasons] == []
+    mappings = load(tmp_path / "mappings")
+    mapping = mappings.named("petct1")
+    assert [reason for test in mapping.tests for reason in run_test(mapping, test, mappings).reasons] == []
     assert len(mapping.tests) == 2

@@ -75,8 +75,9 @@ def test_a_body_without_a_preamble_and_without_a_last_line_end() -> None:
         b"--edge\r\n\r\nx",
         b"--edge\r\nno colon\r\n\r\nx\r\n--edge--",
         b"--edge\r\n" + b"a" * 20_000,
+        b"--edge\r\na: " + b"a" * 20_000 + b"\r\n\r\nx\r\n--edge--",
     ],
-    ids=["empty", "other", "cut", "open", "colon", "long"],
+    ids=["empty", "other", "cut", "open", "colon", "endless", "long"],
 )
 def test_what_is_no_multipart_message_is_told(body: bytes) -> None:
     with pytest.raises(Rejected) as caught:

@@ -130,4 +130,4 @@ def test_an_item_inherits_the_character_set_and_may_have_its_own() -> None:
 
 def test_a_private_element_decides_together_with_all_creators_of_its_group() -> None:
     path = parse_path("(7053,xx00)[Philips PET Private Group]")
-    assert list(root().bytes_of(path)) == [b"Philips PET Private Group ", b"0.000512"]
+    assert list(root().bytes_of(path)) == [b"Philips PET Private Group ", b"DS", b"0.000512"]

@@ -20,15 +20,16 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, P_DATA_TF
 from gateway.errors import Rejected, Retryable
 from gateway.model import Instance, Received
 from gateway.receive import guard, services, status
-from gateway.receive.association import Association, State
+from gateway.receive.association import Association
 from gateway.receive.containment import INTERNAL_FAULT, Refusal, finish
 from gateway.receive.door import Door
 from gateway.receive.guard import Framer, ProtocolViolation
-from gateway.receive.loop import ignore_event
 from gateway.receive.negotiation import Agreed, Refused, negotiate
 from gateway.receive.rows import RowWriter
 from gateway.receive.services import Command
+from gateway.receive.serving import ignore_event
 from gateway.receive.settings import ReceiveSettings
+from gateway.receive.talk import State
 from gateway.spool.files import SpoolFiles
 from tests import builders
 from tests.integration.receiving import (
@@ -96,6 +97,19 @@ def test_commands_of_pynetdicom_are_understood() -> None:
     (first, *_) = message.encode_msg(1, 16382)
     encoded = first.presentation_data_value_list[0][1][1:]
     assert services.decode_command(encoded) == Command(0x0001, 7, True, PET, "1.2.3.4")
+
+
+def test_an_identifier_that_is_none_goes_back_as_it_came() -> None:
+    odd = "1.2.é.µ".encode("latin-1") + b"\xff"
+    values = [
+        (0x0002, PET.encode() + b"\0" * (len(PET) % 2)),
+        (0x0100, b"\1\0"),
+        (0x0110, b"\7\0"),
+        (0x0800, b"\1\0"),
+        (0x1000, odd),
+    ]
+    command = services.decode_command(b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in values))
+    assert struct.pack("<HHI", 0, 0x1000, len(odd)) + odd in services.encode_response(1, command, 0xA900)
 
 
 @pytest.mark.parametrize("reason", ["", "Short.", "A long reason \\ with a backslash, and much more than sixty-four characters."])

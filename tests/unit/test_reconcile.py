@@ -404,7 +404,7 @@ def test_an_independent_source_settles_an_ambiguous_activity(
     assert any("only one agrees" in issue.reason for issue in fact.issues)
 
 
-@pytest.mark.parametrize("report_mbq", ["150", "3700"])
+@pytest.mark.parametrize("report_mbq", ["150", "3700", "0"])
 def test_an_ambiguous_activity_that_no_source_settles_stays_withheld(report_mbq: str) -> None:
     more: dict[str, Any] = {"activity_candidates": candidates("10", "370")}
     facts = dossier(

@@ -107,3 +107,31 @@ def test_a_decision_becomes_a_valid_provenance(kind: DecisionKind) -> None:
     assert validate(resource) == []
     assert resource["recorded"] == "2023-11-14T22:13:20.000+00:00"
     assert (resource["agent"][0]["who"], resource["reason"]) == ({"display": "A Person"}, [{"text": "wrong order"}])
+
+
+def test_a_dose_that_proved_to_be_another_leads_there_and_one_that_nobody_tells_any_more_leads_nowhere() -> None:
+    def dose(name: str) -> JsonObject:
+        return {
+            "resourceType": "Observation",
+            "id": name,
+            "identifier": [{"system": "urn:isobridge:dose-result", "value": f"key-{name}"}],
+            "status": "final",
+            "code": {"text": "Organ absorbed dose"},
+            "subject": {"reference": "Patient/p"},
+        }
+
+    report = {
+        "resourceType": "DocumentReference",
+        "id": "r",
+        "status": "current",
+        "content": [{"attachment": {"contentType": "application/dicom"}}],
+    }
+    lost, gone, kept = dose("lost"), dose("gone"), dose("kept")
+    found = retractions([PATIENT, lost, gone, kept, report], [PATIENT, kept], {"key-lost": "key-kept"})
+    assert {item["id"]: item["status"] for item in found if "status" in item} == dict.fromkeys(
+        ("lost", "gone", "r"), "entered-in-error"
+    )
+    links = {item["id"]: item.get("extension") for item in found}
+    assert links["lost"] == [{"url": REPLACED_BY_EXTENSION, "valueReference": {"reference": "Observation/kept"}}]
+    assert links["gone"] is None
+    assert [complaint for item in found for complaint in validate(item)] == []

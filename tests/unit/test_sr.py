@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
-from gateway.dicom import sr
-from gateway.dicom.paths import Element, Root, parse_path
+from gateway.dicom import paths, sr
+from gateway.dicom.paths import Budget, Element, Root, parse_path
+from gateway.dicom.raw_items import RawItem
 from gateway.dicom.reading import header_of, read_header
 from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
@@ -16,6 +18,7 @@ from gateway.mapping.codes import load_codes
 from gateway.mapping.example import encode, merged
 from gateway.mapping.language import load
 from gateway.model import JsonObject
+from gateway.normalise import record
 from gateway.normalise.record import SharedCache, normalise
 from gateway.workbench.sample_report import administration_report
 from tests import builders
@@ -196,3 +199,23 @@ def test_merging_a_short_form_changes_one_word_and_leaves_the_example_alone() ->
     assert changed["sr"]["1 DCM"]["items"]["2 DCM"] == {"num": "1", "unit": "mCi"}
     assert example["sr"] == {"1 DCM": {"items": {"2 DCM": {"num": "1", "unit": "MBq"}}}}
     assert "1 DCM" not in merged(example, {"sr/1 DCM": None})["sr"]
+
+
+def test_a_large_report_is_opened_item_by_item_once_and_stays_far_below_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[object, int]] = []
+    read_items, budget = paths._sequence, Budget()
+
+    def counted(dataset: Dataset | RawItem, tag: int, *more: Any) -> tuple[paths.Item, ...]:
+        opened.append((dataset, tag))
+        return read_items(dataset, tag, *more)
+
+    monkeypatch.setattr(paths, "_sequence", counted)
+    monkeypatch.setattr(record, "Budget", lambda: budget)
+    dataset = builders.rrdsr()
+    (one,) = [item for item in dataset.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "113502"]
+    dataset.ContentSequence = [*dataset.ContentSequence, *[one] * 99]
+    header = header_of(builders.part10(dataset))
+    shared = normalise(header, REPORT, SITE, SharedCache(1)).shared
+    assert len(shared.administrations) == 100
+    assert len(opened) == len({(id(dataset), tag) for dataset, tag in opened})
+    assert (budget.most - budget.left) * 8 < budget.most  # organ doses, persons and devices of 100 administrations

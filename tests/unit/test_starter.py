@@ -11,10 +11,12 @@ from pydicom.dataset import Dataset
 from gateway.errors import Misconfigured, Quarantined
 from gateway.mapping.language import lint, load
 from gateway.workbench.coverage import coverage, coverage_lines
-from gateway.workbench.selftest import run_tests
+from gateway.workbench.read_as import finder
+from gateway.workbench.selftest import run_test, run_tests
 from gateway.workbench.starter import starter
 from tests.builders import ABSENT, pet, pet_series, rrdsr, write
 from tests.unit.mapping_files import SHIPPED
+from tests.unit.workbench_site import site
 
 MAPPINGS = load(SHIPPED)
 CREATOR = "OUR PRIVATE GROUP"
@@ -99,6 +101,42 @@ def test_coverage_counts_what_no_rule_reads_and_nothing_else(tmp_path: Path) -> 
     assert any(CREATOR in line for line in lines)
     assert not any("AcquisitionComments" in line for line in lines)
     assert "words" not in "\n".join(line for line in lines if "words.txt" not in line)
+
+
+def ge_without_dose() -> Dataset:
+    dataset = pet(Manufacturer="GE MEDICAL SYSTEMS", StationName="PETCT9")
+    del dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose
+    dataset.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x38, "FL", 251.5)
+    return dataset
+
+
+def test_coverage_names_the_field_that_takes_a_private_element_and_what_nothing_publishes(tmp_path: Path) -> None:
+    files = [write(ge_without_dose(), tmp_path / f"{number}.dcm") for number in range(2)]
+    found = coverage(files, MAPPINGS, finder(site(MAPPINGS), SHIPPED))
+    assert {one.path: (one.name, one.files) for one in found.read_as if one.creator} == {
+        "(0009,xx38)[GEMS_PETD_01]": ("administration.measured_before", 2)
+    }
+    assert ("Units", "series.pet.units, in no FHIR element") in [(one.path, one.name) for one in found.read_as]
+    assert "PatientID" not in {one.path for one in found.read_as}
+    lines = list(coverage_lines(found, private_only=True))
+    assert [line.split() for line in lines if "read as" in line] == [
+        ["2", "(0009,xx38)[GEMS_PETD_01]", "read", "as", "administration.measured_before"]
+    ]
+
+
+def test_a_starter_says_of_the_file_only_what_stands_in_it(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "mappings")
+    file = write(ge_without_dose(), tmp_path / "pet.dcm")
+    made = starter(file, MAPPINGS, SHIPPED, name="ours", read_as=finder(site(MAPPINGS), SHIPPED)(file))
+    assert "#   (0009,xx38)[GEMS_PETD_01]  read as administration.measured_before" in made.text
+    (tmp_path / "mappings" / "sites" / "ours.yaml").write_text(made.text)
+    mappings = load(tmp_path / "mappings")
+    mapping = mappings.named("ours")
+    assert "RadionuclideTotalDose" not in mapping.example["RadiopharmaceuticalInformationSequence"][0]
+    assert "(0009,xx3B)[GEMS_PETD_01]" not in mapping.example
+    assert "Radiopharmaceutical" in mapping.example["RadiopharmaceuticalInformationSequence"][0]
+    assert "administration.activity" not in mapping.tests[0].expect["fields"]
+    assert run_test(mapping, mapping.tests[0], mappings).ok
 
 
 def test_coverage_of_a_report_goes_by_its_concepts(tmp_path: Path) -> None:

@@ -60,6 +60,54 @@ def test_what_is_no_plain_yaml_is_refused_with_its_place(content: bytes | str, p
     assert phrase in told
 
 
+GOOD = """\
+fields:
+  # the net activity, from the console
+  administration.activity:
+    from: {value: "(0009,xx38)[GEMS_PETD_01]", nuclide: administration.radionuclide}
+    as: activity
+    need: should
+  administration.volume: null
+tests:
+  - name: "it is read"
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "place", "phrase"),
+    [
+        ('PETD_01]", nuclide', "PETD_01], nuclide", "4:19", "this quote is not closed"),
+        ('"(0009,xx38)[GEMS_PETD_01]"', "(0009,xx38)[GEMS_PETD_01]", "4:19", 'stands in quotes: "(0009,xx38)[GEMS_PETD_01]"'),
+        ('"(0009,xx38)[GEMS_PETD_01]"', "A[0].B", "4:19", 'a text with brackets stands in quotes: "A[0].B"'),
+        ('"(0009,xx38)[GEMS_PETD_01]"', "${a.b}", "4:19", 'a text with brackets stands in quotes: "${a.b}"'),
+        ("as: activity", "as:activity", "5:7", "a space belongs behind the colon"),
+        ("need: should", "need = should", "6:10", "write ': ' where '=' stands"),
+        ("    as: activity", "\u00a0   as: activity", "5:1", "a non-breaking one"),
+        ("    as: activity", "    as:\u00a0activity", "5:8", "a non-breaking one"),
+        ('"(0009,xx38)[GEMS_PETD_01]"', "\u201c(0009,xx38)[GEMS_PETD_01]\u201d", "4:19", "a curly quote"),
+        ("need: should", "need: \u2018should\u2019", "6:11", "a curly quote"),
+        ('"it is read"', "read: as it is", "9:15", "a text that holds ': ' stands in quotes"),
+        ("    as: activity", "   as: activity", "5:4", "does not begin in the column"),
+        ("    as: activity", "      as: activity", "5:7", "does not begin in the column"),
+        ('"(0009,xx38)[GEMS_PETD_01]"', "*GE", "4:19", "put a text that begins with * or & in quotes"),
+        ('"(0009,xx38)[GEMS_PETD_01]"', "*", "4:20", "put a text that begins with * or & in quotes"),
+        ("radionuclide}", "radionuclide", "5:7", "of the bracket"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_where_it_stands(right: str, wrong: str, place: str, phrase: str) -> None:
+    assert right in GOOD
+    parse(GOOD, name="f.yaml")
+    told = said(GOOD.replace(right, wrong, 1))
+    assert told.startswith(f"f.yaml:{place}: "), told
+    assert phrase in told
+
+
+def test_a_text_over_several_lines_and_quotes_inside_text_are_no_slip() -> None:
+    text = "a: \"one\n  two\"\nb: it's 5\" wide # isn't it\nc: 'don''t'\nd: \u201d\n".replace("\u201d", "\u00e9")
+    assert parse(text, name="f").data == {"a": "one two", "b": "it's 5\" wide", "c": "don't", "d": "\u00e9"}
+    assert "of the bracket that line 6 opens" in said(text + "e: [1\nf: 2\n")
+
+
 def test_a_file_that_is_too_large_or_holds_too_much_is_refused_soon() -> None:
     started = time.process_time()
     assert "larger than 1024 KiB" in said("a: " + "x" * MAX_BYTES)

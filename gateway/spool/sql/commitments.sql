@@ -49,18 +49,28 @@ SELECT i.sop_instance_uid, s.sop_class_uid, i.state, i.held_for,
     THEN 1 ELSE 0 END AS is_withdrawn
 FROM instance i JOIN series s ON s.id = i.series_id WHERE i.sop_instance_uid IN :uids
 
+-- name: verified
+-- Which archive was found to hold which content: there it is asked for once more before anything is answered.
+SELECT i.sop_instance_uid, i.digest, i.day, d.target FROM instance i JOIN delivery d ON d.instance_id = i.id
+WHERE i.sop_instance_uid IN :uids AND d.target IN :targets AND d.variant = 'original' AND d.state = 'verified'
+
+-- name: renew
+UPDATE commitment SET lease_until = :until WHERE id = :id AND lease_token = :token
+
 -- name: set_outcome
 UPDATE commitment_item SET outcome = :outcome WHERE commitment_id = :id AND number = :number
 
 -- name: change
+-- What waits again has no answer any more.
 UPDATE commitment SET state = :state, next_at = :next_at, attempts = :attempts, reason = :reason, lease_until = NULL,
-  ready_at = COALESCE(ready_at, :ready_at) WHERE id = :id AND lease_token = :token
+  ready_at = CASE WHEN :state = 'waiting' THEN NULL ELSE COALESCE(ready_at, :ready_at) END WHERE id = :id AND lease_token = :token
 
 -- name: hold
 UPDATE commitment SET held_until = :until WHERE id IN :ids
 
 -- name: unpark
-UPDATE commitment SET state = 'ready', attempts = 0, next_at = :now, ready_at = :now, reason = NULL WHERE state = 'parked'
+-- Much may have happened since: it is looked at anew.
+UPDATE commitment SET state = 'waiting', attempts = 0, next_at = :now, ready_at = NULL, reason = NULL WHERE state = 'parked'
 
 -- name: counts
 SELECT state, COUNT(*) AS n FROM commitment GROUP BY state

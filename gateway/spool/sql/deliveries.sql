@@ -61,12 +61,29 @@ LEFT JOIN record r ON r.instance_id = i.id LEFT JOIN shared sh ON sh.id = r.shar
 WHERE d.id IN :ids ORDER BY d.id
 
 -- name: given_before
--- What a target was given of the instances of some deliveries: normalised objects, and originals that it confirmed.
-SELECT d.instance_id, COALESCE(d.given_digest, i.digest) AS digest, COALESCE(d.given_uid, i.sop_instance_uid) AS sop_instance_uid
+-- What a target was given of the instances of some deliveries: normalised objects, originals that it confirmed, and what was being
+-- uploaded when somebody was killed.
+SELECT d.instance_id, d.id, COALESCE(d.given_digest, i.digest) AS digest, COALESCE(d.given_uid, i.sop_instance_uid) AS sop_instance_uid
 FROM delivery d JOIN instance i ON i.id = d.instance_id
 WHERE d.target = :target AND d.instance_id IN (SELECT l.instance_id FROM delivery l WHERE l.id IN :ids)
   AND (d.given_digest IS NOT NULL OR d.variant = 'original' AND d.state IN ('done', 'verified'))
-ORDER BY d.id
+UNION
+SELECT d.instance_id, d.id, n.digest, n.sop_instance_uid
+FROM intended n JOIN delivery d ON d.id = n.delivery_id
+WHERE d.target = :target AND d.instance_id IN (SELECT l.instance_id FROM delivery l WHERE l.id IN :ids)
+ORDER BY 2
+
+-- name: intend
+-- Written before the upload, by whoever holds the lease.
+INSERT INTO intended (delivery_id, digest, sop_instance_uid)
+SELECT d.id, :digest, CAST(:uid AS TEXT) FROM delivery d WHERE d.id = :id AND d.lease_token = :token AND d.state = 'leased'
+ON CONFLICT (delivery_id, digest) DO UPDATE SET sop_instance_uid = excluded.sop_instance_uid
+
+-- name: forget_intended
+-- The target was asked back: what stands there is noted, whatever else was under way is gone.
+DELETE FROM intended WHERE delivery_id IN (
+  SELECT d.id FROM delivery d JOIN delivery n ON n.target = d.target AND n.instance_id = d.instance_id WHERE n.id = :id
+)
 
 -- name: note_given
 UPDATE delivery SET given_digest = :digest, given_uid = :uid WHERE id = :id

@@ -3,27 +3,41 @@
 -- name: insert_replay
 INSERT INTO replay (asked_at, scope) VALUES (:now, :scope) RETURNING id
 
--- name: in_scope
--- What was read before; of several contents of a UID each has a record of its own.
-SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id JOIN record r ON r.instance_id = i.id
-WHERE i.id > :after AND i.state NOT IN ('received', 'shadowed', 'quarantined')
-  AND (:study = '' OR s.study_uid = :study) AND i.day >= :day
-ORDER BY i.id LIMIT :limit
-
--- name: set_aside_in_scope
-SELECT i.id, i.state FROM instance i JOIN series s ON s.id = i.series_id
-WHERE i.state IN ('shadowed', 'quarantined') AND (:study = '' OR s.study_uid = :study) AND i.day >= :day ORDER BY i.id
-
--- name: again
--- What is in shadow is judged anew: other mappings may be in force.
-UPDATE instance SET state = 'received', held_for = NULL, reason = NULL, crashes = 0, lease_until = NULL
-WHERE id = :id AND state = 'shadowed'
-
 -- name: mark
-UPDATE instance SET replay = :replay, crashes = 0, lease_until = NULL WHERE id IN :ids
+-- What was read before; of several contents of a UID each has a record of its own.
+UPDATE instance SET replay = :replay, crashes = 0, lease_until = NULL WHERE id IN (
+  SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id JOIN record r ON r.instance_id = i.id
+  WHERE i.state NOT IN ('received', 'shadowed', 'quarantined') AND (:study = '' OR s.study_uid = :study) AND i.day >= :day
+)
 
--- name: count_marked
-UPDATE replay SET total = total + :n WHERE id = :id
+-- name: judge_anew
+-- What is in shadow is judged anew: other mappings may be in force.
+UPDATE instance SET replay = :replay, state = 'received', held_for = NULL, reason = NULL, crashes = 0, lease_until = NULL
+WHERE state = 'shadowed' AND id IN (
+  SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id
+  WHERE i.state = 'shadowed' AND (:study = '' OR s.study_uid = :study) AND i.day >= :day
+)
+
+-- name: read_anew
+-- What the reader set aside: other mappings may understand it. What the door refused was never leased; its bytes are damaged.
+-- Of several contents of one UID only one can be worked on.
+UPDATE instance SET replay = :replay, state = 'received', reason = NULL, crashes = 0, lease_until = NULL
+WHERE state = 'quarantined' AND lease_token > 0 AND sop_instance_uid <> '' AND id IN (
+  SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id
+  WHERE i.state = 'quarantined' AND (:study = '' OR s.study_uid = :study) AND i.day >= :day
+) AND NOT EXISTS (
+  SELECT 1 FROM instance other WHERE other.sop_instance_uid = instance.sop_instance_uid AND (
+    other.state IN ('received', 'normalised', 'shadowed') OR other.held_for = 'patient'
+    OR other.state = 'quarantined' AND other.lease_token > 0 AND other.day >= :day AND other.id < instance.id
+  )
+)
+
+-- name: note_studies
+INSERT INTO replay_study (replay_id, study_uid)
+SELECT DISTINCT i.replay, s.study_uid FROM instance i JOIN series s ON s.id = i.series_id WHERE i.replay IS NOT NULL AND i.replay = :replay
+
+-- name: note_total
+UPDATE replay SET total = :total WHERE id = :replay
 
 -- name: lease
 UPDATE instance SET lease_token = lease_token + 1, lease_until = :until
@@ -35,11 +49,11 @@ WHERE id IN (
 RETURNING id
 
 -- name: pending
-SELECT 1 FROM instance WHERE replay IS NOT NULL LIMIT 1
+SELECT 1 FROM instance WHERE replay IS NOT NULL AND state <> 'received' LIMIT 1
 
 -- name: held
 -- Still ours, with what was read before.
-SELECT i.id, i.lease_token, i.replay, i.state, sh.key, sh.patient_key, r.fields, r.issues
+SELECT i.id, i.lease_token, i.replay, i.state, i.held_for, sh.key, sh.patient_key, r.fields, r.issues
 FROM instance i JOIN record r ON r.instance_id = i.id JOIN shared sh ON sh.id = r.shared_id
 WHERE i.id IN :ids AND i.replay IS NOT NULL
 
@@ -62,15 +76,43 @@ FROM replay p WHERE p.id = :id
 SELECT reason, COUNT(*) AS objects FROM replay_problem WHERE replay_id = :id GROUP BY reason ORDER BY COUNT(*) DESC, reason
 
 -- name: subjects_open
--- Studies in scope that are still to be sealed after a replay, and everything that is open.
-SELECT (SELECT COUNT(*) FROM study WHERE next_quiet_at <= :now) + (SELECT COUNT(*) FROM dossier WHERE next_quiet_at <= :now) AS n
+-- Of this replay's studies and their patients, what is due to be gathered. What could not be gathered is told as a problem.
+SELECT (
+  SELECT COUNT(*) FROM replay_study rs JOIN study st ON st.uid = rs.study_uid
+  WHERE rs.replay_id = :id AND st.next_quiet_at <= :now AND st.problem IS NULL
+) + (
+  SELECT COUNT(*) FROM dossier d WHERE d.next_quiet_at <= :now AND d.problem IS NULL AND d.patient_key IN (
+    SELECT sh.patient_key FROM replay_study rs JOIN shared sh ON sh.study_uid = rs.study_uid WHERE rs.replay_id = :id
+  )
+) AS n
 
--- name: versions_since
-SELECT kind, COUNT(*) AS n FROM subject_version WHERE sealed_at >= :since GROUP BY kind
+-- name: versions_of
+-- What was sealed of this replay's studies and their patients since it was asked for.
+SELECT v.kind, COUNT(*) AS n FROM subject_version v
+WHERE v.sealed_at >= (SELECT p.asked_at FROM replay p WHERE p.id = :id) AND (
+  v.kind = 'study' AND v.subject_key IN (SELECT rs.study_uid FROM replay_study rs WHERE rs.replay_id = :id)
+  OR v.kind = 'dossier' AND v.subject_key IN (
+    SELECT sh.patient_key FROM replay_study rs JOIN shared sh ON sh.study_uid = rs.study_uid WHERE rs.replay_id = :id
+  )
+)
+GROUP BY v.kind
 
 -- name: studies_in_scope
-SELECT DISTINCT s.study_uid FROM instance i JOIN series s ON s.id = i.series_id JOIN record r ON r.instance_id = i.id
-WHERE (:study = '' OR s.study_uid = :study) AND i.day >= :day ORDER BY s.study_uid
+-- Of which something was read, or was set aside by the reader, or waits for approval.
+SELECT DISTINCT s.study_uid FROM instance i JOIN series s ON s.id = i.series_id
+WHERE (:study = '' OR s.study_uid = :study) AND i.day >= :day AND (
+  i.state = 'shadowed' OR i.state = 'quarantined' AND i.lease_token > 0 AND i.sop_instance_uid <> ''
+  OR i.state <> 'received' AND EXISTS (SELECT 1 FROM record r WHERE r.instance_id = i.id)
+)
+ORDER BY s.study_uid
+
+-- name: set_aside
+-- Of one study, what the reader set aside and what waits for the approval of its mapping.
+SELECT i.id FROM instance i JOIN series s ON s.id = i.series_id
+WHERE s.study_uid = :study AND i.day >= :day AND (
+  i.state = 'quarantined' AND i.lease_token > 0 AND i.sop_instance_uid <> '' OR i.state = 'shadowed' AND i.held_for LIKE 'mapping:%'
+)
+ORDER BY i.id
 
 -- name: examples
 -- One object for each distinct header of the latest studies: what a change of mappings is tried on.

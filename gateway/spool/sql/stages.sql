@@ -36,7 +36,7 @@ LEFT JOIN arrival a ON a.id = (SELECT MIN(first.id) FROM arrival first WHERE fir
 WHERE i.sop_instance_uid = :sop_instance_uid AND (i.state IN ('received', 'normalised', 'shadowed') OR i.held_for = 'patient')
 
 -- name: tokens
-SELECT id, lease_token FROM instance WHERE id IN :ids AND state = 'received'
+SELECT id, lease_token, replay FROM instance WHERE id IN :ids AND state = 'received'
 
 -- name: set_compared
 UPDATE instance SET state = :state, held_for = :held_for, reason = :reason, lease_until = NULL
@@ -69,6 +69,12 @@ UPDATE instance SET state = 'shadowed', held_for = :held_for, reason = :reason, 
 
 -- name: set_quarantined
 UPDATE instance SET state = 'quarantined', reason = :reason, lease_until = NULL, replay = NULL WHERE id = :id AND lease_token = :token
+
+-- name: note_replay_problem
+-- A replay tried it anew, and it stays set aside.
+INSERT INTO replay_problem (replay_id, instance_id, reason)
+SELECT i.replay, i.id, CAST(:reason AS TEXT) FROM instance i WHERE i.id = :id AND i.lease_token = :token AND i.replay IS NOT NULL
+ON CONFLICT DO NOTHING
 
 -- name: study_withdrawn
 -- Written, not only read: who decides about the study at this moment waits for us, or we for them.

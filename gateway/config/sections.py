@@ -1,0 +1,182 @@
+"""The sections of the settings with their defaults, which run on loopback as they stand.
+
+Each option is explained once, in ``config/gateway.yaml`` (a test compares the two).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from gateway.dicom_settings import CommitmentSettings, TlsSettings
+from gateway.folder_settings import FolderSettings
+from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
+
+#: Sections that hold things with names of their own, each with its options.
+NAMED = frozenset({"targets", "folders"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    name: str = "example"
+    timezone: str = "Europe/Brussels"
+    patient_id_system: str = "urn:isobridge:patient-id"
+    accession_system: str = "urn:isobridge:accession"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    directory: Path = Path("data")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    key_file: Path | None = None
+    policy: Literal["clinical"] = "clinical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receive:
+    bind: str = "127.0.0.1:11112"
+    ae_title: str = "ISOBRIDGE"
+    check_called_ae: bool = False
+    calling_aes: tuple[str, ...] = ()
+    behind_tls_proxy: bool = False
+    accept_raw_data: bool = False
+    max_associations: int = 50
+    max_pdu_kilobytes: int = 128
+    max_object_megabytes: int = 2048
+    request_timeout_secs: int = 10
+    pdu_timeout_secs: int = 30
+    idle_timeout_secs: int = 900
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    storage_commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spool:
+    acknowledge_after: Literal["file", "row"] = "file"
+    journal_megabytes: int = 96
+    reserve_megabytes: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mappings:
+    directory: Path = Path("mappings")
+    shadow_new_scanners: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gather:
+    quiet_secs: int = 60
+    quiet_cap_secs: int = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    lease_secs: int = 60
+    batch_instances: int = 200
+    poll_millisecs: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    retry_for_hours: int = 72
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    bind: str = "127.0.0.1:8080"
+    external_url: str | None = None
+    users: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    behind_tls_proxy: bool = False
+    stow_senders: tuple[str, ...] = ()
+    stow_max_request_megabytes: int = 4096
+
+    @property
+    def address(self) -> str | None:
+        """Where clients find us, without a slash at its end; None when nobody can know (port 0 and no external_url)."""
+        if self.external_url is not None:
+            return self.external_url.rstrip("/")
+        port = address(self.bind)[1]
+        return f"{'https' if self.tls_certificate else 'http'}://{self.bind}" if port else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. ``daemon.py`` hands each part its own small section; nobody reads this whole."""
+
+    site: Site = field(default_factory=Site)
+    data: Data = field(default_factory=Data)
+    identity: Identity = field(default_factory=Identity)
+    receive: Receive = field(default_factory=Receive)
+    spool: Spool = field(default_factory=Spool)
+    ledger: Ledger = field(default_factory=Ledger)
+    mappings: Mappings = field(default_factory=Mappings)
+    gather: Gather = field(default_factory=Gather)
+    work: Work = field(default_factory=Work)
+    publish: Publish = field(default_factory=Publish)
+    targets: tuple[TargetSettings, ...] = DEFAULT_TARGETS
+    store: Store = field(default_factory=Store)
+    folders: tuple[FolderSettings, ...] = ()
+    web: Web = field(default_factory=Web)
+    log: Log = field(default_factory=Log)
+
+    @property
+    def spool_directory(self) -> Path:
+        return self.data.directory / "spool"
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger.url or f"sqlite:///{self.data.directory / 'ledger.db'}"
+
+    @property
+    def store_url(self) -> str:
+        return self.store.url or f"sqlite:///{self.data.directory / 'store.db'}"
+
+    @property
+    def key_file(self) -> Path:
+        return self.identity.key_file or self.data.directory / "keys" / "installation.key"
+
+
+def address(bind: str) -> tuple[str, int]:
+    """``host:port`` or ``[v6]:port`` as a pair. Raises ``ValueError`` when it is neither."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:]+)\]|([^:\[\]]+)):(\d{1,5})", bind)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(f"'{bind}' is not host:port")
+    return match[1] or match[2], int(match[3])
+
+
+def is_loopback(bind: str) -> bool:
+    host, _ = address(bind)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
