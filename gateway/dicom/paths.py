@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol, TypeAlias
-from weakref import ref
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -129,7 +128,7 @@ Content: TypeAlias = "dict[tuple[str, str], list[tuple[int, Item]]]"
 class Item:
     """A data set inside a sequence: finds elements; inherits the character set (PS3.3 C.12.1.1.2)."""
 
-    __slots__ = ("__weakref__", "_dataset", "_encodings", "_opened", "around", "budget", "content")
+    __slots__ = ("__weakref__", "_dataset", "_encodings", "_opened", "budget", "content")
 
     def __init__(self, dataset: Dataset | RawItem, encodings: tuple[str, ...], budget: Budget | None = None) -> None:
         self._dataset = dataset
@@ -138,7 +137,6 @@ class Item:
         self._encodings = encodings_of(own) if own else encodings
         self._opened: dict[int, tuple[Item, ...]] | None = None
         self.content: Content | None = None
-        self.around: ref[Root | Item] | None = None  #: the container of a report that it was read in; weak, because that holds it
 
     def find(self, path: Path) -> Element | None:
         """The element at a path, or ``None`` when it is absent or empty. Raises :class:`Invalid` when it is unreadable."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from gateway.dicom.paths import Content, Element, Item, Path, Root, parse_path
 from gateway.dicom.values import Invalid
@@ -61,12 +61,14 @@ RELATIONSHIPS = (
     "SELECTED FROM",
 )
 
+#: What a content item may be (PS3.3 table C.17.3-7).
+VALUE_TYPES = (*_PLAIN, "CONTAINER", "CODE", "NUM", "IMAGE", "COMPOSITE", "WAVEFORM", "SCOORD", "SCOORD3D", "TCOORD", "TABLE")
+
+#: What a content item that was read stands in. Weak, because the container holds the item.
+_AROUND: WeakKeyDictionary[Item, ref[Root | Item]] = WeakKeyDictionary()
 #: Codes by the bytes of their sequence; what is longer than a code is not kept.
 _CODES_READ: dict[tuple[str, tuple[object, ...]] | None, tuple[str, str] | None] = {}
 _CODES_MOST = 4096
-
-#: What a content item may be (PS3.3 table C.17.3-7).
-VALUE_TYPES = (*_PLAIN, "CONTAINER", "CODE", "NUM", "IMAGE", "COMPOSITE", "WAVEFORM", "SCOORD", "SCOORD3D", "TCOORD", "TABLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ def _places(start: Root | Item, path: SrPath) -> list[Item]:
         found = _under(place, path)
         if found or not path.nearest or isinstance(place, Root) or name_of(place) in path.within:
             return found
-        place = place.around() if place.around else None
+        around = _AROUND.get(place)
+        place = around() if around else None
     return []
 
 
@@ -173,17 +176,18 @@ def children(place: Root | Item) -> list[Item]:
 
 
 def _content(place: Root | Item) -> Content:
-    """The children by the code of their concept name; a mapping asks the same container once for every field."""
-    if place.content is None:
-        place.content = _read_children(place)
-    return place.content
+    """The children of a container by their names: a mapping asks the same container once for every field."""
+    content = place.content
+    if content is None:
+        content = place.content = _read_children(place)
+    return content
 
 
 def _read_children(place: Root | Item) -> Content:
     found = place.find(CONTENT)
     content: Content = {}
     for number, item in enumerate(found.items if found else ()):
-        item.around = ref(place)
+        _AROUND[item] = ref(place)
         content.setdefault(name_of(item), []).append((number, item))
     return content
 
@@ -191,11 +195,6 @@ def _read_children(place: Root | Item) -> Content:
 def name_of(item: Item) -> tuple[str, str]:
     """Scheme and code of a content item's concept name; two empty texts for one that has none (by reference, or a part of another)."""
     return _code_at(item, _CONCEPT) or ("", "")
-
-
-def value_type_of(item: Item) -> str:
-    """Its value type (PS3.3 table C.17.3-7), or an empty text."""
-    return _text_at(item, _VALUE_TYPE)
 
 
 def _code_at(item: Item, path: Path) -> tuple[str, str] | None:

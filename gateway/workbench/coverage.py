@@ -132,27 +132,30 @@ def coverage(
             if alike not in asked:
                 asked[alike] = read_as(path)
             kept.update((kind, place, field) for place, field in asked[alike])
-        tags = [tag for tag in tags if not (is_report and tag.path.startswith(CONTENT.text))]
-        read.setdefault(kind, set()).update(tag.path for tag in tags if reads.tag(tag.path))
-        counted.update((kind, tag.path, tag.vr, tag.name, tag.creator) for tag in tags if not reads.tag(tag.path))
-        for shown, meaning, reason in _told(header, mapping, reads, trees.setdefault(kind, Tree())) if is_report else ():
-            if reason == "":
-                read.setdefault(kind, set()).add(shown)
-            elif reason is None:
-                counted[(kind, shown, "SR", meaning, "")] += 1
+        for tag in tags:
+            if is_report and tag.path.startswith(CONTENT.text):
+                continue
+            if reads.tag(tag.path):
+                read.setdefault(kind, set()).add(tag.path)
             else:
+                counted[(kind, tag.path, tag.vr, tag.name, tag.creator)] += 1
+        for shown, meaning, reason in _told(header, mapping, reads, trees.setdefault(kind, Tree())) if is_report else ():
+            if reason:
                 left[(kind, shown, meaning, reason)] += 1
+            else:
+                counted[(kind, shown, "SR", meaning, "")] += reason is None
+                read.setdefault(kind, set()).update([shown] if reason == "" else [])
     unread = [
         Unread(kind=kind, path=path, vr=vr, name=name, creator=creator, files=count)
-        for (kind, path, vr, name, creator), count in counted.items()
-    ]
-    ignored = [
-        Ignored(kind=kind, path=path, name=name, reason=reason, files=count)
-        for (kind, path, name, reason), count in sorted(left.items())
+        for (kind, path, vr, name, creator), count in (+counted).items()
     ]
     told = [
         Unread(kind=kind, path=place, vr="", name=field, creator=_creator_in(place), files=count)
         for (kind, place, field), count in kept.items()
+    ]
+    ignored = [
+        Ignored(kind=kind, path=path, name=name, reason=reason, files=count)
+        for (kind, path, name, reason), count in sorted(left.items())
     ]
     return Coverage(
         unread=tuple(sorted(unread, key=_order)),
@@ -266,14 +269,14 @@ def coverage_lines(found: Coverage, *, private_only: bool = False) -> Iterator[s
             yield f"  content items: {tree.read} read, {tree.ignored} ignored on purpose, {tree.unknown} unknown"
         width = max((len(one.path) for one in rows), default=0)
         yield from (f"  {one.files:>5}  {one.vr:<2}  {one.path:<{min(width, 90)}}  {one.name}".rstrip() for one in rows)
+        if not private_only:
+            left = [one for one in found.ignored if one.kind == kind]
+            yield from (f"  {one.files:>5}  ignored  {one.path}  {one.name}: {one.reason}" for one in left)
         kept = [one for one in found.read_as if one.kind == kind and (one.creator or not private_only)]
         if kept:
             width = max(len(one.path) for one in kept)
             yield f"{kind}: {len(kept)} read that are private or in no FHIR element"
             yield from (f"  {one.files:>5}      {one.path:<{min(width, 90)}}  read as {one.name}" for one in kept)
-        if not private_only:
-            left = [one for one in found.ignored if one.kind == kind]
-            yield from (f"  {one.files:>5}  ignored  {one.path}  {one.name}: {one.reason}" for one in left)
         yield ""
     for path, reason in found.skipped:
         yield f"{path}: {reason}"
