@@ -69,14 +69,16 @@ def history_of(dossier: Dossier, declared: Sequence[DeclaredCycles]) -> History:
         if result.kind in _SHOWN:
             groups[_region(result.fields), _quantity(result)].append(result)
     sums = {
-        region: _told(found[0]) for (region, quantity), found in groups.items() if found[0].kind == "cumulative-absorbed-dose"
+        (region, _of(found[0])): "; ".join(_told(one) for one in found)
+        for (region, _), found in groups.items()
+        if found[0].kind == "cumulative-absorbed-dose"
     }
     rows = [
         Row(
             region=region,
             quantity=quantity,
             cells=tuple("; ".join(_told(one) for one in found if one.administration == cycle.key) or "-" for cycle in cycles),
-            total=sums.get(region, "") if found[0].kind == "organ-absorbed-dose" else "",
+            total=sums.get((region, _of(found[0])), "") if found[0].kind == "organ-absorbed-dose" else "",
         )
         for (region, quantity), found in sorted(groups.items())
         if found[0].kind != "cumulative-absorbed-dose"
@@ -99,7 +101,12 @@ def _region(fields: JsonObject) -> str:
 
 
 def _quantity(result: DoseResult) -> str:
-    told = [result.kind, (result.fields.get("statistic") or {}).get("text"), result.fields.get("intent")]
+    return f"{result.kind} {_of(result)}".strip()
+
+
+def _of(result: DoseResult) -> str:
+    """Statistic and intent: a sum stands only beside the doses that it is made of."""
+    told = [(result.fields.get("statistic") or {}).get("text"), result.fields.get("intent")]
     return " ".join(str(word).lower() for word in told if word)
 
 

@@ -21,6 +21,8 @@ WEEKS_APART = 8
 #: Net activity of the three earlier cycles; the last one is ``sample.CYCLE_MBQ``.
 EARLIER_MBQ = (Decimal("7412.8"), Decimal("7395.1"), Decimal("7430.6"))
 _LN2 = Decimal("0.693147")
+#: Of the kidneys, as literature has them: alpha/beta in Gy, half-time of repair in h.
+_ALPHA_BETA, _REPAIR_H = Decimal("2.5"), Decimal("2.8")
 _COLUMNS = (
     "PatientID;Issuer;AdminDateTime;Radiopharmaceutical;AdminActivity_MBq;Cycle;VOI;Side;Mass_g;T_h;A_MBq;TIA_MBqh;TIAC_h;Teff_h;D_Gy;"
     "D_per_A_GyGBq;BED_Gy;EQD2_Gy;AlphaBeta_Gy;Trep_h;Software;Version;ApprovedBy;ApprovedAt"
@@ -97,17 +99,10 @@ def _rows(number: int, study: SampleStudy, kidney: _Kidney) -> Iterator[str]:
         _comma(kidney.mass_g),
     ]
     approved = (study.administered_at + dt.timedelta(days=14)).strftime("%Y-%m-%d")
-    once = [
-        _comma(tia),
-        _comma(kidney.tiac_h),
-        _comma(kidney.half_life_h),
-        _comma(dose),
-        _comma(kidney.gy_per_gbq),
-        "",
-        "",
-        "",
-        "",
-    ]
+    bed = dose + dose * dose * _REPAIR_H / ((_REPAIR_H + kidney.half_life_h) * _ALPHA_BETA)
+    cent = Decimal("0.01")
+    radiobiology = (bed.quantize(cent), (bed / (1 + 2 / _ALPHA_BETA)).quantize(cent), _ALPHA_BETA, _REPAIR_H)
+    once = [_comma(one) for one in (tia, kidney.tiac_h, kidney.half_life_h, dose, kidney.gy_per_gbq, *radiobiology)]
     by = ["Sample Dosimetry", "1.0", "SAMPLE-PHYSICIST", approved]
     for index, hours in enumerate(SCAN_HOURS):
         there = (start * Decimal(repr(0.5 ** (hours / float(kidney.half_life_h))))).quantize(Decimal("0.01"))

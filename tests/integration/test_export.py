@@ -340,7 +340,7 @@ def test_sekmet_follows_an_export(server: Server, tmp_path: Path) -> None:
     settings = tmp_path / "peer.yaml"
     settings.write_text(json.dumps({"peers": {"us": {"base_url": server.base}}, "data_dir": str(tmp_path / "sekmet")}))
     program = ROOT / ".peers" / "sekmet-fhir" / "bin" / "sekmet"
-    words = [
+    words: list[str | Path] = [
         program,
         "bulk",
         "export",
