@@ -30,7 +30,7 @@ from gateway.store.tables import HIST, REF, RES
 from gateway.store.writer import decompress, lock_writers
 
 _GROUP_ROWS = 500
-_RIDS_AT_ONCE = 20_000
+_RIDS_AT_ONCE = 2_000
 
 #: The Patient compartment without the Patient itself, and without Groups, which would tell of others.
 COMPARTMENT: Mapping[str, tuple[str, ...]] = {kind: codes for kind, codes in PATIENT.items() if kind not in ("Group", "Patient")}
