@@ -27,9 +27,10 @@ def administration_fields(item: Administration) -> JsonObject:
     """The fields of an administration, with what templates read besides."""
     persons = [_person(person) for person in item.fields.get("persons", ()) if "name" in person]
     performer = next((person for person in persons if (person.get("role") or {}).get("code") == _ADMINISTERING), None)
-    started = item.fields.get("started_at")
+    started, stated = item.fields.get("started_at"), item.fields.get("activity_stated")
     return {
         **item.fields,
+        **({"activity": {**item.fields["activity"], "stated": stated}} if stated and "activity" in item.fields else {}),
         "key": item.key,
         "event_uids": list(item.event_uids),
         "reconciled": item.reconciled or None,

@@ -9,8 +9,8 @@ The rules, all of them:
 * ``if: path`` / ``unless: path`` in an object keep it only when the path has a value / has none; of a list of paths, when one
   has a value / none has. With ``is: value`` beside them, that value stands there instead of an object.
 * ``reference: "@device"`` is looked up in ``refs``: of the innermost loop item that has that name, else of the scope.
-* ``{value, unit}`` becomes a Quantity in UCUM; ``{system, code, text}`` a CodeableConcept, without ``display``, because validators
-  compare displays with the code system's own words.
+* ``{value, unit}`` becomes a Quantity in UCUM, with ``stated`` beside them as an extension; ``{system, code, text}`` a
+  CodeableConcept, without ``display``, because validators compare displays with the code system's own words.
 * ``$${`` writes a literal ``${``.
 """
 
@@ -23,8 +23,11 @@ from typing import Any, Final
 
 from gateway.mapping.traced import Node, Place, Render, Scope, Traced, Within, leaves
 from gateway.model import Json, JsonObject
+from gateway.nuclear.results import CANONICAL
 
 UCUM = "http://unitsofmeasure.org"
+#: Of a Quantity: number and unit as the source states them.
+STATED = f"{CANONICAL}/StructureDefinition/stated-quantity"
 _HOLE = re.compile(r"(?<!\$)\$\{([^{}]*)\}")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _LOOP = re.compile(r"([a-z]\w*) in ([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
@@ -105,8 +108,10 @@ def fhir_value(value: Json) -> Json:
     """Our JSON shapes as FHIR datatypes: quantity and concept; anything else as it is."""
     if isinstance(value, dict):
         keys = value.keys()
-        if keys == {"value", "unit"}:
-            return {"value": value["value"], "unit": value["unit"], "system": UCUM, "code": value["unit"]}
+        if {"value", "unit"} <= keys <= {"value", "unit", "stated"}:
+            quantity = {"value": value["value"], "unit": value["unit"], "system": UCUM, "code": value["unit"]}
+            stated = value.get("stated")
+            return {"extension": [{"url": STATED, "valueQuantity": fhir_value(stated)}], **quantity} if stated else quantity
         if "text" in keys and keys <= {"system", "code", "text"}:
             coding = {key: value[key] for key in ("system", "code") if key in value}
             return {"coding": [coding], "text": value["text"]} if coding else {"text": value["text"]}

@@ -55,7 +55,7 @@ def test_the_dose_comes_from_its_tag_by_its_rule(found: Explanation) -> None:
     assert activity.conversion.startswith("activity, ")
     assert "out: MBq" in activity.conversion
     assert _line(activity.rule).strip().startswith("administration.activity:")
-    assert _line(element.line).strip() == "value: ${administration.activity.value}"
+    assert _line(element.line).strip() == "dose: ${administration.activity}"
 
 
 def _line(where: str) -> str:

@@ -40,7 +40,7 @@ def test_the_same_mappings_change_nothing() -> None:
 
 
 def test_a_comment_changes_nothing(tmp_path: Path) -> None:
-    new = changed(tmp_path, "pet_image", old="\nfields:\n  series.pet", new="\n# said otherwise\nfields:\n  series.pet")
+    new = changed(tmp_path, "pet_common", old="\nfields:\n  series.pet", new="\n# said otherwise\nfields:\n  series.pet")
     assert mapping_diff(OLD, load(new), headers()) == []
 
 
@@ -53,7 +53,7 @@ def test_one_rule_changes_one_element_of_one_resource(tmp_path: Path) -> None:
 
 
 def test_another_unit_is_a_change_of_the_fact_not_another_fact(tmp_path: Path) -> None:
-    new = changed(tmp_path, "pet_image", old="unit: {in: Bq, out: MBq}", new="unit: {in: Bq, out: kBq}")
+    new = changed(tmp_path, "pet_common", old="unit: {in: Bq, out: MBq}", new="unit: {in: Bq, out: kBq}")
     found = {
         (one.subject.partition("/")[0], one.element): (str(one.old), str(one.new))
         for one in mapping_diff(OLD, load(new), headers())

@@ -218,4 +218,4 @@ def test_a_large_report_is_opened_item_by_item_once_and_stays_far_below_the_limi
     shared = normalise(header, REPORT, SITE, SharedCache(1)).shared
     assert len(shared.administrations) == 100
     assert len(opened) == len({(id(dataset), tag) for dataset, tag in opened})
-    assert (budget.most - budget.left) * 20 < budget.most
+    assert (budget.most - budget.left) * 8 < budget.most  # organ doses, persons and devices of 100 administrations
