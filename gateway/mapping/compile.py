@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from gateway.mapping.codes import NUCLIDES_TABLE, Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
@@ -23,18 +24,25 @@ from gateway.mapping.rules import (
     ResultRule,
 )
 from gateway.mapping.template import ResourceTemplate, TemplateError, compile_template
+from gateway.yamlfile import Place
 
 _RESOURCE_KEYS = ("per", "identity", "resourceType")
 _OPTIONAL_KEYS = ("kinds",)
 PER = ("patient", "study", "series", "device", "administration", "document", "result")
 
 
-def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complaint]) -> Mapping:
-    """Compile one mapping; after any complaint the result must not be used."""
+#: Compiled resources by name and place of what they were written in: heirs share those of their bases.
+Templates: TypeAlias = "dict[tuple[str, str, Place], ResourceTemplate]"
+
+
+def compile_mapping(effective: Effective, codes: Codes, complaints: list[Complaint], templates: Templates) -> Mapping:
+    """Compile one mapping; after any complaint the result must not be used. ``templates`` are those compiled for others already."""
     compiler = FieldCompiler(effective, codes, complaints)
     fields = compiler.fields()
     results = compile_results(effective, compiler, complaints)
-    resources = {name: made for name, piece in effective.resources.items() if (made := _resource(name, piece, complaints))}
+    resources = {
+        name: made for name, piece in effective.resources.items() if (made := _shared(name, piece, complaints, templates))
+    }
     return Mapping(
         name=effective.name,
         version=_version(effective, fields, results, codes),
@@ -76,6 +84,14 @@ def _ordered(fields: list[FieldRule], effective: Effective, complaints: list[Com
     for rule in sorted(fields, key=lambda rule: LEVELS.index(rule.level)):
         visit(rule, ())
     return tuple(ordered.values())
+
+
+def _shared(name: str, piece: Piece, complaints: list[Complaint], templates: Templates) -> ResourceTemplate | None:
+    place = (name, piece.origin.document.name, piece.origin.place)
+    made = templates.get(place) or _resource(name, piece, complaints)
+    if made is not None:
+        templates[place] = made
+    return made
 
 
 def _resource(name: str, piece: Piece, complaints: list[Complaint]) -> ResourceTemplate | None:

@@ -50,7 +50,9 @@ class FieldCompiler:
         problems = list(self._name_problems(name, piece))
         self._complaints += problems
         level, point, rest = name.partition(".")
-        meant = f"{nearest(level, LEVELS) or level}{point}{rest}"  # what it reads is judged as if the level were right
+        if level not in LEVELS:  # what it reads is judged as if the level were right
+            level = nearest(level, LEVELS) or level
+        meant = f"{level}{point}{rest}"
         rule = self._rule(name, meant, piece.node, piece.origin, None, 1)
         return None if problems else rule
 

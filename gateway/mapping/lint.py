@@ -7,12 +7,12 @@ two mappings for the same objects, a resource that means two things.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gateway.mapping.codes import Codes, load_codes
-from gateway.mapping.compile import compile_mapping
+from gateway.mapping.compile import Templates, compile_mapping
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.conflicts import conflicts
 from gateway.mapping.doubts import doubts
@@ -41,7 +41,8 @@ def examine(directory: Path) -> Examined:
     """Read, compile and check a directory, FHIR included. The mappings are ``None`` when there is any complaint."""
     codes, complaints = load_codes(directory / "codes")
     effective = resolve(read_files(directory, complaints), complaints)
-    mappings = [compile_mapping(one, codes, complaints) for one in effective]
+    templates: Templates = {}
+    mappings = [compile_mapping(one, codes, complaints, templates) for one in effective]
     findings = list(check_resources(effective, mappings))
     complaints += _check(effective, mappings, codes)
     complaints += [complaint for complaint, warning in findings if not warning]
@@ -84,6 +85,13 @@ class _Readable:
     mappings: Sequence[Mapping]
     faulty: frozenset[str]
     partial: dict[str, ResourceTemplate]
+    told: dict[str, set[str]] = field(default_factory=dict)  #: what :meth:`names` found before
+
+    def names(self, level: str) -> set[str]:
+        """All that stands below a level."""
+        if level not in self.told:
+            self.told[level] = {name for mapping in self.mappings for name in readable(mapping, level)}
+        return self.told[level]
 
 
 def _known(one: Effective, mapping: Mapping, effective: list[Effective], mappings: list[Mapping]) -> _Readable:
@@ -128,7 +136,7 @@ def _path_problem(path: str, per: str, known: _Readable) -> str | None:
     if root is None:
         return f"'${{{path}}}': a resource per {per} can read {', '.join(name.replace('[]', '') for name in scope)}"
     level, rest = scope[root], path[len(root) + 1 :].removesuffix("[]")
-    names = {name for mapping in known.mappings for name in readable(mapping, level)}
+    names = known.names(level)
     if not rest or rest in names or rest.startswith("refs.") or belongs_to(f"{level}.{rest.replace('[]', '')}", known.faulty):
         return None
     return f"'${{{path}}}': no field '{level}.{rest}' is written{did_you_mean(rest, names)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 from gateway.mapping.complaints import nearest
 from gateway.mapping.fhir_check import Hole
@@ -208,8 +209,19 @@ def gives(converter: str, result: str) -> Hole:
     return _GIVES.get(converter) or _RESULTS.get(result, Hole(None))
 
 
+#: What templates of a mapping can read, by level: lint asks the same thousands of times.
+_READABLE: WeakKeyDictionary[Mapping, dict[str, dict[str, Hole]]] = WeakKeyDictionary()
+
+
 def readable(mapping: Mapping, level: str) -> dict[str, Hole]:
-    """All that a template can read below a level: fields, what stands inside them, and what rendering provides."""
+    """All that a template can read below a level: fields, what stands inside them, and what rendering provides. Not to be changed."""
+    known = _READABLE.setdefault(mapping, {})
+    if level not in known:
+        known[level] = _readable(mapping, level)
+    return known[level]
+
+
+def _readable(mapping: Mapping, level: str) -> dict[str, Hole]:
     found = dict(PROVIDED[level])
     if level == "result":
         return found | _fixed(MEMBERS)
