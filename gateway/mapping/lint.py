@@ -18,6 +18,7 @@ from gateway.mapping.conflicts import conflicts
 from gateway.mapping.doubts import doubts
 from gateway.mapping.fhir_lint import check_resources, partial_resources
 from gateway.mapping.files import Effective, Origin, read_files, resolve
+from gateway.mapping.guarded import unguarded
 from gateway.mapping.lint_tests import check_example, check_tests
 from gateway.mapping.rules import Mapping, Mappings
 from gateway.mapping.scopes import SCOPES, belongs_to, faulty_fields, readable, root_of
@@ -74,6 +75,7 @@ def _check(effective: list[Effective], mappings: list[Mapping], codes: Codes) ->
         yield from check_example(one)
     yield from conflicts(effective, mappings)
     yield from _redefined(effective)
+    yield from unguarded(effective)
     if not codes.tables:
         yield Complaint("codes", 1, 1, "there is no code table here")
 

@@ -34,7 +34,14 @@ from gateway.workbench.selftest import (
 _NO_LINES = frozenset({"per", "identity", "resourceType", "kinds"})
 _CHARSET = "charset"
 #: What gathering finds among several headers: one example has none of it.
-_NOT_GIVEN = ("administration.remarks", "administration.reconciled", "document.replaces", "document.url")
+_NOT_GIVEN = (
+    "administration.remarks",
+    "administration.reconciled",
+    "document.replaces",
+    "document.url",
+    "document.remarks",
+    "result.parts",
+)
 #: What makes a literal more than words: a hole, a reference, a condition.
 _VERBS = ("if", "unless")
 

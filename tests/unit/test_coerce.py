@@ -332,4 +332,4 @@ def test_a_huge_object_is_not_read_into_memory(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 400 * 1024  # KiB
+    assert int(done.stdout) < size / 2 / 1024  # KiB, with all that Python itself needs

@@ -34,11 +34,11 @@ KINDS = {
     "RadiopharmaceuticalRadiationDoseSRStorage": "dose_report",
     "XRayRadiationDoseSRStorage": "xray_dose_report",
     "EnhancedXRayRadiationDoseSRStorage": "xray_dose_report",
-    "PatientRadiationDoseSRStorage": "sr_document",
-    "BasicTextSRStorage": "sr_document",
-    "EnhancedSRStorage": "sr_document",
-    "ComprehensiveSRStorage": "sr_document",
-    "Comprehensive3DSRStorage": "sr_document",
+    "PatientRadiationDoseSRStorage": "patient_dose_report",
+    "BasicTextSRStorage": "measurement_report",
+    "EnhancedSRStorage": "measurement_report",
+    "ComprehensiveSRStorage": "measurement_report",
+    "Comprehensive3DSRStorage": "measurement_report",
     "KeyObjectSelectionDocumentStorage": "key_objects",
     "RTDoseStorage": "rt_dose",
     "RTStructureSetStorage": "rt_structure_set",
@@ -168,7 +168,7 @@ SAMPLES: dict[str, dict[str, int]] = {
         "rt_plan": 1,
         "rt_structure_set": 1,
         "secondary_capture": 7,
-        "sr_document": 2,
+        "measurement_report": 2,
     },
     # "image": a colour palette; "pet_image": a Siemens whose maker was taken out with the patient
     "pet": {"ct_image": 12, "ge_pet": 55, "image": 1, "pet_image": 2, "rt_structure_set": 1, "siemens_pet": 5},
@@ -177,7 +177,7 @@ SAMPLES: dict[str, dict[str, int]] = {
     "rt": {"ct_image": 1, "rt_dose": 6, "rt_plan": 2, "rt_structure_set": 4},
     "sc": {"dose_sheet": 1, "encapsulated_pdf": 1, "secondary_capture": 1},
     "seg": {"parametric_map": 1, "segmentation": 4},
-    "sr": {"key_objects": 1, "real_world_values": 1, "segmentation": 1, "sr_document": 6},
+    "sr": {"key_objects": 1, "real_world_values": 1, "segmentation": 1, "measurement_report": 6},
 }
 
 
