@@ -184,7 +184,7 @@ def test_the_worked_example_comes_out_whole(understanding: Understanding) -> Non
     ]
     observations = [item for item in found if item["resourceType"] == "Observation"]
     me = {"reference": f"MedicationAdministration/{given['id']}"}
-    assert len(observations) == 6
+    assert len(observations) == 7  # with the summary of the administration
     assert all(me in item["partOf"] for item in observations)
     (report,) = (item for item in found if item["resourceType"] == "DiagnosticReport")
     assert len(report["result"]) == 5  # all but the administered activity, which is the administration's own

@@ -202,7 +202,7 @@ def test_a_replay_publishes_what_changed_and_a_rehearsal_says_so_before(site: Si
 def test_a_replay_publishes_what_no_mapping_understood_before(tmp_path: Path, folder: Path) -> None:
     edit(
         folder,
-        "pet_image",
+        "pet_common",
         "series.pet.units: {from: Units, as: code, need: should}",
         "series.pet.units: {from: Units, as: code, need: must}",
     )
@@ -214,7 +214,7 @@ def test_a_replay_publishes_what_no_mapping_understood_before(tmp_path: Path, fo
         assert (counts["quarantined"], counts["normalised"]) == (2, 0)
         edit(
             folder,
-            "pet_image",
+            "pet_common",
             "series.pet.units: {from: Units, as: code, need: must}",
             "series.pet.units: {from: Units, as: code, need: should}",
         )
@@ -253,8 +253,8 @@ def test_an_object_whose_file_is_gone_keeps_its_record_and_that_is_told(site: Si
 
 
 def test_a_mapping_that_is_gone_still_writes_what_it_read(site: Site, folder: Path) -> None:
-    overlay = 'extends: pet_image\npriority: 10\nmatch: {Manufacturer: "*"}\n'
-    overlay += "tests: [{name: none, given: {}, expect: {fields: {series.modality: PT}}}]\n"
+    overlay = 'extends: pet_image\npriority: 10\nmatch: {StationName: SAMPLEPETCT}\n'
+    overlay += "tests: [{name: none, given: {StationName: SAMPLEPETCT}, expect: {fields: {series.modality: PT}}}]\n"
     (folder / "sites").mkdir(exist_ok=True)
     (folder / "sites" / "ours.yaml").write_text(overlay)
     deploy(site, folder)

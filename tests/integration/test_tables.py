@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Understanding:
     shutil.copytree(ROOT / "mappings", folder)
     text = (folder / "tables" / "example_lutetium_csv.yaml").read_text()
     text = text.replace(
-        "id: {column: PatientID, need: must}", "id: {column: PatientID, need: must}\n  issuer: {value: ISOBRIDGE-SAMPLE}"
+        "issuer: {column: Issuer}", "issuer: {value: ISOBRIDGE-SAMPLE}"
     )
     text = text.replace("approvers: []", "approvers: [MPE-7]")
     (folder / "sites" / "tables").mkdir()
@@ -254,7 +254,7 @@ def test_an_administration_that_a_table_made_is_the_one_that_the_report_tells_of
     path = folder / "tables" / "example_lutetium_csv.yaml"
     text = path.read_text()
     for old, new in (
-        ("id: {column: PatientID, need: must}", "id: {column: PatientID, need: must}\n  issuer: {value: ISOBRIDGE-SAMPLE}"),
+        ("issuer: {column: Issuer}", "issuer: {value: ISOBRIDGE-SAMPLE}"),
         ("administration:\n", "administration:\n  create: true\n"),
         ("patient: {id: INVENTED-1}", "patient: {}"),
     ):
