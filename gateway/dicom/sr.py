@@ -114,6 +114,18 @@ def find_items(start: Root | Item, path: SrPath) -> Element | None:
     return Element(path.text, (), found) if found else None
 
 
+def without_number(start: Root | Item, path: SrPath) -> bool:
+    """True when numbers stand at a path and none of them has a measured value: they are not known (PS3.3 C.18.1)."""
+    found = [item for item in _places(start, path) if _text_at(item, _VALUE_TYPE) == "NUM"]
+    return bool(found) and all(_no_number(item) for item in found)
+
+
+def _no_number(item: Item) -> bool:
+    measured = item.find(_MEASURED)
+    number = measured.items[0].find(_NUMBER) if measured and measured.items else None
+    return number is None or not number.text
+
+
 def _places(start: Root | Item, path: SrPath) -> list[Item]:
     place: Root | Item | None = start
     while place is not None:

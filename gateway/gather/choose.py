@@ -28,6 +28,16 @@ def by_majority(weighted: Iterable[tuple[JsonObject, int]]) -> JsonObject:
     return {name: _winner(ballots) for name, ballots in sorted(votes.items())}
 
 
+def tied(weighted: Iterable[tuple[JsonObject, int]], name: str) -> bool:
+    """True when several different values of a field share the most votes: no majority, only a rule, could choose."""
+    votes: dict[bytes, int] = {}
+    for fields, weight in weighted:
+        if name in fields:
+            key = canonical(fields[name])
+            votes[key] = votes.get(key, 0) + weight
+    return list(votes.values()).count(max(votes.values(), default=0)) > 1
+
+
 def _winner(ballots: dict[bytes, tuple[int, Any]]) -> Any:
     key = min(ballots, key=lambda ballot: (-ballots[ballot][0], ballot))
     return ballots[key][1]

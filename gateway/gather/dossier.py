@@ -10,7 +10,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from gateway.gather.choose import by_majority, canonical
+from gateway.gather.choose import by_majority, canonical, tied
 from gateway.gather.corroborate import CANDIDATES, corroborated
 from gateway.gather.cumulative import cumulative_results
 from gateway.gather.documents import documents, standing
@@ -119,16 +119,36 @@ def _verified(fields: JsonObject, told: Account) -> bool:
 
 
 def _fields(told: Account) -> JsonObject:
-    """The published values: those of the dose report; gaps are filled from image headers, each kind by majority."""
+    """The published values: those of the dose report; gaps are filled from image headers, each kind by majority.
+
+    Verified reports count before others. What equal ranks contradict each other about is withheld, and nothing fills its place.
+    """
     merged: JsonObject = {}
-    for source in Source:
-        found = by_majority((dict(reading.fields), 1) for reading in told.of(source))
-        blocked = {name for first, rest in _TOGETHER.items() if first in merged for name in rest}
-        blocked |= {f"{name}_repaired" for name in merged}
+    withheld: set[str] = set()
+    for readings in _ranked(told):
+        found = by_majority((dict(reading.fields), 1) for reading in readings)
+        withheld |= _contested(readings) - merged.keys()
+        blocked = {name for first, rest in _TOGETHER.items() if first in merged or first in withheld for name in rest}
+        blocked |= {f"{name}_repaired" for name in (*merged, *withheld)} | withheld
         merged = {**{name: value for name, value in found.items() if name not in blocked}, **merged}
-    if "activity" in merged:
+    if "activity" in merged or "activity" in withheld:
         merged.pop(CANDIDATES, None)
     return dict(sorted(merged.items()))
+
+
+def _ranked(told: Account) -> list[Sequence[Reading]]:
+    """Its readings, those together that count the same, the ones that count first first."""
+    reports = told.of(Source.REPORT)
+    verified = [reading for reading in reports if reading.verified]
+    others = [reading for reading in reports if not reading.verified]
+    return [readings for readings in (verified, others, told.of(Source.TABLE), told.of(Source.IMAGE)) if readings]
+
+
+def _contested(readings: Sequence[Reading]) -> set[str]:
+    """Fields for which documents of equal rank give different values and no majority. Headers repeat: of them a rule may choose."""
+    if readings[0].source is Source.IMAGE:
+        return set()
+    return {name for name in _MUST_AGREE if tied([(reading.fields, 1) for reading in readings], name)}
 
 
 def _mapping(told: Account) -> str:
@@ -151,11 +171,13 @@ def _sources(fields: JsonObject, told: Account) -> dict[str, str]:
 
 def _disagreements(told: Account, *, reconciled: bool) -> Iterable[Issue]:
     for name in _MUST_AGREE:
-        for source, words in ((Source.REPORT, "dose reports"), (Source.TABLE, "tables"), (Source.IMAGE, "headers")):
-            values = {canonical(reading.fields[name]) for reading in told.of(source) if name in reading.fields}
-            if len(values) > 1:
-                reason = f"The {words} of one administration give {len(values)} different values; the most frequent is published."
+        settled: set[bytes] = set()  # what a verified report says
+        for readings in _ranked(told):
+            reason = _disagreement(name, readings, settled)
+            if reason:
                 yield Issue(field=f"administration.{name}", reason=reason, severity=Severity.WARNING)
+            if readings[0].verified:
+                settled = _values(name, readings)
     images, reports = told.of(Source.IMAGE), told.of(Source.REPORT)
     if images and reports and not reconciled and _differ(images, reports):
         words = gap(injection(images), injection(reports)).words()
@@ -163,6 +185,32 @@ def _disagreements(told: Account, *, reconciled: bool) -> Iterable[Issue]:
             f"Image headers and dose report of one event differ: the headers tell of it {words}. The dose report is published."
         )
         yield Issue(field="administration", reason=reason, severity=Severity.WARNING)
+
+
+def _values(name: str, readings: Iterable[Reading]) -> set[bytes]:
+    return {canonical(reading.fields[name]) for reading in readings if name in reading.fields}
+
+
+def _disagreement(name: str, readings: Sequence[Reading], settled: set[bytes]) -> str | None:
+    """What to say of readings of equal rank that give different values, or of reports that a verified one contradicts."""
+    source, values = readings[0].source, _values(name, readings)
+    if settled and source is Source.REPORT:
+        other = "A report that is not verified gives another value; it counts less than the verified one and is not published."
+        return other if values - settled else None
+    if len(values) < 2:
+        return None
+    if name in _contested(readings):
+        told = [reading for reading in readings if name in reading.fields]
+        many = "Two" if len(told) == 2 else f"{len(told)}"
+        word = "report" if source is Source.REPORT else "table"
+        if len({reading.shared.key for reading in told}) == 1:
+            return f"{many} entries of one {word} give different values; none is published."
+        return f"{many} {word}s of equal rank give different values; none is published."
+    words = {Source.REPORT: "dose reports", Source.TABLE: "tables", Source.IMAGE: "headers"}[source]
+    given = f"The {words} of one administration give {len(values)} different values"
+    if tied([(reading.fields, 1) for reading in readings], name):
+        return f"{given}, and none is given most often: of a tie the first in the order of their text is published."
+    return f"{given}; the most frequent is published."
 
 
 def _differ(images: Sequence[Reading], reports: Sequence[Reading]) -> bool:

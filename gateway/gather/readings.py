@@ -60,6 +60,11 @@ class Reading:
     words: str  #: the same without the day of an injection that has no start
     index: int = 0  #: its place among the administrations of its record
 
+    @property
+    def verified(self) -> bool:
+        """True for what a verified report tells."""
+        return self.source is Source.REPORT and self.shared.document.get("verification") == "VERIFIED"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
@@ -130,8 +135,11 @@ def account(readings: Iterable[Reading], facts: Iterable[str]) -> Account:
 
 
 def injection(readings: Sequence[Reading]) -> Injection:
-    """What these readings tell, by majority, in the words of arithmetic."""
-    return injection_of(by_majority((dict(reading.fields), 1) for reading in readings))
+    """What these readings tell, by majority, in the words of arithmetic. Beside a verified report others do not count."""
+    counting = readings
+    if any(reading.verified for reading in readings):
+        counting = [reading for reading in readings if reading.verified or reading.source is not Source.REPORT]
+    return injection_of(by_majority((dict(reading.fields), 1) for reading in counting))
 
 
 def injection_of(fields: JsonObject) -> Injection:

@@ -82,6 +82,10 @@ class Gathered:
     replaced: dict[str, str] = field(default_factory=dict)
 
 
+#: Said of each of several values that one document gives for one fact.
+_TWICE = "Its document gives different values for it, and none counts before the others: they are kept apart."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fact:
     """Tellings that are one fact, the one that is published first."""
@@ -134,22 +138,40 @@ def gather_results(
 
 def _tellings(document: Told, linker: Linker) -> Iterable[Telling]:
     repeats: Counter[tuple[Any, str]] = Counter()
-    for fields in document.shared.results:
+    about = [(fields.get(OF), _words(fields)) for fields in document.shared.results]
+    contradicted = _contradicted(about, document.shared.results)
+    for subject, fields in zip(about, document.shared.results, strict=True):
         administration, issue = linker.of(fields, document.shared)
-        also = unnamed(fields)
-        words = also[0] if also and not fields.get("region") else signature(fields)
         if KINDS[fields["kind"]].administration is Link.NEVER:
             administration, issue = None, None
-        repeats[(fields.get(OF), words)] += 1
-        again = repeats[(fields.get(OF), words)]
+        repeats[subject] += 1
+        again, words = repeats[subject], subject[1]
+        twice = Issue(field=fields["kind"], reason=_TWICE, severity=Severity.WARNING) if subject in contradicted else None
         yield Telling(
             fields=fields,
             document=document,
             words=words if again == 1 else f"{words}|{again}",
             administration=administration,
-            issues=(issue,) if issue else (),
-            also=also,
+            issues=tuple(one for one in (issue, twice) if one),
+            also=unnamed(fields),
         )
+
+
+def _words(fields: JsonObject) -> str:
+    also = unnamed(fields)
+    return also[0] if also and not fields.get("region") else signature(fields)
+
+
+def _contradicted(about: Sequence[tuple[Any, str]], results: Sequence[JsonObject]) -> set[tuple[Any, str]]:
+    """What one document gives different values for. Only of effects of an administration: planes and sources of X-ray repeat."""
+    first: dict[tuple[Any, str], JsonObject] = {}
+    found: set[tuple[Any, str]] = set()
+    for subject, fields in zip(about, results, strict=True):
+        if KINDS[fields["kind"]].administration is not Link.REQUIRED or "absent" in fields:
+            continue
+        if not agree(first.setdefault(subject, fields), fields):
+            found.add(subject)
+    return found
 
 
 def unnamed(fields: JsonObject) -> tuple[str, ...]:

@@ -7,10 +7,14 @@ with the reason (``absent``), so that a researcher sees that something was told.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from gateway.dicom import sr
+from gateway.dicom.paths import Item
+from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
-from gateway.mapping.rules import Mapping, ResultRule
+from gateway.mapping.rules import Guarded, ItemPath, Mapping, ResultRule
 from gateway.mapping.sources import ITEM
 from gateway.model import Issue, Json, JsonObject, Severity
 from gateway.nuclear.results import KINDS, LABEL, OF, TELLING, WORDS
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 MOST_RESULTS = 5000
 #: FHIR data-absent-reason of a value that was told and could not be used.
 _UNUSABLE = "error"
+#: The same of a value that is named and not given.
+_UNKNOWN = "unknown"
+_VALUE = f"{ITEM}.value"
 
 
 def read_results(
@@ -69,8 +76,26 @@ def _of(
         return
     for index, item in enumerate(items):
         tree, issues, sources = reading.members(rule.fields, item, failures)
+        if "value" not in tree and not any(issue.field == ".value" for issue in issues) and _told_empty(rule, item):
+            if "absent" not in tree:
+                issues.append(Issue(field=".value", reason="is named without a number", severity=Severity.WARNING))
+            tree.setdefault("absent", _UNKNOWN)
         place = found.path if len(items) == 1 else f"{found.path}[{index}]"
         yield tree, issues, {name: _placed(path, place) for name, path in sources.items()}
+
+
+def _told_empty(rule: ResultRule, item: Item) -> bool:
+    """True when the number that a rule wants of an item of a report is there but holds no measured value (PS3.3 C.18.1)."""
+    wanted = (source for one in rule.fields if one.name == _VALUE for part in one.sources.values() for source in part)
+    plain = (source.source if isinstance(source, Guarded) else source for source in wanted)
+    return any(
+        isinstance(source, ItemPath)
+        and source.item == ITEM
+        and isinstance(source.path, SrPath)
+        and not source.path.attribute
+        and sr.without_number(item, source.path)
+        for source in plain
+    )
 
 
 def _placed(path: str, place: str) -> str:
@@ -86,8 +111,7 @@ def _finished(rule: ResultRule, tree: JsonObject, issues: list[Issue], label: st
     stated = tree.pop("value_stated", None)
     if stated is not None:
         tree["stated"] = stated
-    if "value" in tree:
-        tree.pop("absent", None)
+    _qualified(tree, issues)
     if not any(name in tree for name in TELLING):
         if not any(issue.field == ".value" and issue.severity is Severity.ERROR for issue in issues):
             return None
@@ -104,10 +128,45 @@ def _finished(rule: ResultRule, tree: JsonObject, issues: list[Issue], label: st
     for part in made.get("components", ()):
         if not part.keys() & {"value", "concept", "text"}:
             part.setdefault("absent", "unknown")
-    return _in_its_unit(made, issues)
+    made = _in_its_unit(made, issues)
+    _never_negative(made, issues)
+    return made
 
 
-def _in_its_unit(made: JsonObject, issues: list[Issue]) -> JsonObject | None:
+def _qualified(tree: JsonObject, issues: list[Issue]) -> None:
+    """A number that its own document calls unusable (Numeric Value Qualifier, PS3.3 C.18.1) is withheld with the reason it gives."""
+    unknown = any(issue.field == ".absent" for issue in issues)  # a qualifier, but none of CID 42
+    if "value" in tree and ("absent" in tree or unknown):
+        tree.setdefault("absent", _UNUSABLE)
+        reason = f"is qualified by its document as no value that can be used ({tree['absent']}): withheld"
+        issues.append(Issue(field=".value", reason=reason))
+        del tree["value"]
+        tree.pop("stated", None)
+
+
+def _never_negative(made: JsonObject, issues: list[Issue]) -> None:
+    """Withholds numbers below zero of what cannot be below zero: the value, and components that measure what the kind measures."""
+    kind = KINDS[made["kind"]]
+    if kind.signed:
+        return
+    if _below_zero(made.get("value")):
+        issues.append(Issue(field=".value", reason=f"is below zero, which is no {kind.title.lower()}"))
+        del made["value"]
+        made.pop("stated", None)
+        made["absent"] = _UNUSABLE
+    for index, part in enumerate(made.get("components", ())):
+        if kind.units and _below_zero(part.get("value")) and kind.unit_for(part["value"]["unit"]):
+            reason = f"is below zero, which no part of a {kind.title.lower()} in this unit can be"
+            issues.append(Issue(field=f".components[{index}].value", reason=reason))
+            del part["value"]
+            part["absent"] = _UNUSABLE
+
+
+def _below_zero(quantity: Json) -> bool:
+    return isinstance(quantity, dict) and Decimal(str(quantity["value"])) < 0
+
+
+def _in_its_unit(made: JsonObject, issues: list[Issue]) -> JsonObject:
     """A value in a unit that its kind is not measured in is withheld. A rule with a fixed kind has been checked before."""
     kind, value = KINDS[made["kind"]], made.get("value")
     if not isinstance(value, dict):

@@ -48,6 +48,7 @@ class Kind:
     administration: Link = Link.REQUIRED
     region: bool = False  #: it is about a region of the body, and must name it
     use: Use = Use.ANY
+    signed: bool = False  #: a number below zero can be true; of all others it is an error
     timed: bool = False  #: it is measured again and again: the time tells one from another
     category: str = "imaging"  #: code of HL7's observation-category
     profile: str | None = None  #: name of our StructureDefinition
@@ -118,14 +119,14 @@ KINDS: dict[str, Kind] = {
         _kind("dose-rate", "Dose rate", "uSv/h", "Gy/h", timed=True, profile="nm-dose-rate"),
         _kind("cumulative-absorbed-dose", "Absorbed dose over declared cycles", "Gy", profile="nm-cumulative-dose", **_REGION),
         _kind("residual-activity", "Residual activity", "MBq", codings=((DCM, "113509"),), profile="nm-administration-fact"),
-        _kind("uptake", "Uptake", "%", timed=True, profile="nm-uptake", **_REGION),
+        _kind("uptake", "Uptake", "%", timed=True, signed=True, profile="nm-uptake", **_REGION),
         _kind("retention", "Retention", "%", "MBq", timed=True, profile="nm-uptake"),
         _kind("lung-shunt-fraction", "Lung shunt fraction", "%", profile="nm-administration-fact"),
         _kind("treated-volume", "Treated volume", "mL", profile="nm-administration-fact", **_REGION),
         _kind("tumour-to-normal-ratio", "Tumour-to-normal ratio", "1", profile="nm-administration-fact"),
         _kind("suv-scale-factor", "SUV scale factor", "g/Bq", profile="nm-suv-scale-factor", **_FREE),
-        _kind("measurement", "Measurement", timed=True, profile="nm-measurement", **_FREE),
-        _kind("patient-characteristic", "Patient characteristic", category="vital-signs", timed=True, **_FREE),
+        _kind("measurement", "Measurement", timed=True, signed=True, profile="nm-measurement", **_FREE),
+        _kind("patient-characteristic", "Patient characteristic", category="vital-signs", timed=True, signed=True, **_FREE),
         _kind("calibration-factor", "Calibration factor", timed=True, **_APART),
         _kind("ct-dose", "CT dose", "mGy.cm", "mGy", "mSv", **_APART),
         _kind("ct-event", "CT irradiation event", "mGy", "mGy.cm", "mSv", codings=((DCM, "113852"),), **_APART),

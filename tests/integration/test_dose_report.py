@@ -315,6 +315,20 @@ def test_a_real_report_of_a_biograph_is_read_whole(data: Path, understanding: Un
     assert [one.path for one in unread if one.vr == "SR"] == []
 
 
+@pytest.mark.needs("data")
+def test_totals_that_an_x_ray_system_names_without_a_number_are_told_as_unknown(data: Path, understanding: Understanding) -> None:
+    read = understanding.read(data / "rdsr" / "DX-RDSR-Canon_CXDI_noDAP.dcm")
+    empty = [one for one in read.shared.results if "value" not in one]
+    assert {one["code"]["code"] for one in empty} == {"113722", "113725", "113727", "113729"}
+    assert all(one["absent"] == "unknown" for one in empty)
+    reasons = [issue.reason for issue in read.shared.issues if issue.field.startswith("results.xray_dose")]
+    assert reasons == ["is named without a number"] * 4
+    found = facts(understanding, read)
+    for code in ("113722", "113725", "113727", "113729"):
+        assert of_kind(found, code)["dataAbsentReason"]["coding"][0]["code"] == "unknown"
+    assert str(of_kind(found, "113855")["valueQuantity"]["value"]) == "0.0218"
+
+
 def _below(dataset: pydicom.Dataset, code: str) -> list[pydicom.Dataset]:
     return [
         inner

@@ -186,6 +186,20 @@ def test_two_reports_that_differ_stay_apart_and_say_so() -> None:
     assert all("kept apart" in item.issues[0].reason for item in found.results)
 
 
+def test_one_report_that_gives_two_values_of_one_organ_says_so_of_both() -> None:
+    found = gathered(report("1", dose("8.27", of_administration=0), dose("99", of_administration=0)))
+    assert sorted(item.fields["value"]["value"] for item in found.results) == [Decimal("8.27"), Decimal(99)]
+    assert all("gives different values for it" in item.issues[0].reason for item in found.results)
+
+
+def test_one_report_that_repeats_a_value_or_tells_of_another_side_does_not_contradict_itself() -> None:
+    twice = gathered(report("1", dose("4.36", of_administration=0), dose("4.360", of_administration=0)))
+    sides = gathered(report("1", dose("4.36", of_administration=0), dose("5", of_administration=0, laterality=LEFT)))
+    lacking = gathered(report("1", dose("4.36", of_administration=0), dose(None, of_administration=0, absent="unknown")))
+    for found in (twice, sides, lacking):
+        assert [item.issues for item in found.results] == [(), ()]
+
+
 def test_two_corrections_of_one_report_that_differ_stay_apart() -> None:
     first = report("1", dose("4.36", of_administration=0))
     others = [report(uid, dose(value, of_administration=0), predecessors=["1"]) for uid, value in (("2", "4.9"), ("3", "5.1"))]

@@ -129,6 +129,63 @@ def test_a_number_in_an_illegal_unit_is_an_issue_and_no_number(tmp_path: Path, u
     assert [issue.field for issue in shared.issues] == ["results.dose.value"]
 
 
+def kidney(num: str | None, qualifier: str | None = None, text: str = DOSE) -> dict[str, Any]:
+    """A report with the dose of a kidney; without a number its MeasuredValueSequence is empty."""
+    unit = {"CodeValue": "mGy", "CodingSchemeDesignator": "UCUM", "CodeMeaning": "mGy"}
+    measured = [{"NumericValue": num, "MeasurementUnitsCodeSequence": [unit]}] if num else []
+    attributes: dict[str, Any] = {"ValueType": "NUM", "MeasuredValueSequence": measured}
+    if qualifier:
+        code = {"CodeValue": qualifier, "CodingSchemeDesignator": "DCM", "CodeMeaning": "any"}
+        attributes["NumericValueQualifierCodeSequence"] = [code]
+    organ = {"363698007 SCT": {"code": "64033007 SCT"}, "113518 DCM": {"text": "", "attributes": attributes}}
+    return {"sr": {"113502 DCM": {"items": {"113503 DCM": {"uid": "2.25.1"}, "113517 DCM": {"items": organ}}}}}
+
+
+QUALIFIED = (
+    DOSE
+    + """\
+      absent: {from: {sr: [$item, 113518 DCM], attribute: "NumericValueQualifierCodeSequence[0]"}, as: absent_reason}
+"""
+)
+
+
+@pytest.mark.parametrize(("qualifier", "absent"), [("114006", "error"), ("114010", "unknown"), ("999999", "error")])
+def test_a_number_that_its_document_calls_unusable_is_withheld_with_the_reason(
+    tmp_path: Path, qualifier: str, absent: str
+) -> None:
+    shared = told_by(tmp_path, kidney("4.5", qualifier), QUALIFIED)
+    (result,) = shared.results
+    assert not result.keys() & {"value", "stated"}
+    assert result["absent"] == absent
+    assert "is qualified by its document" in shared.issues[-1].reason
+
+
+def test_a_dose_below_zero_is_an_issue_and_no_number_and_zero_is_one(tmp_path: Path) -> None:
+    shared = told_by(tmp_path / "a", kidney("-4.5"))
+    (result,) = shared.results
+    assert not result.keys() & {"value", "stated"}
+    assert result["absent"] == "error"
+    assert [issue.reason for issue in shared.issues] == ["is below zero, which is no organ absorbed dose"]
+    assert told_by(tmp_path / "b", kidney("0")).results[0]["value"]["value"] == 0
+
+
+def test_a_measurement_may_be_below_zero(tmp_path: Path) -> None:
+    assert told_by(tmp_path, kidney("-4.5"), DOSE.replace("organ-absorbed-dose", "measurement")).results[0]["value"]["value"] < 0
+
+
+def test_an_organ_whose_dose_is_named_without_a_number_is_told_as_unknown(tmp_path: Path) -> None:
+    shared = told_by(tmp_path, kidney(None))
+    (result,) = shared.results
+    assert (result["absent"], result["region"]["text"]) == ("unknown", "Kidney")
+    assert [(issue.field, issue.reason) for issue in shared.issues] == [("results.dose.value", "is named without a number")]
+
+
+def test_an_organ_without_any_dose_is_no_result(tmp_path: Path) -> None:
+    given = kidney(None)
+    del given["sr"]["113502 DCM"]["items"]["113517 DCM"]["items"]["113518 DCM"]
+    assert told_by(tmp_path, given).results == ()
+
+
 def test_an_object_without_results_keeps_the_key_that_it_had_before_there_were_any(tmp_path: Path) -> None:
     plain = DOSE.partition("results:")[0]
     shared = told_by(tmp_path, {"PatientID": "P1"}, plain)

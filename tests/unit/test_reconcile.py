@@ -412,3 +412,72 @@ def test_an_ambiguous_activity_that_no_source_settles_stays_withheld(report_mbq:
     ).administrations
     assert [fact.fields.get("activity", {}).get("value") for fact in facts if "activity_candidates" in fact.fields] == [None]
     assert len(facts) == 2
+
+
+def with_document(shared: SharedFields, uid: str, **document: Any) -> SharedFields:
+    return dataclasses.replace(shared, key=uid, document={"uid": uid, "class_uid": "c", **document})
+
+
+def told_twice(*, other: JsonObject, verified: int | None = None, copies: int = 1) -> list[SharedFields]:
+    """Reports of one event: the first as often as ``copies``, then one that says otherwise; ``verified`` is the place of one."""
+    said = [*[injection("394", "08:00", event="2.25.1", agent={"text": "FDG"})] * copies, other]
+    flags = [{"verification": "VERIFIED"} if place == verified else {} for place in range(len(said))]
+    return [with_document(report("1.1", one), f"2.25.90{place}", **flags[place]) for place, one in enumerate(said)]
+
+
+CONTRADICTIONS = [
+    ("activity", injection("200", "08:00", event="2.25.1", agent={"text": "FDG"})),
+    ("started_at", injection("394", "07:00", event="2.25.1", agent={"text": "FDG"})),
+    ("radionuclide", injection("394", "08:00", nuclide="F-18", event="2.25.1", agent={"text": "FDG"})),
+    ("agent", injection("394", "08:00", event="2.25.1", agent={"text": "DOTATATE"})),
+]
+
+
+@pytest.mark.parametrize(("name", "other"), CONTRADICTIONS)
+def test_of_reports_of_equal_rank_that_contradict_each_other_neither_is_published(name: str, other: JsonObject) -> None:
+    image = header("1.1", injection("394", "08:00", event="2.25.1", agent={"text": "FDG"}))
+    for records in itertools.permutations([*told_twice(other=other), image]):
+        (fact,) = dossier(*records).administrations
+        assert name not in fact.fields
+        reasons = [issue.reason for issue in fact.issues if issue.field == f"administration.{name}"]
+        assert reasons == ["Two reports of equal rank give different values; none is published."]
+
+
+@pytest.mark.parametrize("verified", [0, 1])
+@pytest.mark.parametrize(("name", "other"), CONTRADICTIONS)
+def test_a_verified_report_of_an_administration_counts_before_one_that_is_not(
+    name: str, other: JsonObject, verified: int
+) -> None:
+    records = told_twice(other=other, verified=verified)
+    for order in itertools.permutations(records):
+        (fact,) = dossier(*order).administrations
+        assert fact.fields[name] == records[verified].administrations[0][name]
+        reasons = [issue.reason for issue in fact.issues if issue.field == f"administration.{name}"]
+        assert reasons == [
+            "A report that is not verified gives another value; it counts less than the verified one and is not published."
+        ]
+
+
+def test_most_reports_still_outvote_one() -> None:
+    (fact,) = dossier(*told_twice(other=CONTRADICTIONS[0][1], copies=2)).administrations
+    assert fact.fields["activity"]["value"] == 394
+    assert "the most frequent is published" in fact.issues[0].reason
+
+
+def test_two_items_of_one_event_in_one_report_that_differ_are_withheld() -> None:
+    said = [
+        injection(mbq, "08:00", event="2.25.1", activity_stated={"value": Decimal(mbq), "unit": "MBq"}) for mbq in ("394", "200")
+    ]
+    (fact,) = dossier(report("1.1", *said)).administrations
+    assert not fact.fields.keys() & {"activity", "activity_stated"}
+    assert [issue.reason for issue in fact.issues] == ["Two entries of one report give different values; none is published."]
+
+
+def test_a_tie_of_headers_is_called_a_tie() -> None:
+    (fact,) = dossier(
+        *(header(f"1.{n}", injection(mbq, "08:00", event="2.25.1")) for n, mbq in enumerate(("394", "200")))
+    ).administrations
+    assert fact.fields["activity"]["value"] == 200
+    (issue,) = fact.issues
+    assert "most frequent" not in issue.reason
+    assert "of a tie the first in the order of their text is published" in issue.reason
