@@ -253,7 +253,7 @@ def test_an_object_whose_file_is_gone_keeps_its_record_and_that_is_told(site: Si
 
 
 def test_a_mapping_that_is_gone_still_writes_what_it_read(site: Site, folder: Path) -> None:
-    overlay = 'extends: pet_image\npriority: 10\nmatch: {StationName: SAMPLEPETCT}\n'
+    overlay = "extends: pet_image\npriority: 10\nmatch: {StationName: SAMPLEPETCT}\n"
     overlay += "tests: [{name: none, given: {StationName: SAMPLEPETCT}, expect: {fields: {series.modality: PT}}}]\n"
     (folder / "sites").mkdir(exist_ok=True)
     (folder / "sites" / "ours.yaml").write_text(overlay)

@@ -49,9 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Understanding:
     folder = tmp_path_factory.mktemp("site") / "mappings"
     shutil.copytree(ROOT / "mappings", folder)
     text = (folder / "tables" / "example_lutetium_csv.yaml").read_text()
-    text = text.replace(
-        "issuer: {column: Issuer}", "issuer: {value: ISOBRIDGE-SAMPLE}"
-    )
+    text = text.replace("issuer: {column: Issuer}", "issuer: {value: ISOBRIDGE-SAMPLE}")
     text = text.replace("approvers: []", "approvers: [MPE-7]")
     (folder / "sites" / "tables").mkdir()
     (folder / "sites" / "tables" / "example_lutetium_csv.yaml").write_text(
