@@ -26,8 +26,8 @@ SHIPPED, OURS = "Fluorodeoxyglucose F-18", "Fluorodeoxyglucose as we call it"
 OVERLAY = """extends: pet_image
 priority: 10
 shadow: true
-match: {Manufacturer: "*"}
-tests: [{name: none, given: {}, expect: {fields: {series.modality: PT}}}]
+match: {StationName: SAMPLEPETCT}
+tests: [{name: none, given: {StationName: SAMPLEPETCT}, expect: {fields: {series.modality: PT}}}]
 """
 
 
