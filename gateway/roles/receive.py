@@ -28,8 +28,8 @@ log = structlog.get_logger()
 
 #: Longer than a former receiver takes to finish what it has in hand.
 _PATIENCE_SECS = 60.0
-#: How many looks a start-up sweep that failed waits although there is no more room than before.
-_WAITS_MOST = 30
+#: How many looks a start-up sweep that failed for want of room waits although there is no more than before.
+_WAITS_MOST = 5
 _NO_ROOM = "Starting: objects of the last run wait for room on the disk."
 
 

@@ -35,7 +35,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(mounted)], check=True)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is_room(disk: Path) -> None:
     port = free_port()
     settings: dict[str, dict[str, object]] = {
@@ -51,7 +51,7 @@ def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is
     gateway.launch()  # ready it will not be; the port is what counts
     try:
         target = scu.AEAddress(ae_title="ISOBRIDGE", host="127.0.0.1", port=port)
-        until(lambda: scu.echo(target).ok, secs=30)
+        until(lambda: scu.echo(target).ok, secs=60)
         receiver = role(gateway, "receive")
         dataset = builders.pet(SOPInstanceUID="1.2.3.4.99")
         encoded = data_set_of(builders.part10(dataset))
@@ -64,9 +64,9 @@ def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is
                 time.sleep(1)  # several looks for room: the process must live through them
         assert role(gateway, "receive") == receiver
         ballast.unlink()
-        until(lambda: stored(port, encoded), secs=20)
+        until(lambda: stored(port, encoded), secs=60)
         assert role(gateway, "receive") == receiver
-        until(lambda: acknowledged <= known(gateway), secs=20)
+        until(lambda: acknowledged <= known(gateway), secs=60)
     finally:
         gateway.kill()
 

@@ -75,7 +75,9 @@ def test_the_siemens_vision_study_is_one_study_with_394_megabecquerels_of_fdg_on
     assert given["dosage"]["dose"] == {"value": 394, "unit": "MBq", "system": "http://unitsofmeasure.org", "code": "MBq"}
     assert given["effectiveDateTime"] == "2022-02-24T10:48:30+01:00"
     assert medication["code"]["coding"] == [{"system": "http://snomed.info/sct", "code": "35321007"}]
-    (observation,) = search(installation, f"Observation?part-of=MedicationAdministration/{given['id']}")
+    administered_activity = "http://dicom.nema.org/resources/ontology/DCM|113507"
+    asked = f"Observation?part-of=MedicationAdministration/{given['id']}&code={administered_activity}"
+    (observation,) = search(installation, asked)
     assert observation["valueQuantity"]["value"] == 394
 
 

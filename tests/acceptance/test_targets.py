@@ -39,7 +39,10 @@ from tests.harness.witness import Outgoing, Witness, address_in
 pytestmark = [pytest.mark.needs(need) for need in ("orthanc", "sekmet", "data", "dcmtk")]
 
 FOLDERS = ("pet", "nm", "ct", "rrdsr", "rdsr", "sr", "rt", "seg", "sc")
-KINDS = ("Patient", "ImagingStudy", "Device", "Medication", "MedicationAdministration", "Observation", "Provenance")
+KINDS = (
+    *("Patient", "ImagingStudy", "Device", "Practitioner", "Medication", "MedicationAdministration", "Procedure"),
+    *("Observation", "BodyStructure", "DiagnosticReport", "DocumentReference", "Provenance"),
+)
 
 #: `make soak` asks for many more.
 KILLS = int(os.environ.get("ISOBRIDGE_KILLS", "21")) // 3
