@@ -145,6 +145,9 @@ _SPECIAL: dict[str, dict[str, Any]] = {
             Part(name="voxelUnit", code=_local("voxel-unit"), kind="CodeableConcept", title="Unit of the voxels"),
             Part(name="weight", code=(LOINC, "29463-7"), kind="Quantity", title="Body weight"),
             Part(
+                name="uptakeTime", code=_local("uptake-time"), kind="Quantity", title="From the administration to the scan, in h"
+            ),
+            Part(
                 name="reason",
                 code=_local("suv-not-computable-reason"),
                 kind="CodeableConcept",

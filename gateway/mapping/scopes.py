@@ -33,7 +33,10 @@ _SUV: dict[str, Hole] = {
     "voxel_unit": Hole("CodeableConcept"),
     "repaired": Hole("boolean"),
     "remarks": Hole("string", many=True),
-    **{f"inputs.{name}": Hole("Quantity") for name in ("weight", "size", "activity", "activity_at_reference", "half_life")},
+    **{
+        f"inputs.{name}": Hole("Quantity")
+        for name in ("weight", "size", "activity", "activity_at_reference", "half_life", "uptake_time")
+    },
     "inputs.sex": Hole("CodeableConcept"),
     **{f"inputs.{name}": Hole("dateTime") for name in ("injected_at", "reference_at")},
     **{f"inputs.{name}": Hole("string") for name in ("reference_from", "suv_type", "decay_correction")},

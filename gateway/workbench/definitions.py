@@ -20,6 +20,7 @@ from gateway.model import JsonObject
 from gateway.nuclear.results import CANONICAL, CODE_SYSTEM, KINDS
 from gateway.nuclear.terms import COMPONENTS
 from gateway.nuclear.terms import WORDS as TERM_WORDS
+from gateway.r4.definitions import own_search_parameters
 
 FOLDER = Path(__file__).parent.parent / "r4" / "conformance"
 DATE = "2026-11-23"
@@ -255,28 +256,11 @@ def _concept_map() -> JsonObject:
 
 
 def _search_parameters() -> Iterable[JsonObject]:
-    """Searches that R4 has no parameter for. They are published for servers that can learn them; ours does not yet."""
-    place = f"{CANONICAL}/StructureDefinition"
-    yield _search(
-        "nm-source-path",
-        "source-path",
-        "string",
-        f"Observation.extension.where(url = '{place}/source-path').value",
-        "Where a value was read: the item of the report, the cell of the table",
-    )
-    yield _search(
-        "nm-stated-quantity",
-        "stated-quantity",
-        "quantity",
-        f"Observation.value.extension.where(url = '{place}/stated-quantity').value",
-        "The number in the unit of its source",
-    )
-
-
-def _search(name: str, code: str, kind: str, expression: str, description: str) -> JsonObject:
-    head = _head("SearchParameter", name, "", description + ".")
-    del head["title"]
-    return {**head, "code": code, "base": ["Observation"], "type": kind, "expression": expression, "xpathUsage": "normal"}
+    """Searches that R4 has no parameter for; our store answers them (``r4/own_search_parameters.json``)."""
+    for told in own_search_parameters().values():
+        head = _head("SearchParameter", told["id"], "", told["description"])
+        del head["title"]
+        yield {**head, **told}
 
 
 def _extensions() -> Iterable[JsonObject]:
