@@ -23,7 +23,10 @@ from tests.integration.test_fhir_rest import TIMEOUT_SECS, Server, outcome
 XML = {"Accept": "application/fhir+xml"}
 SCT = "http://snomed.info/sct"
 OURS = "http://isobridge.org/fhir/StructureDefinition"
-OWN = set("tracer radionuclide administered-activity uptake-time organ absorbed-dose cycle source-path stated-quantity".split())
+OWN = {
+    *("tracer", "radionuclide", "administered-activity", "uptake-time", "organ", "absorbed-dose", "cycle"),
+    *("source-path", "stated-quantity"),
+}
 ACTIVITY: dict[str, Any] = {
     "resourceType": "Observation",
     "id": "activity",
