@@ -348,7 +348,7 @@ def test_vector_9_a_long_lived_nuclide_needs_the_day_of_its_injection() -> None:
 
 
 def test_the_uptake_time_is_from_the_injection_to_the_earliest_acquisition() -> None:
-    def injected(clock: str) -> dict[str, str]:
+    def injected(clock: object) -> dict[str, object]:
         return {f"{RPI}.RadiopharmaceuticalStartDateTime": ABSENT, f"{RPI}.RadiopharmaceuticalStartTime": clock}
 
     first, second = slice_at(1, AcquisitionTime="110300"), slice_at(2, AcquisitionTime="113000")

@@ -75,7 +75,7 @@ def test_our_own_parameters_find_what_fhirpath_finds(declared: dict[str, Any]) -
         return {"code": {"coding": [{"code": "other"}, {"code": code}]}, **value}
 
     tracer, cycle = {"valueCodeableConcept": {"text": "x"}}, {"valueInteger": 2}
-    ours = "http://isobridge.org/fhir/StructureDefinition"
+    place = "http://isobridge.org/fhir/StructureDefinition"
     hours = {"valueQuantity": {"value": 1, "unit": "h"}}
     resources: list[dict[str, Any]] = [
         {"resourceType": "Observation", **coded("113507"), "valueQuantity": {"value": 350}, "bodySite": {"text": "kidney"}},
@@ -95,8 +95,8 @@ def test_our_own_parameters_find_what_fhirpath_finds(declared: dict[str, Any]) -
         {"resourceType": "BodyStructure", "location": {"text": "liver"}},
         {
             "resourceType": "Observation",
-            "extension": [{"url": f"{ours}/source-path", "valueString": "A1"}, {"url": f"{ours}/remark", "valueString": "x"}],
-            "valueQuantity": {"extension": [{"url": f"{ours}/stated-quantity", "valueQuantity": {"value": 4}}], "value": 4},
+            "extension": [{"url": f"{place}/source-path", "valueString": "A1"}, {"url": f"{place}/remark", "valueString": "x"}],
+            "valueQuantity": {"extension": [{"url": f"{place}/stated-quantity", "valueQuantity": {"value": 4}}], "value": 4},
         },
     ]
     met = 0
