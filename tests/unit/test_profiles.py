@@ -93,6 +93,7 @@ INSTANCES = dict(instances())
 def test_there_is_an_instance_of_every_profile() -> None:
     claims = {url for resource in INSTANCES.values() for url in resource["meta"]["profile"]}
     assert {profile.url for profile in PROFILES.values()} <= claims
+    assert set(examples(ROOT / "mappings")) == set(PROFILES)
 
 
 @pytest.mark.parametrize("resource", INSTANCES.values(), ids=INSTANCES)
