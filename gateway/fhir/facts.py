@@ -144,9 +144,12 @@ def result_scope(
     administration: JsonObject | None,
     patient: JsonObject,
     studies: Sequence[JsonObject],
+    tracer_studies: Iterable[str] = (),
 ) -> JsonObject:
+    """``tracer_studies``: those with an administration, which is their act already."""
     kind = KINDS[item.kind]
     statistic = item.fields.get("statistic")
+    summary = _ct_summary(item, document, studies)
     fields = {
         **item.fields,
         "key": item.key,
@@ -163,7 +166,8 @@ def result_scope(
         "segment_text": _segment(item.fields.get("segment")),
         "structure_key": _structure_key(item.fields, str(patient.get("key", ""))),
         "category": kind.category,
-        "ct_summary": _ct_summary(item, document, studies),
+        "ct_summary": summary,
+        "imaging_act": summary["study"] if summary and summary["study"]["uid"] not in set(tracer_studies) else None,
         "remarks": [*item.fields.get("remarks", ()), *(issue.reason for issue in item.issues)],
         "sources": [{"member": member, "path": path} for member, path in sorted(item.sources.items())],
     }
