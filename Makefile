@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements-dev.lock pyproject.toml | cksum | cut -d' ' -f1)
 
+# Some images turn Python's byte code cache off, and then every process of every test compiles the gateway anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: conformance profiles reference image image-test help setup demo test test-peers check format try bench soak golden peers apt lock clean
 
