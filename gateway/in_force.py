@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from functools import lru_cache
-from pathlib import Path
 
 import structlog
 
@@ -29,15 +27,6 @@ _LOOK_AT_DISK_SECS = 10.0
 _TRY_AGAIN_SECS = 3.0
 
 
-@lru_cache(maxsize=2)
-def _mappings_of(kept: Path) -> Mappings:
-    """A kept version, read once in a process and in those that it forks: what its directory is named by is what it holds.
-
-    The files are to be compared with that name before. Raises :class:`Misconfigured` with every complaint.
-    """
-    return load(kept)
-
-
 def ensure_in_force(settings: Settings, history: MappingHistory) -> InForce:
     """What is in force; at the first start of an installation what the folder of mappings holds.
 
@@ -48,7 +37,7 @@ def ensure_in_force(settings: Settings, history: MappingHistory) -> InForce:
         if not settings.mappings.directory.is_dir():
             raise Misconfigured(no_mappings(settings.mappings.directory))
         taken = snapshot(settings.mappings.directory)
-        _mappings_of(versions.keep(taken))
+        load(versions.keep(taken))
         by = By(name="isobridge", reason=FIRST_REASON, at=time.time())
         try:
             current = history.put(taken.version, PutKind.FIRST, by, after=None)
@@ -153,8 +142,7 @@ class SiteInForce:
 
     def _understand(self, found: InForce) -> Understanding:
         self._versions.read(found.version)
-        kept = self._versions.path(found.version)
-        site = understanding(self._settings, images_at=self._images_at, directory=kept, mappings=_mappings_of(kept))
+        site = understanding(self._settings, images_at=self._images_at, directory=self._versions.path(found.version))
         return site.deployed(found.version, self._mapping_of_old)
 
     def _mapping_of_old(self, name: str) -> Mapping | None:

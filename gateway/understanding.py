@@ -142,18 +142,16 @@ class Understanding:
                 yield decision_provenance(self.renderer.resource_id("Provenance", name), decision, targets=targets)
 
 
-def understanding(
-    settings: Settings, *, images_at: str | None = None, directory: Path | None = None, mappings: Mappings | None = None
-) -> Understanding:
+def understanding(settings: Settings, *, images_at: str | None = None, directory: Path | None = None) -> Understanding:
     """Built from the settings. ``images_at`` is the DICOMweb address that studies lead to, if any.
 
-    ``directory`` holds the mappings, and ``mappings`` what was read of it already; without it the folder that people work in. Raises
-    :class:`~gateway.errors.Misconfigured` with every complaint of every mapping file.
+    ``directory`` holds the mappings; without it the folder that people work in. Raises :class:`~gateway.errors.Misconfigured` with every
+    complaint of every mapping file.
     """
     directory = directory or settings.mappings.directory
     if not directory.is_dir():
         raise Misconfigured(no_mappings(directory))
-    mappings = mappings or load(directory)
+    mappings = load(directory)
     identity = Identity(load_or_create_key(settings.key_file))
     return Understanding(
         mappings=mappings,
