@@ -87,6 +87,7 @@ class _Readable:
     mappings: Sequence[Mapping]
     faulty: frozenset[str]
     partial: dict[str, ResourceTemplate]
+    lacks: bool  #: what they write is not all known
     told: dict[str, set[str]] = field(default_factory=dict)  #: what :meth:`names` found before
 
     def names(self, level: str) -> set[str]:
@@ -99,10 +100,10 @@ class _Readable:
 def _known(one: Effective, mapping: Mapping, effective: list[Effective], mappings: list[Mapping]) -> _Readable:
     partial = partial_resources(one, mapping, mappings)
     if not one.abstract:
-        return _Readable((mapping,), faulty_fields(one, mapping), partial)
+        return _Readable((mapping,), faulty_fields(one, mapping), partial, one.lacks)
     heirs = [(heir, made) for heir, made in zip(effective, mappings, strict=True) if one.name in heir.lineage]
     faulty = frozenset(name for heir, made in heirs for name in faulty_fields(heir, made))
-    return _Readable((mapping, *(made for _, made in heirs)), faulty, partial)
+    return _Readable((mapping, *(made for _, made in heirs)), faulty, partial, any(heir.lacks for heir, _ in heirs))
 
 
 def _check_templates(effective: Effective, mapping: Mapping, known: _Readable) -> Iterable[Complaint]:
@@ -125,13 +126,13 @@ def _check_template(
             yield origin.complain(problem, *below, *place)
     known = {*effective.resources, "patient", "study", "device"}
     for place, name in template.references:
-        if name not in known:
+        if name not in known and not effective.lacks:
             yield origin.complain(f"'@{name}' is not a resource of this mapping{did_you_mean(name, known)}", *below, *place)
 
 
 def _path_problem(path: str, per: str, known: _Readable) -> str | None:
     """Why nothing will ever stand at a scope path, or ``None``."""
-    if path.startswith("refs.") or path in _WHOLE_LISTS:
+    if path.startswith("refs.") or path in _WHOLE_LISTS or per not in SCOPES:
         return None
     scope = SCOPES[per]
     root = root_of(path, scope)
@@ -141,7 +142,7 @@ def _path_problem(path: str, per: str, known: _Readable) -> str | None:
     names = known.names(level)
     if not rest or rest in names or rest.startswith("refs.") or belongs_to(f"{level}.{rest.replace('[]', '')}", known.faulty):
         return None
-    return f"'${{{path}}}': no field '{level}.{rest}' is written{did_you_mean(rest, names)}"
+    return None if known.lacks else f"'${{{path}}}': no field '{level}.{rest}' is written{did_you_mean(rest, names)}"
 
 
 def _redefined(effective: list[Effective]) -> Iterable[Complaint]:
