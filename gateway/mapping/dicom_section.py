@@ -30,6 +30,7 @@ from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.conversion import Kind
 from gateway.mapping.dicom_rules import IDENTITY, Action, CopyElement, DicomRules, ElementRule, Remove, SetField, SetText
 from gateway.mapping.dicom_targets import shown, wrong_action, wrong_target
+from gateway.mapping.field_names import field_hint
 from gateway.mapping.files import Effective, Piece
 from gateway.mapping.path_words import path_problems
 from gateway.mapping.reads import SourceCompiler
@@ -144,7 +145,7 @@ class _Compiler:
             name, point, rest = text[1:].partition(".")
             if name not in self._effective.let:
                 known = [*self._effective.let, _REPEATED]
-                if not self._effective.lacks:
+                if not self._effective.lacks and not self._effective.taken.blames("let", name, piece.origin):
                     self._complain(piece, f"'${name}' is not set{did_you_mean(name, known)}", *below)
                 self._path(rest, piece, *below)
                 return None
@@ -218,8 +219,8 @@ class _Compiler:
     def _field(self, piece: Piece, name: str, unit: str, per_item: bool) -> Action | None:
         known = self._effective.fields
         if name not in known:
-            if not self._effective.lacks:
-                self._complain(piece, f"there is no field '{name}'{did_you_mean(name, known)}", "field")
+            if not self._effective.lacks and not self._effective.taken.blames("fields", name, piece.origin, "field"):
+                self._complain(piece, f"there is no field '{name}'{field_hint(name, known, known)}", "field")
             return None
         if per_item is not name.startswith(f"{_REPEATED}."):
             wanted = f"an '{_REPEATED}' field" if per_item else f"the target '${_REPEATED}....'"

@@ -50,6 +50,10 @@ class FieldCompiler:
         return self._below(reader, nodes, origin, 0)
 
     def _field(self, name: str, piece: Piece) -> FieldRule | None:
+        if name in LEVELS and isinstance(piece.node, dict) and piece.node and {*KEYS}.isdisjoint(piece.node):
+            text = "the name of a field is written whole:"
+            self._complaints += [piece.origin.complain(f"{text} '{name}.{key}: ...'", key) for key in piece.node]
+            return None
         problems = list(self._name_problems(name, piece))
         self._complaints += problems
         level, point, rest = name.partition(".")

@@ -12,6 +12,8 @@ from gateway.errors import Misconfigured
 from gateway.mapping.complaints import Complaint, as_meant, complain, did_you_mean, from_text, nearest
 from gateway.mapping.file_shape import INHERITED, MappingFile, shaped, unread
 from gateway.mapping.matching import ALIASES
+from gateway.mapping.taken_away import SECTIONS as TAKEN_FROM
+from gateway.mapping.taken_away import TakenAway
 from gateway.yamlfile import Document, Place
 
 #: Of deeper lines nobody can say what holds.
@@ -74,6 +76,7 @@ class Effective:
     depth: int = 1  #: itself and the bases of its longest line
     own: dict[str, Any] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()  #: sections of it or of its bases that could not be read
+    taken: TakenAway = field(default_factory=lambda: TakenAway({}, ()))
 
     @property
     def lacks(self) -> bool:
@@ -210,6 +213,7 @@ def _merge(
         example=_example([documents[one].data.get("example") or {} for one in lineage]),
         own=document.data,
         left_out=frozenset(left_out),
+        taken=TakenAway(_taken_away([own[one] for one in lineage]), lineage),
     )
 
 
@@ -248,6 +252,12 @@ def _section(line: Iterable[dict[str, Piece]]) -> dict[str, Piece]:
             else:
                 merged.pop(key, None)
     return merged
+
+
+def _taken_away(line: Iterable[dict[str, dict[str, Piece]]]) -> dict[tuple[str, str], Origin]:
+    """Of the keys that others name those which the last of a line of files that writes them takes away, and where."""
+    last = {(section, key): piece for own in line for section in TAKEN_FROM for key, piece in own[section].items()}
+    return {key: piece.origin for key, piece in last.items() if piece.node is None}
 
 
 def _conditions(line: Iterable[dict[str, Piece]]) -> dict[str, tuple[Piece, ...]]:

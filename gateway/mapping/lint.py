@@ -17,6 +17,7 @@ from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.conflicts import conflicts
 from gateway.mapping.doubts import doubts
 from gateway.mapping.fhir_lint import check_resources, partial_resources
+from gateway.mapping.field_names import field_hint
 from gateway.mapping.files import Effective, Origin, read_files, resolve
 from gateway.mapping.guarded import unguarded
 from gateway.mapping.lint_tests import check_example, check_tests
@@ -73,6 +74,7 @@ def _check(effective: list[Effective], mappings: list[Mapping], codes: Codes) ->
         yield from _check_templates(one, mapping, _known(one, mapping, effective, mappings))
         yield from check_tests(one, mapping)
         yield from check_example(one)
+        yield from one.taken.complaints()
     yield from conflicts(effective, mappings)
     yield from _redefined(effective)
     yield from unguarded(effective)
@@ -121,28 +123,29 @@ def _check_template(
     template: Template, per: str, effective: Effective, readable: _Readable, origin: Origin, below: tuple[str | int, ...]
 ) -> Iterable[Complaint]:
     for place, path in template.paths:
-        problem = _path_problem(path, per, readable)
-        if problem:
+        missing, problem = _path_problem(path, per, readable, effective)
+        if problem and not effective.taken.blames("fields", missing, origin, *below, *place):
             yield origin.complain(problem, *below, *place)
     known = {*effective.resources, "patient", "study", "device"}
     for place, name in template.references:
-        if name not in known and not effective.lacks:
+        if name not in known and not effective.lacks and not effective.taken.blames("resources", name, origin, *below, *place):
             yield origin.complain(f"'@{name}' is not a resource of this mapping{did_you_mean(name, known)}", *below, *place)
 
 
-def _path_problem(path: str, per: str, known: _Readable) -> str | None:
-    """Why nothing will ever stand at a scope path, or ``None``."""
-    if path.startswith("refs.") or path in _WHOLE_LISTS or per not in SCOPES:
-        return None
+def _path_problem(path: str, per: str, known: _Readable, effective: Effective) -> tuple[str, str | None]:
+    """The field that a scope path reads, and why nothing will ever stand there, or ``None``."""
+    if path.startswith("refs.") or path in _WHOLE_LISTS or per not in SCOPES:  # of a wrong 'per' another complaint tells
+        return "", None
     scope = SCOPES[per]
     root = root_of(path, scope)
     if root is None:
-        return f"'${{{path}}}': a resource per {per} can read {', '.join(name.replace('[]', '') for name in scope)}"
+        return "", f"'${{{path}}}': a resource per {per} can read {', '.join(name.replace('[]', '') for name in scope)}"
     level, rest = scope[root], path[len(root) + 1 :].removesuffix("[]")
-    names = known.names(level)
-    if not rest or rest in names or rest.startswith("refs.") or belongs_to(f"{level}.{rest.replace('[]', '')}", known.faulty):
-        return None
-    return None if known.lacks else f"'${{{path}}}': no field '{level}.{rest}' is written{did_you_mean(rest, names)}"
+    name, names = f"{level}.{rest.replace('[]', '')}", known.names(level)
+    if known.lacks or not rest or rest in names or rest.startswith("refs.") or belongs_to(name, known.faulty):
+        return name, None
+    hint = field_hint(f"{level}.{rest}", [f"{level}.{other}" for other in names], effective.fields).replace(f"'{level}.", "'")
+    return name, f"'${{{path}}}': no field '{level}.{rest}' is written{hint}"
 
 
 def _redefined(effective: list[Effective]) -> Iterable[Complaint]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.mapping import example, sr_example
 from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.field_names import field_hint
 from gateway.mapping.files import Effective, Origin
 from gateway.mapping.path_words import path_problems
 from gateway.mapping.rules import LEVELS, Mapping
@@ -81,7 +82,7 @@ def _check_expect(
         if bare in known or belongs_to(bare, faulty) or (key == "absent" and bare in taken_away):
             continue
         if not effective.lacks:
-            yield origin.complain(f"no field '{bare}' is written{did_you_mean(bare, known)}", key, place)
+            yield origin.complain(f"no field '{bare}' is written{field_hint(bare, known, effective.fields)}", key, place)
     for name in expect.get("resources", {}):
         if name.partition("[")[0] not in effective.resources and not effective.lacks:
             yield origin.complain(f"there is no resource '{name}'{did_you_mean(name, effective.resources)}", "resources", name)

@@ -21,6 +21,7 @@ from gateway.mapping.codes import Codes
 from gateway.mapping.complaints import Complaint, as_meant, did_you_mean
 from gateway.mapping.conditions import Condition, compile_condition
 from gateway.mapping.conversion import Kind
+from gateway.mapping.field_names import field_hint
 from gateway.mapping.files import Effective, Origin, Piece
 from gateway.mapping.path_words import path_problems
 from gateway.mapping.sources import (
@@ -247,8 +248,8 @@ class SourceCompiler:
     def _field_ref(self, name: str, text: str, origin: Origin) -> FieldRef | None:
         known = self._effective.fields
         if text not in known:
-            if not self._effective.lacks:
-                self._wrong(f"there is no field '{text}'{did_you_mean(text, known)}", origin)
+            if not self._effective.lacks and not self._effective.taken.blames("fields", text, origin):
+                self._wrong(f"there is no field '{text}'{field_hint(text, known, known)}", origin)
             return None
         if text.startswith(f"{REPEATED}.") and not name.startswith(f"{REPEATED}."):
             self._wrong(f"'{text}' exists once per item: '{name}' cannot read it", origin)
@@ -262,7 +263,8 @@ class SourceCompiler:
         if text.startswith("$"):
             variable, point, rest = text[1:].partition(".")
             known = [*self._let, REPEATED, *([ITEM] if inside is not None else [])]
-            if variable not in self._let and not self._effective.lacks:
+            missing = variable not in self._let and not self._effective.lacks
+            if missing and not self._effective.taken.blames("let", variable, origin):
                 self._wrong(f"'${variable}' is not set{did_you_mean(variable, known)}", origin)
             if variable not in self._let or variable in self._faulty_lets:
                 for problem in path_problems(rest) if rest and not self._is_sibling(f"${ITEM}.{rest}") else ():
