@@ -261,7 +261,7 @@ def _of_rule(rule: FieldRule, words: tuple[str, ...] | None = None) -> dict[str,
 
 def hole_at(path: str, per: str, levels: dict[str, dict[str, Hole]]) -> Hole:
     """What an absolute path of a template brings; ``levels`` are the readable names by level."""
-    scope = SCOPES[per]
+    scope = SCOPES.get(per, {})
     root = root_of(path, scope)
     if root is None:
         return Hole(None)
