@@ -63,7 +63,12 @@ _ON_PURPOSE = {
 _FIELDS = {
     "study.id": "no identifier: neither unique nor global; the study is known by its UID",
     "series.body_part": "no body part that a code table knows: words alone say nothing to a search",
-    "series.pet": "how the images were made: decides whether a SUV factor is told, with its inputs; the rest stays in the images",
+    "series.pet": "how the images were made: decides whether there is a SUV factor; stays in the images",
+    **dict.fromkeys(
+        ("series.pet.units", "series.pet.patient_weight", "series.pet.patient_size", "series.pet.decay_reference"),
+        "input of the factor: `Observation suv-scale-factor.component`",
+    ),
+    "series.pet.suv_type": "decides the factor: `Observation suv-scale-factor.component`",
     "series.frame_of_reference": "links dose maps to the images of an injection",
     "series.document": "told of the document: DocumentReference.type, status, context",
     "series.dose_report": "told of the document and its facts: DocumentReference.context, Observation.component",
@@ -128,7 +133,7 @@ def header_rows(path: Path, understanding: Understanding) -> Iterator[Row]:
         from_tree = any(origin.path.startswith(("sr ", "$", "1")) for origin in used)
         if field.name.startswith("results.") or field.value is None or from_tree:
             continue
-        places = tuple(sorted({INDEX.sub("", one.element) for one in field.elements}))
+        places = tuple(sorted({_element(INDEX.sub("", one.element)) for one in field.elements}))
         names = " + ".join(origin.path for origin in used) or field.name
         yield Row(names, value_text(field.value), places, "" if places else _field_reason(field.name))
     groups: dict[str, list[str]] = {}
@@ -136,7 +141,7 @@ def header_rows(path: Path, understanding: Understanding) -> Iterator[Row]:
         if one.vr != "SR":
             groups.setdefault(_unread_reason(one.path), []).append(one.path)
     for reason, paths in sorted(groups.items()):
-        tops = dict.fromkeys(name.partition(".")[0] for name in paths)
+        tops = dict.fromkeys(name if name in _UNREAD.get(reason, "").split() else name.partition(".")[0] for name in paths)
         yield Row(", ".join(tops), f"{len(paths)} elements", (), reason)
 
 
@@ -166,9 +171,7 @@ class OnePatient:
 
     def _dossier(self, records: dict[Path, Record]) -> list[JsonObject]:
         shared = list({record.shared.key: record.shared for record in records.values()}.values())
-        bundle = self.understanding.dossier_bundle(
-            self.understanding.dossier(self._key, shared, {}), shared, recorded=RECORDED
-        )
+        bundle = self.understanding.dossier_bundle(self.understanding.dossier(self._key, shared, {}), shared, recorded=RECORDED)
         return _told(resources_of(bundle.body)) if bundle else []
 
     def _study(self, records: dict[Path, Record]) -> list[JsonObject]:
@@ -224,7 +227,9 @@ def _below(path: str, node: Any, unit: str) -> Iterator[Leaf]:
 
 
 def _component(path: str, node: JsonObject) -> str:
-    coding = (node.get("code") or {}).get("coding") if isinstance(node.get("code"), dict) and path.endswith(".component") else None
+    coding = (
+        (node.get("code") or {}).get("coding") if isinstance(node.get("code"), dict) and path.endswith(".component") else None
+    )
     return f"{path}[{coding[0]['code']}]" if coding and "code" in coding[0] else path
 
 
@@ -284,7 +289,9 @@ def _why(item: Dataset, gone: Counter[Leaf], new: Counter[Leaf], reason: str | N
         return _ON_PURPOSE[concept]
     changed = sorted({_element(leaf[0]) for leaf in (*gone, *new)})
     if changed:
-        return f"decides {', '.join(f'`{one}`' for one in changed[:3])}" + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        return f"decides {', '.join(f'`{one}`' for one in changed[:3])}" + (
+            f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        )
     return OPEN if reason is not None else f"{OPEN}, and unknown to the mapping"
 
 
