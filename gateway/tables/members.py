@@ -14,6 +14,7 @@ from gateway.dicom import values
 from gateway.dicom.values import Invalid
 from gateway.mapping.codes import Codes, fold
 from gateway.model import Json, JsonObject, Severity
+from gateway.nuclear.plausible import implausible
 from gateway.nuclear.results import KINDS
 from gateway.nuclear.units import convert, plain
 from gateway.tables import numbers
@@ -181,6 +182,7 @@ def _quantity(rule: ValueRule, number: Decimal, unit: str, place: str, kind: str
         raise Invalid("is below zero")
     _within(rule, number)
     stated = {"value": number, "unit": unit}
+    _believable(rule, stated, kind)
     if out is None or out == unit:
         return Found(value={"value": plain(number) if "E" in str(number) else number, "unit": unit}, place=place)
     try:
@@ -189,6 +191,14 @@ def _quantity(rule: ValueRule, number: Decimal, unit: str, place: str, kind: str
         if rule.name == "activity" and kind is not None:  # a concentration stays one
             return Found(value=stated, place=place)
         raise Invalid(f"is in {unit}, where {out} belongs") from None
+
+
+def _believable(rule: ValueRule, quantity: JsonObject, kind: str | None) -> None:
+    """Raises :class:`Invalid` for what cannot be true; the adapter's own range counts first."""
+    member = "" if rule.name == "value" else rule.name
+    reason = implausible(quantity, kind=kind, member=member) if rule.limits is None else None
+    if reason:
+        raise Invalid(f"{reason}; check the unit, or say 'range' in the adapter if it is true")
 
 
 def _within(rule: ValueRule, number: Decimal) -> None:

@@ -207,7 +207,7 @@ def leaves(resources: Sequence[JsonObject]) -> Counter[Leaf]:
 
 
 def _name(resource: JsonObject) -> str:
-    coding = next(iter((resource.get("code") or {}).get("coding", ())), {})
+    coding: JsonObject = next(iter((resource.get("code") or {}).get("coding", ())), {})
     kind = resource["resourceType"]
     return f"{kind} {coding['code']}" if kind == "Observation" and "code" in coding else str(kind)
 
@@ -342,7 +342,7 @@ def _tells(leaf: Leaf, check: Check) -> bool:
     with suppress(InvalidOperation, ValueError):
         told = Decimal(leaf[1])
         meant = convert(value, unit, leaf[2]) if leaf[2] and leaf[2] != unit else value
-        return abs(told - meant) <= abs(meant) * Decimal("0.00001")
+        return bool(abs(told - meant) <= abs(meant) * Decimal("0.00001"))
     return f"{value.normalize():f}" in leaf[1]
 
 
