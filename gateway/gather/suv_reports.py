@@ -33,7 +33,7 @@ def other_account(series: Sequence[SharedFields], study: Iterable[SharedFields])
     apart = gap(fitting[0], own)
     if not _differs(apart):
         return None
-    return f"A dose report of the study tells of the injection {apart.words()} than the header; the factor rests on the header."
+    return f"Compared with the header, a dose report of the study tells of the injection {apart.words()}; the factor rests on the header."
 
 
 def _differs(apart: Gap) -> bool:
