@@ -7,6 +7,7 @@ report (design.md section 4). Where the two tell another time or activity, whoev
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from gateway.gather.documents import documents, standing
 from gateway.gather.readings import Source, injection_of, source_of
@@ -14,7 +15,7 @@ from gateway.model import JsonObject, SharedFields
 from gateway.nuclear.sameness import Gap, gap, same_nuclide
 
 #: Differences that say nothing: half a minute, half a percent.
-_SECONDS, _SHARE = 30, 0.005
+_SECONDS, _SHARE = Decimal(30), Decimal("0.005")
 
 
 def other_account(series: Sequence[SharedFields], study: Iterable[SharedFields]) -> str | None:

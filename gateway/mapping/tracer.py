@@ -58,7 +58,9 @@ def radionuclide(parts: Parts, options: Options) -> Outcome:
     reason = f"contradicts the agent, which implies {implied}"
     seconds = _stated_seconds(parts)
     if seconds is not None and half_life_fits(seconds, nuclide):
-        return replace(stated, notes=(*stated.notes, Note(f"{reason}; the half-life is that of {nuclide.name}", Severity.WARNING)))
+        return replace(
+            stated, notes=(*stated.notes, Note(f"{reason}; the half-life is that of {nuclide.name}", Severity.WARNING))
+        )
     why = "no half-life tells which is meant" if seconds is None else f"the half-life is not that of {nuclide.name}"
     return withheld(f"{reason}, and {why}: withheld", stated.source)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -81,19 +81,22 @@ class Adapters:
             elif 0 < 2 * len(missing) <= len(adapter.match.columns):
                 near.append((len(adapter.match.columns), f"{adapter.name}, but there is no column '{missing[0]}'."))
         fitting.sort(key=lambda item: -item[0].match.weight)
-        if not fitting and broken:
-            raise Rejected(max(broken)[1], status=UNREADABLE)
         if not fitting:
-            told = f" The nearest: {max(near)[1]}" if near else ""
-            raise Rejected(
-                f"No adapter reads this table.{told} See 'isobridge tables list' and docs/tables.md.", status=UNSUPPORTED
-            )
+            raise _unread(near, broken)
         if len(fitting) > 1 and fitting[0][0].match.weight == fitting[1][0].match.weight:
             names = " and ".join(item[0].name for item in fitting[:2])
             raise Rejected(
                 f"Several adapters read this table: {names}. Say which (--adapter), or make one more exact.", status=UNSUPPORTED
             )
         return fitting[0]
+
+
+def _unread(near: Sequence[tuple[int, str]], broken: Sequence[tuple[int, str]]) -> Rejected:
+    """Why no adapter reads a table: ``broken`` have its columns and cannot read it, ``near`` almost fit; each with its weight."""
+    if broken:
+        return Rejected(max(broken)[1], status=UNREADABLE)
+    told = f" The nearest: {max(near)[1]}" if near else ""
+    return Rejected(f"No adapter reads this table.{told} See 'isobridge tables list' and docs/tables.md.", status=UNSUPPORTED)
 
 
 #: Of a site that reads no tables.

@@ -11,7 +11,14 @@ from gateway.nuclear.results import KINDS
 from gateway.nuclear.units import KNOWN, dimension
 
 #: Kinds whose values are of any quantity, or derived here: nothing can be said of all of them.
-OPEN = {"dose-volume-histogram", "suv-scale-factor", "measurement", "patient-characteristic", "calibration-factor", "radiation-dose-summary"}
+OPEN = {
+    "dose-volume-histogram",
+    "suv-scale-factor",
+    "measurement",
+    "patient-characteristic",
+    "calibration-factor",
+    "radiation-dose-summary",
+}
 
 
 def test_every_kind_that_is_measured_has_limits_in_each_of_its_quantities() -> None:

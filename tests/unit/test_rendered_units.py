@@ -76,7 +76,9 @@ def reports() -> list[Any]:
 def published(document: Dataset) -> tuple[dict[str, Any], list[Problem]]:
     """Every leaf of the FHIR that comes out, without what the source itself wrote, numbers to the digit that all writings carry."""
     record, problems = UNDERSTANDING.understand(header_of(encoded(document))), list[Problem]()
-    problems += [Problem(path=Path("a"), reason=one.reason, field=one.field, severity=one.severity) for one in record.shared.issues]
+    problems += [
+        Problem(path=Path("a"), reason=one.reason, field=one.field, severity=one.severity) for one in record.shared.issues
+    ]
     bundles = list(bundles_of([record], [Path("a")], UNDERSTANDING, RECORDED, problems))
     resources = [one for bundle in bundles for one in resources_of(bundle)]
     return {f"{one['resourceType']}/{one['id']}": _plain(one) for one in resources}, problems
