@@ -9,11 +9,10 @@ from decimal import Decimal
 from gateway.dicom.values import instant
 from gateway.fhir.acts import act_fields, dose_length_words
 from gateway.model import Administration, Document, DoseResult, JsonObject
-from gateway.nuclear.results import KINDS, coded, expected
+from gateway.nuclear.results import KINDS, coded, expected, is_final
 from gateway.nuclear.units import convert
 from gateway.r4.identifiers import system_of
 
-_VERIFIED = "VERIFIED"
 #: Of an identifier whose issuer the report does not name.
 _PERSON_SYSTEM = "urn:isobridge:person-id"
 #: Person Role in Procedure: Irradiation Administering (PS3.16 CID 10033).
@@ -94,10 +93,11 @@ def document_scope(
 
 
 def _document(item: Document) -> JsonObject:
-    verified = item.fields.get("verification") == _VERIFIED
+    verified = is_final(item.fields)
     #: A picture or a PDF that says nothing of itself may be anything.
     unknown = bool(item.fields.get("presented")) and "verification" not in item.fields
     created = item.fields.get("created_at")
+    partial = item.fields.get("completion") == "PARTIAL"
     return {
         "content_type": "application/dicom",
         **item.fields,
@@ -106,7 +106,7 @@ def _document(item: Document) -> JsonObject:
         "superseded": item.superseded or None,
         "reference_status": "superseded" if item.superseded else "current",
         "doc_status": None if unknown else "final" if verified else "preliminary",
-        "report_status": "unknown" if unknown else "final" if verified else "preliminary",
+        "report_status": "partial" if partial else "unknown" if unknown else "final" if verified else "preliminary",
         "report_code": item.fields.get("kind") or {"text": item.fields.get("title") or "Dosimetry"},
         "created_instant": created if isinstance(created, str) and instant(created) else None,
         "remarks": [issue.reason for issue in item.issues],
