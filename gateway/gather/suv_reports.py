@@ -38,7 +38,8 @@ def other_account(series: Sequence[SharedFields], study: Iterable[SharedFields])
 
 
 def _differs(apart: Gap) -> bool:
-    return abs(apart.seconds or 0) >= _SECONDS or abs(apart.share or 0) >= _SHARE
+    none = Decimal(0)
+    return abs(apart.seconds or none) >= _SECONDS or abs(apart.share or none) >= _SHARE
 
 
 def with_remark(suv: JsonObject, remark: str | None) -> JsonObject:
