@@ -139,13 +139,6 @@ def facts(fhir_url: str) -> snapshot.Snapshot:
     return {key: found for key, found in snapshot.fetch(fhir_url).items() if key.partition("/")[0] in KINDS}
 
 
-def in_use(found: snapshot.Snapshot) -> snapshot.Snapshot:
-    """Without medications, devices and patients that no fact names any more: a target that was down never saw versions on the way."""
-    shared = ("Medication/", "Device/", "Patient/", "Provenance/")
-    named = {name for key, resource in found.items() if not key.startswith(shared) for name in references(resource)}
-    return {key: resource for key, resource in found.items() if not key.startswith(shared[:3]) or key in named}
-
-
 def needless_versions(fhir: Sekmet) -> list[str]:
     """Versions that say nothing else than the version before them."""
     found = []
@@ -303,7 +296,7 @@ def _assert_balanced(house: House, files: list[Path], log: Path) -> None:
     held = house.orthanc.held()
     assert {(uid, digest) for uid, digests in held.items() for digest in digests} == states.keys() - house.other_contents()
     assert [uid for uid, digests in held.items() if len(digests) > 1] == []
-    assert snapshot.differences(in_use(facts(house.gateway.fhir_url)), in_use(facts(house.fhir.fhir_url))) == []
+    assert snapshot.differences(*(snapshot.in_use(facts(url)) for url in (house.gateway.fhir_url, house.fhir.fhir_url))) == []
     assert needless_versions(house.fhir) == []
     print(f"starts: Orthanc {house.orthanc.starts}, FHIR server {house.fhir.starts}; {len(held)} objects archived")
 
