@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from gateway.publish.remote_ids import references
+from gateway.r4.bundles import references
 from gateway.spool.ledger import Ledger
 from gateway.spool.overview import INSTANCE_STATES
 from tests import builders

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from gateway.fhir.retract import references
+from gateway.r4.bundles import references
 
 PAGE = 200
 
