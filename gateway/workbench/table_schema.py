@@ -19,8 +19,8 @@ _SOURCES = ("column", "value", "filename", "line")
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _FLAG: Schema = {"type": "boolean"}
 _NUMBER: Schema = {"type": "number"}
-#: One word of several, in a fixed order.
-_MAX_FILENAMES = 500
+#: Of a list of texts, as the compiler has it.
+_MOST_WORDS = 500
 _DELIMITER: Schema = {"enum": sorted(language.DELIMITERS)}
 _SAYS = {
     "title": "What this table is, for people.",
@@ -75,7 +75,7 @@ def _ref(name: str) -> Schema:
 
 
 def _texts() -> Schema:
-    return {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": _MAX_FILENAMES}]}
+    return {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": _MOST_WORDS}]}
 
 
 def _condition() -> Schema:
@@ -188,7 +188,5 @@ def _test() -> Schema:
         "rejected": _TEXT,
         "parts": {"type": "integer"},
     }
-    return _closed(
-        {"name": _TEXT, "file": _TEXT, "given": {}, "expect": {**_closed(expect), "minProperties": 1}},
-        *("name", "given", "expect"),
-    )
+    expected = {**_closed(expect), "minProperties": 1}
+    return _closed({"name": _TEXT, "file": _TEXT, "given": {}, "expect": expected}, "name", "given", "expect")
