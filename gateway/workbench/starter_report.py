@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.dicom.paths import Item, Root, parse_path
+from gateway.dicom.items import Item, Root
+from gateway.dicom.paths import parse_path
 from gateway.dicom.values import Invalid
 from gateway.mapping.language import Mapping
 from gateway.mapping.sr_example import SR
