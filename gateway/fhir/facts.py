@@ -9,11 +9,10 @@ from decimal import Decimal
 from gateway.dicom.values import instant
 from gateway.fhir.acts import act_fields, authorizing, dose_length_words
 from gateway.model import Administration, Document, DoseResult, JsonObject
-from gateway.nuclear.results import KINDS, coded, expected
+from gateway.nuclear.results import KINDS, coded, expected, is_final
 from gateway.nuclear.units import convert
 from gateway.r4.identifiers import system_of
 
-_VERIFIED = "VERIFIED"
 #: SNOMED CT, the procedure that a dose report tells of.
 _COMPUTED_TOMOGRAPHY = "77477000"
 _MOST_INTEGER = 2**31
@@ -57,7 +56,7 @@ def administration_fields(item: Administration) -> JsonObject:
         "others": [person for person in persons if person is not performer],
         "measured_before_offset_ms": _offset_ms(item.fields.get("measured_before_at"), started),
         "measured_after_offset_ms": _offset_ms(item.fields.get("measured_after_at"), started),
-        "remarks": [issue.reason for issue in item.issues],
+        "remarks": [issue.reason[:1].upper() + issue.reason[1:] for issue in item.issues],  # a note stands alone
     }
 
 
@@ -105,10 +104,11 @@ def document_scope(
 
 
 def _document(item: Document) -> JsonObject:
-    verified = item.fields.get("verification") == _VERIFIED
+    verified = is_final(item.fields)
     #: A picture or a PDF that says nothing of itself may be anything.
     unknown = bool(item.fields.get("presented")) and "verification" not in item.fields
     created = item.fields.get("created_at")
+    partial = item.fields.get("completion") == "PARTIAL"
     authorizer = authorizing(item.fields.get("persons", ()))
     return {
         "content_type": "application/dicom",
@@ -118,7 +118,7 @@ def _document(item: Document) -> JsonObject:
         "superseded": item.superseded or None,
         "reference_status": "superseded" if item.superseded else "current",
         "doc_status": None if unknown else "final" if verified else "preliminary",
-        "report_status": "unknown" if unknown else "final" if verified else "preliminary",
+        "report_status": "partial" if partial else "unknown" if unknown else "final" if verified else "preliminary",
         "report_code": item.fields.get("kind") or {"text": item.fields.get("title") or "Dosimetry"},
         "created_instant": created if isinstance(created, str) and instant(created) else None,
         "remarks": [issue.reason for issue in item.issues],

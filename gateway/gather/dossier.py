@@ -116,7 +116,7 @@ def _one(key: str, fact: Fact) -> Administration:
 def _verified(fields: JsonObject, told: Account) -> bool:
     """True when a verified report tells it, no unverified one does, and no value was repaired."""
     reports = told.of(Source.REPORT)
-    all_verified = all(reading.shared.document.get("verification") == "VERIFIED" for reading in reports)
+    all_verified = all(reading.verified for reading in reports)
     return bool(reports) and all_verified and not any(name.endswith("_repaired") for name in fields)
 
 

@@ -196,7 +196,7 @@ _GIVES: dict[str, Hole] = {
     ),
     **dict.fromkeys(("code", "gender", "use", "absent_reason", "dose_kind"), Hole("code")),
     **dict.fromkeys(("date", "birth_date"), Hole("date")),
-    **dict.fromkeys(("datetime", "datetime_of", "injection_time", "injection_end"), Hole("dateTime")),
+    **dict.fromkeys(("datetime", "datetime_of", "injection_time", "injection_end", "reported_start"), Hole("dateTime")),
     "list": Hole("string", many=True),
     "frame_timing": Hole("object"),
     "integer": Hole("integer"),
@@ -265,14 +265,15 @@ def _of_rule(rule: FieldRule, words: tuple[str, ...] | None = None) -> dict[str,
     for item in rule.items:
         inside |= {f"{whole}[].{name}": part for name, part in _of_rule(item, item.keys).items()}
     if hole.type == "Quantity":
-        inside[f"{whole}_stated"] = hole
+        stated = f"{whole}_stated"
+        inside |= {stated: hole, **{f"{stated}.{name}": part for name, part in INSIDE["Quantity"].items()}}
     told = {f"{whole}_repaired": Hole("boolean"), f"{whole}_candidates": Hole(hole.type, many=True)}
     return {**outer, **inside, **told, whole: hole}
 
 
 def hole_at(path: str, per: str, levels: dict[str, dict[str, Hole]]) -> Hole:
     """What an absolute path of a template brings; ``levels`` are the readable names by level."""
-    scope = SCOPES[per]
+    scope = SCOPES.get(per, {})
     root = root_of(path, scope)
     if root is None:
         return Hole(None)
@@ -303,7 +304,7 @@ def belongs_to(name: str, fields: Iterable[str]) -> bool:
     """True when a name of the form ``level.a.b`` is one of the fields, stands inside one or around one, or is told beside one."""
     return any(
         name == field
-        or name.startswith((f"{field}.", f"{field}_repaired", f"{field}_candidates"))
+        or name.startswith((f"{field}.", f"{field}_stated", f"{field}_repaired", f"{field}_candidates"))
         or field.startswith(f"{name}.")
         for field in fields
     )

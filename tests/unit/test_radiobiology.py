@@ -33,7 +33,7 @@ def result(kind: str, value: str, **more: Any) -> DoseResult:
     )
 
 
-def told(more: tuple[DoseResult, ...] = (), **changed: str | None) -> dict[str, str]:
+def told(*more: DoseResult, **changed: str | None) -> dict[str, str]:
     """What is said of each kind when these values are told instead of the vector's; ``None``: not told."""
     values = VECTOR | {name.replace("_", "-"): value for name, value in changed.items()}
     results = [result(kind, value) for kind, value in values.items() if value is not None]
@@ -66,11 +66,11 @@ def test_where_the_formula_lacks_something_nothing_is_said() -> None:
     assert told(effective_half_life=None, bed="9", eqd2=None) == {}
     assert told(organ_absorbed_dose=None, bed="9", eqd2=None) == {}
     second = result("organ-absorbed-dose", "9", laterality={"text": "Right"})
-    assert told((second,), bed="9", eqd2=None) == {}  # two doses of one region: nobody knows of which
+    assert told(second, bed="9", eqd2=None) == {}  # two doses of one region: nobody knows of which
 
 
 def test_a_maximum_is_no_mean_and_other_regions_and_documents_take_no_part() -> None:
     highest = result("organ-absorbed-dose", "9", statistic={"code": "56851009", "text": "Maximum"})
-    assert told((highest,)) == {}
-    assert told((result("organ-absorbed-dose", "9", group="liver"),)) == {}
-    assert told((result("bed", "9", group=None),)) == {}
+    assert told(highest) == {}
+    assert told(result("organ-absorbed-dose", "9", group="liver")) == {}
+    assert told(result("bed", "9", group=None)) == {}
