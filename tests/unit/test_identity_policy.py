@@ -45,7 +45,8 @@ class Pseudonymised:
     def release(self, resource: JsonObject) -> JsonObject | None:
         if "reason" in resource:  # a decision's reason is free text
             return None
-        kept = {name: value for name, value in resource.items() if name != "description"}
+        # an accession number names a person in the hospital's own systems
+        kept = {name: value for name, value in resource.items() if name not in ("description", "basedOn")}
         if resource["resourceType"] == "ImagingStudy":
             kept["identifier"] = [item for item in kept["identifier"] if item["system"] == "urn:dicom:uid"]
         return kept
