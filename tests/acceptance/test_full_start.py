@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from gateway.dicom.file_meta import FileMetaInputs
+from gateway.roles.child import process_name
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 from gateway.spool.ledger import Ledger
@@ -109,7 +110,7 @@ def stored(port: int, encoded: bytes) -> bool:
 
 def role(gateway: Installation, name: str) -> int:
     children = psutil.Process(gateway.pid).children()
-    return next(child.pid for child in children if name in child.cmdline())
+    return next(child.pid for child in children if child.name() == process_name(name))
 
 
 def known(gateway: Installation) -> set[str]:

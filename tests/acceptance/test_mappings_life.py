@@ -18,6 +18,7 @@ import requests
 from gateway.spool.ledger import Ledger
 from gateway.spool.mapping_versions import DIRECTORY
 from tests import builders
+from tests.few_mappings import few_mappings
 from tests.harness.chaos import REPOSITORY, Installation, clean_environment
 from tests.harness.witness import Witness, address_in
 
@@ -39,7 +40,7 @@ def ledger_url(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Mappings of a site with a code table of its own: what the gateway starts with."""
-    made = shutil.copytree(REPOSITORY / "mappings", tmp_path / "ours")
+    made = few_mappings(tmp_path / "ours")
     table = made / "codes" / "radiopharmaceuticals.yaml"
     text = table.read_text()
     assert f"  {SHIPPED}:" in text
@@ -103,7 +104,7 @@ def test_rollback_brings_other_code_tables_back_whatever_is_killed(gateway: Inst
     rng = random.Random(random.SystemRandom().randrange(1 << 32))
     send(gateway, tmp_path, "LIFE-1")
     until(lambda: studies(gateway) == 1 and OURS in medication(gateway))
-    done(gateway, "mappings", "deploy", str(REPOSITORY / "mappings"), "--yes")
+    done(gateway, "mappings", "deploy", str(few_mappings(tmp_path / "shipped")), "--yes")
     assert OURS in medication(gateway)  # published studies stay as they are
     done(gateway, "replay", "--since", "2000-01-01")
     until(lambda: OURS not in medication(gateway) and SHIPPED in medication(gateway))

@@ -24,9 +24,9 @@ from tests.harness.witness import Witness, address_in, read_log
 
 SENDS = 3
 #: `make soak` asks for many more.
-KILLS_PER_SEND = int(os.environ.get("ISOBRIDGE_KILLS", "21")) // SENDS
+KILLS_PER_SEND = int(os.environ.get("ISOBRIDGE_KILLS", "9")) // SENDS
 SAMPLE_SLICES = 12
-BULK = 1200  #: small objects, enough that new ones arrive at every blow
+BULK = 600  #: small objects, enough that new ones arrive at every blow
 
 
 def _files(directory: Path) -> list[Path]:

@@ -378,3 +378,16 @@ def test_vector_9_a_long_lived_nuclide_needs_the_day_of_its_injection() -> None:
     assert close(1000 * dated["factor"]["value"], Decimal("5.465095"))
     undated = suv(slice_at(1, **(zirconium | {f"{RPI}.RadiopharmaceuticalStartDateTime": ABSENT})))
     assert reasons(undated) == {"injectionTime"}
+
+
+def test_the_uptake_time_is_from_the_injection_to_the_earliest_acquisition() -> None:
+    def injected(clock: object) -> dict[str, object]:
+        return {f"{RPI}.RadiopharmaceuticalStartDateTime": ABSENT, f"{RPI}.RadiopharmaceuticalStartTime": clock}
+
+    first, second = slice_at(1, AcquisitionTime="110300"), slice_at(2, AcquisitionTime="113000")
+    assert suv(second, first)["inputs"]["uptake_time"] == {"value": Decimal("1.05"), "unit": "h"}
+    assert suv(second)["inputs"]["uptake_time"] == {"value": Decimal("1.5"), "unit": "h"}
+    dynamic = slice_at(1, AcquisitionTime="110000", **injected("110100"))  # the scan was there before the tracer
+    assert "uptake_time" not in suv(dynamic)["inputs"]
+    assert "uptake_time" not in suv(slice_at(1, **injected(ABSENT)))["inputs"]
+    assert "uptake_time" not in suv(first, slice_at(2, **injected("100500")))["inputs"]
