@@ -21,7 +21,7 @@ from gateway.store import FhirStore
 from gateway.tables.library import load_adapters
 from gateway.tables.placing import ToPlace, place
 from gateway.tables.records import record_of
-from tests.harness.fact_table import MAPPINGS, RECORDED, shipped
+from tests.harness.one_patient import MAPPINGS, RECORDED, shipped
 from tests.integration.test_dose_report import REPORT, changed, of_kind, retired
 
 SITE = dataclasses.replace(shipped(), adapters=load_adapters(MAPPINGS, shipped().mappings.codes))
