@@ -53,8 +53,8 @@ class OnePatient:
         """All resources but Provenance, with one file changed, or what was read of it. Raises :class:`~gateway.errors.Quarantined`."""
         records = dict(self._records)
         if path is not None and changed is not None:
-            is_record = isinstance(changed, Record)
-            records[path] = changed if is_record else self.understanding.understand(header_of(encoded(changed)))
+            read = changed if isinstance(changed, Record) else self.understanding.understand(header_of(encoded(changed)))
+            records[path] = read
         return [*self._study(records), *self._dossier(records)]
 
     def _dossier(self, records: dict[Path, Record]) -> list[JsonObject]:
