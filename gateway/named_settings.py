@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, get_type_hints
 from urllib.parse import SplitResult, urlsplit
 
 #: A name goes into rows, log lines, environment variables and ``--set``.
-_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 #: Never in the settings file: in files of their own or in the environment.
 SECRETS = frozenset({"password", "token"})
@@ -109,7 +109,7 @@ def _grouped(section: Section[T], leaves: Leaves, reading: Reading) -> dict[str,
 def _misplaced(section: Section[T], name: str, options: Leaves) -> Iterator[str]:
     """What can be told before anything is understood: the name, and secrets where others can read them."""
     first = next(iter(options.values()))[1]
-    if not _NAME.fullmatch(name) or len(name) > (section.name_most or len(name)):
+    if not NAME.fullmatch(name) or len(name) > (section.name_most or len(name)):
         size = f"up to {section.name_most} " if section.name_most else ""
         yield f"{first}: {section.name}.{name}: a {section.one}'s name is made of {size}small letters, digits and single underscores"
     for option in sorted(SECRETS & options.keys()):

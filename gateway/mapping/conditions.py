@@ -19,7 +19,9 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element, Item, parse_path
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item
+from gateway.dicom.paths import parse_path
 from gateway.dicom.values import Invalid
 from gateway.mapping.complaints import Complaint, as_meant, did_you_mean
 from gateway.mapping.files import Origin

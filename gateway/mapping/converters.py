@@ -13,7 +13,9 @@ from dataclasses import replace
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element, Item, parse_path
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item
+from gateway.dicom.paths import parse_path
 from gateway.dicom.values import Invalid, Moment
 from gateway.mapping.codes import Coded
 from gateway.mapping.conversion import (

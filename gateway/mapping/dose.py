@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid
 from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Parts, first_clean
 from gateway.mapping.converters import concept, concept_of, one_value, quantity_json, read_coded, simple, stated_in

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid, Moment, TimeOfDay
 from gateway.mapping.conversion import ABSENT, Converter, Kind, Note, Options, Outcome, Part, Parts, withheld
 from gateway.mapping.converters import one_value, told

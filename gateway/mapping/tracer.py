@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid
 from gateway.mapping.codes import NUCLIDES_TABLE, Codes, Entry
 from gateway.mapping.conversion import (

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gateway.dicom import sr
-from gateway.dicom.paths import Item
+from gateway.dicom.items import Item
 from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
 from gateway.mapping.rules import Guarded, ItemPath, Mapping, ResultRule

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from pydicom._uid_dict import UID_dictionary
 
-from gateway.dicom.paths import Element, Item, Root, parse_path
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item, Root
 from gateway.dicom.paths import Path as DicomPath
+from gateway.dicom.paths import parse_path
 from gateway.dicom.reading import Header, read_header
 from gateway.dicom.sr import CONTENT
 from gateway.dicom.values import Invalid

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import yaml
 
-from gateway.dicom.paths import Item, PathError, Root, parse_path, vr_of
+from gateway.dicom.items import Item, Root
 from gateway.dicom.paths import Path as DicomPath
+from gateway.dicom.paths import PathError, parse_path, vr_of
 from gateway.dicom.reading import Header, header_of, read_header
 from gateway.dicom.values import Invalid
 from gateway.errors import Misconfigured
@@ -29,6 +30,7 @@ from gateway.model import Json, JsonObject
 from gateway.normalise.record import SharedCache, normalise
 from gateway.workbench.coverage import kind_of
 from gateway.workbench.selftest import SITE, run_test
+from gateway.workbench.starter_report import report_example
 from gateway.workbench.walk import Tag, reads_of, tags_of
 
 #: What tells one scanner from another, in the order in which ``match`` lists it.
@@ -79,7 +81,7 @@ def starter(
     if any(mapping.name == called for mapping in mappings):
         raise Misconfigured(f"a mapping named '{called}' exists; give another --name")
     text = ""
-    for example in (_example(root, base), {}):
+    for example in (_example(root, base) | report_example(root, base), _example(root, base), {}):
         text = _written(called, header, base, scanner, example | scanner, read_as)
         problems = _tried(text, called, directory)
         if not problems:

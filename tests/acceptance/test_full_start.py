@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,8 +19,10 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 from gateway.spool.ledger import Ledger
 from gateway.workbench import scu
+from gateway.workbench.ae_address import AEAddress
 from tests import builders
 from tests.harness.chaos import Installation
+from tests.harness.waiting import free_port, until
 from tests.integration.receiving import PET, data_set_of, raw_peer_at
 
 pytestmark = pytest.mark.needs("root")
@@ -51,7 +52,7 @@ def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is
     fill(ballast)
     gateway.launch()  # ready it will not be; the port is what counts
     try:
-        target = scu.AEAddress(ae_title="ISOBRIDGE", host="127.0.0.1", port=port)
+        target = AEAddress(ae_title="ISOBRIDGE", host="127.0.0.1", port=port)
         until(lambda: scu.echo(target).ok, secs=60)
         receiver = role(gateway, "receive")
         dataset = builders.pet(SOPInstanceUID="1.2.3.4.99")
@@ -120,15 +121,3 @@ def known(gateway: Installation) -> set[str]:
         return {item["sop_instance_uid"] for state in states for item in ledger.overview.instances(state, limit=1000)}
     finally:
         ledger.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
-def until(holds: Callable[[], bool], *, secs: float) -> None:
-    deadline = time.monotonic() + secs
-    while not holds():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.2)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from gateway.spool.mapping_versions import DIRECTORY
 from tests import builders
 from tests.few_mappings import few_mappings
 from tests.harness.chaos import REPOSITORY, Installation, clean_environment
+from tests.harness.waiting import until
 from tests.harness.witness import Witness, address_in
 
-PATIENCE_SECS = 120
 SHIPPED, OURS = "Fluorodeoxyglucose F-18", "Fluorodeoxyglucose as we call it"
 OVERLAY = """extends: pet_image
 priority: 10
@@ -79,13 +79,6 @@ def send(gateway: Installation, tmp_path: Path, study: str, slices: int = 3) -> 
         one.SOPInstanceUID = builders.uid(f"{study}-{number}")
         files.append(builders.write(one, tmp_path / study / f"{number}.dcm"))
     assert Witness(tmp_path / f"{study}.jsonl", address_in(gateway.run_file), timeout_secs=30).send(files) == []
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECS
-    while not holds():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.1)
 
 
 def studies(gateway: Installation) -> int:

@@ -61,7 +61,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_published_twice(tmp_path: P
     assert account.published + account.parked == len(files)
 
     once = _sent_once(tmp_path / "once", files, key_file=beaten.key_file, mappings=mappings)
-    found = snapshot.differences(under_fire, once)
+    found = snapshot.differences(*map(snapshot.in_use, (under_fire, once)))
     assert not found, "\n".join(found)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
-from gateway.dicom.paths import Root
+from gateway.dicom.items import Root
 from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined
 from gateway.model import Json
