@@ -248,6 +248,20 @@ class DeclaredCycles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PersonsWord:
+    """What a person said about facts: who, when, why. ``facts`` are their keys, ``sources`` identifiers of what it was said of."""
+
+    key: str  #: names it for good
+    activity: str  #: of ISO 21089
+    words: str
+    reason: str
+    decided_by: str
+    decided_at: float
+    facts: tuple[str, ...]
+    sources: tuple[JsonObject, ...]  #: FHIR: ``identifier``, and ``display`` for the place inside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
     """What is known of one patient across studies."""
 

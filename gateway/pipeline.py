@@ -16,9 +16,10 @@ from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined, Retryable
 from gateway.fhir.provenance import instant
 from gateway.gather.patient import identifier_of, is_device
+from gateway.gather.said import assigned, declared
 from gateway.gather.study import Member, gather_study
 from gateway.keep.originals import Originals
-from gateway.model import Bundle, Dossier, Record, SharedFields
+from gateway.model import Bundle, Dossier, PersonsWord, Record, SharedFields
 from gateway.outgoing import produce
 from gateway.publish.delivery import Outcome, deliver
 from gateway.publish.target import ImageTarget, Target
@@ -148,6 +149,7 @@ def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line
     subjects, patient_key = line.ledger.subjects, ticket.key
     past = _past(subjects.last_sealed(ticket), line.ledger.decisions.of_dossier(patient_key))
     dossier, records, placed = gathered_dossier(patient_key, records, line)
+    past = dataclasses.replace(past, said=_said(dossier, line))
     return dataclasses.replace(
         _sealed(line.understanding.dossier_bundle(dossier, records, recorded=recorded, past=past)),
         patient_key=patient_key,
@@ -159,6 +161,16 @@ def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line
         active_results=frozenset(item.key for item in dossier.results),
         tables=placed.outcomes,
     )
+
+
+def _said(dossier: Dossier, line: Line) -> list[PersonsWord]:
+    """What people declared, and which tables they assigned."""
+    parts = line.ledger.tables.of_patient(dossier.patient_key)
+    decisions = {part.id: line.ledger.tables.decisions(part.id) for part in parts}
+    return [
+        *declared(dossier, line.ledger.declarations.of_patient(dossier.patient_key)),
+        *assigned(dossier, parts, decisions),
+    ]
 
 
 def gathered_dossier(

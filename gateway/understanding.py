@@ -12,14 +12,14 @@ from gateway.dicom.reading import Header, read_header
 from gateway.errors import Misconfigured
 from gateway.fhir.identity import Identity, load_or_create_key
 from gateway.fhir.policy import POLICIES, IdentityPolicy
-from gateway.fhir.provenance import decision_provenance
+from gateway.fhir.provenance import decision_provenance, word_provenance
 from gateway.fhir.render import Renderer
-from gateway.fhir.retract import about, cancelled, reference_of, retractions
+from gateway.fhir.retract import about, cancelled, fact_references, reference_of, retractions
 from gateway.gather.dossier import gather_dossier
 from gateway.gather.patient import PatientKeys, demographics
 from gateway.mapping.language import Mapping as MappingRules
 from gateway.mapping.language import Mappings, load
-from gateway.model import Bundle, Came, DeclaredCycles, Dossier, JsonObject, Record, SharedFields, Study
+from gateway.model import Bundle, Came, DeclaredCycles, Dossier, JsonObject, PersonsWord, Record, SharedFields, Study
 from gateway.normalise.record import SiteContext, normalise
 from gateway.r4.bundles import resources_of
 from gateway.spool.standing import Decision
@@ -32,6 +32,7 @@ class Past:
 
     resources: Sequence[JsonObject] = ()
     decisions: Sequence[Decision] = ()
+    said: Sequence[PersonsWord] = ()  #: about facts of a dossier
     withdrawn: bool = False
 
 
@@ -128,7 +129,8 @@ class Understanding:
         replaced: Mapping[str, str] | None = None,
     ) -> Bundle:
         resources = [*fresh, *retractions(past.resources, fresh, replaced)]
-        resources += self.renderer.released(self._decisions(resources, subject, past.decisions))
+        words = [*self._decisions(resources, subject, past.decisions), *self._said(resources, past.said)]
+        resources += self.renderer.released(words)
         return bundle if bundle is not None and resources == resources_of(bundle.body) else self.renderer.bundle(resources)
 
     def _decisions(self, resources: Sequence[JsonObject], subject: str, decisions: Sequence[Decision]) -> Iterator[JsonObject]:
@@ -140,6 +142,14 @@ class Understanding:
             if targets:
                 name = f"decision|{decision.study_uid}|{decision.kind}|{decision.decided_at}|{subject}"
                 yield decision_provenance(self.renderer.resource_id("Provenance", name), decision, targets=targets)
+
+    def _said(self, resources: Sequence[JsonObject], said: Sequence[PersonsWord]) -> Iterator[JsonObject]:
+        """A Provenance for each word of a person about facts that are published."""
+        facts = fact_references(resources)
+        for one in said:
+            targets = [facts[key] for key in dict.fromkeys(one.facts) if key in facts]
+            if targets:
+                yield word_provenance(self.renderer.resource_id("Provenance", f"said|{one.key}"), one, targets=targets)
 
 
 def understanding(settings: Settings, *, images_at: str | None = None, directory: Path | None = None) -> Understanding:

@@ -78,6 +78,8 @@ def _named_result(
 ) -> tuple[JsonObject, str | None]:
     """The scope of a result, and the reference of the Observation that it becomes."""
     administration = scopes.get(item.administration or "", {}).get("administration")
-    scope = result_scope(item, documents[item.document], administration, dossier.patient, room.studies(item.study_uids))
+    traced = {uid for one in dossier.administrations for uid in one.study_uids}
+    studies = room.studies(item.study_uids)
+    scope = result_scope(item, documents[item.document], administration, dossier.patient, studies, traced)
     observations = [one for one in _templates(room, item) if one.resource_type == "Observation"]
     return scope, next(iter(room.resources.names(observations, "result", scope).values()), None)

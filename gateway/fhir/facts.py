@@ -15,6 +15,10 @@ from gateway.r4.identifiers import system_of
 
 #: SNOMED CT, the procedure that a dose report tells of.
 _COMPUTED_TOMOGRAPHY = "77477000"
+_MOST_INTEGER = 2**31
+_TOO_LATE = (
+    "Points later than 24.8 days after the administration are not shown: FHIR's time offset in milliseconds cannot hold them."
+)
 #: Of an identifier whose issuer the report does not name.
 _PERSON_SYSTEM = "urn:isobridge:person-id"
 #: Person Role in Procedure: Irradiation Administering (PS3.16 CID 10033).
@@ -71,7 +75,12 @@ def _sided(site: JsonObject | None, side: JsonObject | None) -> JsonObject | Non
 def _offset_ms(at: object, started: object) -> int | None:
     """Milliseconds from the administration to a measurement, where both are told to the second."""
     one, two = (instant(text) if isinstance(text, str) else None for text in (at, started))
-    return round((one - two).total_seconds() * 1000) if one and two else None
+    return _integer(round((one - two).total_seconds() * 1000)) if one and two else None
+
+
+def _integer(number: int) -> int | None:
+    """What FHIR's integer can hold (32 bits): as milliseconds 24.8 days."""
+    return number if abs(number) < _MOST_INTEGER else None
 
 
 def document_scope(
@@ -135,9 +144,12 @@ def result_scope(
     administration: JsonObject | None,
     patient: JsonObject,
     studies: Sequence[JsonObject],
+    tracer_studies: Iterable[str] = (),
 ) -> JsonObject:
+    """``tracer_studies``: those with an administration, which is their act already."""
     kind = KINDS[item.kind]
     statistic = item.fields.get("statistic")
+    summary = _ct_summary(item, document, studies)
     fields = {
         **item.fields,
         "key": item.key,
@@ -154,12 +166,16 @@ def result_scope(
         "segment_text": _segment(item.fields.get("segment")),
         "structure_key": _structure_key(item.fields, str(patient.get("key", ""))),
         "category": kind.category,
-        "ct_summary": _ct_summary(item, document, studies),
+        "ct_summary": summary,
+        "imaging_act": summary["study"] if summary and summary["study"]["uid"] not in set(tracer_studies) else None,
         "remarks": [*item.fields.get("remarks", ()), *(issue.reason for issue in item.issues)],
         "sources": [{"member": member, "path": path} for member, path in sorted(item.sources.items())],
     }
     if "points" in fields:
-        fields["points"] = [{**point, "offset_ms": _milliseconds(point.get("time"))} for point in fields["points"]]
+        placed = [{**point, "offset_ms": _milliseconds(point.get("time"))} for point in fields["points"]]
+        fields["points"] = [point for point in placed if point["offset_ms"] is not None or "time" not in point]
+        if len(fields["points"]) < len(placed):
+            fields["remarks"].append(_TOO_LATE)
     return {
         "result": fields,
         "administration": administration,
@@ -208,7 +224,7 @@ def _segment(segment: JsonObject | None) -> str | None:
 
 
 def _milliseconds(time: JsonObject | None) -> int | None:
-    return None if time is None else int(convert(Decimal(time["value"]), time["unit"], "ms").to_integral_value())
+    return None if time is None else _integer(int(convert(Decimal(time["value"]), time["unit"], "ms").to_integral_value()))
 
 
 def _structure_key(fields: JsonObject, patient_key: str) -> str | None:

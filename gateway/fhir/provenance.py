@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from gateway import __version__
-from gateway.model import JsonObject
+from gateway.model import JsonObject, PersonsWord
 from gateway.r4.bundles import MAPPING_EXTENSION, MAPPINGS_EXTENSION
 from gateway.spool.standing import Decision, DecisionKind
 
@@ -85,6 +85,22 @@ def decision_provenance(identifier: str, decision: Decision, *, targets: Sequenc
         "entity": [
             {"role": "source", "what": {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{decision.study_uid}"}}}
         ],
+    }
+
+
+def word_provenance(identifier: str, said: PersonsWord, *, targets: Sequence[str]) -> JsonObject:
+    """Who said what about facts, and why, with what it was said of."""
+    at = instant(said.decided_at)
+    return {
+        "resourceType": "Provenance",
+        "id": identifier,
+        "target": [{"reference": reference} for reference in targets],
+        "occurredDateTime": at,
+        "recorded": at,
+        "reason": [{"text": said.reason}],
+        "activity": {"coding": [{"system": _LIFECYCLE, "code": said.activity}], "text": said.words},
+        "agent": [{"type": {"coding": [{"system": _PARTICIPANT, "code": "verifier"}]}, "who": {"display": said.decided_by}}],
+        "entity": [{"role": "source", "what": source} for source in said.sources],
     }
 
 

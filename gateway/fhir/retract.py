@@ -59,6 +59,17 @@ def about(resources: Sequence[JsonObject], reference: str) -> list[str]:
     return sorted(found)
 
 
+def fact_references(resources: Iterable[JsonObject]) -> dict[str, str]:
+    """Key of an administration or a result -> its reference."""
+    return {
+        identifier["value"]: reference_of(item)
+        for item in resources
+        if item["resourceType"] in _FACT_SYSTEMS
+        for identifier in item.get("identifier", ())
+        if identifier.get("system") == _FACT_SYSTEMS[item["resourceType"]]
+    }
+
+
 def _with_status(resource: JsonObject) -> JsonObject:
     return {**resource, "status": RETRACTED[resource["resourceType"]]}
 
@@ -75,13 +86,7 @@ def _retracted(resource: JsonObject, survivors: Mapping[str, str]) -> JsonObject
 
 def _survivors(resources: Iterable[JsonObject], replaced: Mapping[str, str]) -> dict[str, str]:
     """``replaced`` as references, found by the administration's own identifier."""
-    by_key = {
-        identifier["value"]: reference_of(item)
-        for item in resources
-        if item["resourceType"] in _FACT_SYSTEMS
-        for identifier in item.get("identifier", ())
-        if identifier.get("system") == _FACT_SYSTEMS[item["resourceType"]]
-    }
+    by_key = fact_references(resources)
     return {by_key[lost]: by_key[kept] for lost, kept in replaced.items() if lost in by_key and kept in by_key}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from gateway.dicom.values import instant
 from gateway.model import Administration, DeclaredCycles, DoseResult, Issue, JsonObject, Severity
 
 _SUMMED, _SUM = "organ-absorbed-dose", "cumulative-absorbed-dose"
@@ -27,6 +28,7 @@ class _Cycles:
     declared: DeclaredCycles
     administrations: tuple[Administration, ...]
     missing: int
+    later: int = 0  #: administrations of the same agent after the last of them
 
 
 def cumulative_results(
@@ -45,7 +47,21 @@ def cumulative_results(
 def _cycles(declaration: DeclaredCycles, administrations: Sequence[Administration], replaced: Mapping[str, str]) -> _Cycles:
     keys = set(dict.fromkeys(_survivor(key, replaced) for key in declaration.administrations))
     found = tuple(one for one in administrations if one.key in keys)
-    return _Cycles(declared=declaration, administrations=found, missing=len(keys) - len(found))
+    starts = [at for one in found if (at := _start(one))]
+    agents = {_agent(one) for one in found}
+    others = (at for one in administrations if one.key not in keys and _agent(one) in agents and (at := _start(one)))
+    later = sum(at > max(starts) for at in others) if starts else 0
+    return _Cycles(declared=declaration, administrations=found, missing=len(keys) - len(found), later=later)
+
+
+def _start(item: Administration) -> dt.datetime | None:
+    started = item.fields.get("started_at")
+    return instant(started) if isinstance(started, str) else None
+
+
+def _agent(item: Administration) -> str:
+    told = item.fields.get("agent") or item.fields.get("radionuclide") or {}
+    return str(told.get("code") or told.get("text") or "")
 
 
 def _survivor(key: str, replaced: Mapping[str, str]) -> str:
@@ -111,7 +127,7 @@ def _sum(cycles: _Cycles, words: tuple[str, ...], members: Sequence[DoseResult])
         study_uids=tuple(sorted({uid for item in ordered for uid in item.study_uids})),
         mapping=last.mapping,
         label="",
-        issues=tuple(Issue(field=_SUM, reason=reason, severity=Severity.WARNING) for reason in reasons),
+        issues=tuple(Issue(field=_SUM, reason=reason, severity=Severity.WARNING) for reason in (*reasons, *_since(cycles))),
     )
 
 
@@ -127,6 +143,12 @@ def _why_not(cycles: _Cycles, by_cycle: Mapping[str, Sequence[DoseResult]], orde
         yield "Not added up: a cycle tells a dose without a number."
     if len({item.fields["value"]["unit"] for item in ordered if "value" in item.fields}) > 1:
         yield "Not added up: the cycles tell doses of different kinds."
+
+
+def _since(cycles: _Cycles) -> Iterator[str]:
+    if cycles.later:
+        what = "An administration" if cycles.later == 1 else f"{cycles.later} administrations"
+        yield f"{what} of the same agent came after the cycles that were declared complete and is not added up."
 
 
 def _declared_words(declared: DeclaredCycles, count: int) -> str:

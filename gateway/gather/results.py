@@ -18,6 +18,7 @@ from gateway.gather.documents import Told
 from gateway.gather.dose_maps import unlinked
 from gateway.gather.identity import assign_keys, replacements
 from gateway.gather.links import Linker
+from gateway.gather.radiobiology import checked
 from gateway.gather.readings import Source
 from gateway.gather.rules import allowed, remarks_on, status_of
 from gateway.gather.vital_signs import BODY, of_one_moment
@@ -134,7 +135,7 @@ def gather_results(
     )
     keys = assign_keys([fact.names for fact in facts], known, mint)
     before = _superseded(tellings)
-    results = tuple(sorted((_result(keys[fact.names], fact, before) for fact in facts), key=lambda one: (one.kind, one.key)))
+    results = checked(sorted((_result(keys[fact.names], fact, before) for fact in facts), key=lambda one: (one.kind, one.key)))
     return Gathered(
         results=results,
         documents=tuple(_document(one, linker, withheld[one.key]) for one in documents),

@@ -105,6 +105,8 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "ct_summary.of": Hole("string"),
         "ct_summary.text": Hole("string"),
         "ct_summary.study.reference": Hole("string", target="ImagingStudy"),
+        "imaging_act.reference": Hole("string", target="ImagingStudy"),
+        **{f"imaging_act.{name}": hole for name, hole in _ORDERED.items()},
         **{f"ct_summary.study.{name}": hole for name, hole in _ORDERED.items()},
         "source_path": Hole("string"),
         "effective": Hole("dateTime"),

@@ -42,7 +42,8 @@ def facts(mapping: Mapping, record: Record, refs: JsonObject) -> Iterator[tuple[
     of_documents = {template.name: f"{template.resource_type}/example" for template in _per(mapping, "document")}
     for item in dossier.results:
         administration = administrations.get(item.administration or "")
-        scope = result_scope(item, documents[item.document], administration, patient, studies)
+        traced = [studies[0]["uid"]] if dossier.administrations else []
+        scope = result_scope(item, documents[item.document], administration, patient, studies, traced)
         scope["result"] |= {"related": groups[item.key], "made_of": made_of(item.kind, groups[item.key])}
         results.append({**scope["result"], "reference": "Observation/example"})
         wanted = [one for one in _per(mapping, "result") if not one.kinds or item.kind in one.kinds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 from decimal import Decimal
@@ -9,9 +10,10 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from gateway.errors import Misconfigured
+from gateway.errors import Misconfigured, Rejected
 from gateway.model import Arrival, Door, Instance, Issue, Received, Record, SharedFields
 from gateway.spool.callers import KEPT_MOST, Caller
+from gateway.spool.decisions import By
 from gateway.spool.deliveries import Published
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Normalised, Ticket
@@ -481,3 +483,28 @@ def test_callers_add_up_and_the_oldest_are_forgotten(ledger: Ledger) -> None:
     assert len(kept) == KEPT_MOST
     assert kept[0].calling_ae == f"X{KEPT_MOST + 9}"
     assert "PET1" not in {each.calling_ae for each in kept}
+
+
+def test_a_declaration_of_cycles_is_kept_gathers_its_patient_at_once_and_can_be_taken_back(ledger: Ledger) -> None:
+    take_in(ledger, 1)
+    while ticket := ledger.subjects.lease_due(now=NOW + 10_000, lease_secs=60):
+        ledger.subjects.seal(ticket, sealed(ticket.kind), targets=[], now=NOW + 10_000)
+    by = By(name="  A   physicist ", reason="All were\n given", at=NOW + 20_000)
+    with pytest.raises(Rejected, match="two cycles or more"):
+        ledger.declarations.declare("sys|P1", ["a1", "a1"], None, by)
+    number = ledger.declarations.declare("sys|P1", ["a1", "a2", "a1"], "Kidney", by)
+    (kept,) = ledger.declarations.of_patient("sys|P1")
+    assert (kept.id, kept.administrations, kept.region) == (number, ("a1", "a2"), "Kidney")
+    assert (kept.decided_by, kept.reason, kept.decided_at) == ("A physicist", "All were given", NOW + 20_000)
+    ticket = due(ledger, NOW + 20_000)
+    assert (str(ticket.kind), ticket.key) == ("dossier", "sys|P1")
+    ledger.subjects.seal(ticket, sealed("declared"), targets=[], now=NOW + 20_001)
+    with pytest.raises(Rejected, match="no such declaration"):
+        ledger.declarations.withdraw("sys|P2", number, by)
+    ledger.declarations.withdraw("sys|P1", number, dataclasses.replace(by, at=NOW + 20_010))
+    assert ledger.declarations.of_patient("sys|P1") == []
+    (gone,) = ledger.declarations.of_patient("sys|P1", withdrawn=True)
+    assert gone.withdrawn
+    assert due(ledger, NOW + 20_010).key == "sys|P1"
+    with pytest.raises(Rejected, match="no such declaration"):
+        ledger.declarations.withdraw("sys|P1", number, by)

@@ -192,6 +192,19 @@ def test_what_fits_no_administration_waits_and_a_person_assigns_it(department: D
     (dose,) = department.facts("organ-absorbed-dose")
     assert dose["partOf"] == [{"reference": f"MedicationAdministration/{department.administrations()[0]['id']}"}]
     assert dose["note"] == [{"text": "A person assigned the table to its administration."}]
+    (word,) = [item for item in department.resources() if item["resourceType"] == "Provenance" and "reason" in item]
+    assert {"reference": f"Observation/{dose['id']}"} in word["target"]
+    assert word["agent"][0]["who"] == {"display": decision.decided_by}
+    assert (word["reason"], word["activity"]["text"]) == (
+        [{"text": decision.reason}],
+        "Table assigned to a patient and an administration",
+    )
+    (source,) = word["entity"]
+    assert source["what"]["identifier"] == {
+        "system": "urn:isobridge:table",
+        "value": department.ledger.tables.listed(everything=True)[0].digest,
+    }
+    assert "row 2" in source["what"]["display"]
     assert department.waiting() == []
 
 

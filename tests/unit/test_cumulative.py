@@ -61,7 +61,7 @@ def test_the_declared_cycles_are_added_up_and_name_their_parts() -> None:
     (found,) = summed([dose(1, "4.36"), dose(2, "4.1"), dose(3, "9")], declared(1, 2))
     assert found.fields["value"] == {"value": Decimal("8.46"), "unit": "Gy"}
     assert found.fields["members"] == ["d1", "d2"]
-    assert (found.kind, found.status, found.issues) == ("cumulative-absorbed-dose", "final", ())
+    assert (found.kind, found.status) == ("cumulative-absorbed-dose", "final")
     assert found.fields["at"] == "2026-02-01T09:30:00+02:00"
     assert found.fields["remarks"] == ["2 cycles declared complete by P on 1970-01-01: all given"]
 
@@ -117,3 +117,15 @@ def test_an_administration_that_was_lost_to_another_still_counts_and_one_that_is
     (gone,) = summed([dose(1, "4"), dose(2, "5")], declared(1, 8))
     assert "value" not in gone.fields
     assert "1 of the declared cycles are not known" in gone.issues[0].reason
+
+
+def test_an_administration_after_the_declared_cycles_is_told_and_not_added_up() -> None:
+    (whole,) = summed([dose(n, "4") for n in (1, 2, 3)], declared(1, 2, 3))
+    assert whole.issues == ()
+    (part,) = summed([dose(n, "4") for n in (1, 2, 3)], declared(1, 2))
+    assert part.fields["value"]["value"] == 8
+    assert [issue.reason for issue in part.issues] == [
+        "An administration of the same agent came after the cycles that were declared complete and is not added up."
+    ]
+    (earlier,) = summed([dose(n, "4") for n in (2, 3)], declared(2, 3))  # one before the first of them was another therapy
+    assert earlier.issues == ()

@@ -64,8 +64,9 @@ def test_a_ct_report_is_hl7s_summary_with_each_required_element(publish: Any) ->
     (identifier,) = summary["identifier"]
     assert identifier["type"]["coding"][0] == {"system": TYPES, "code": "sop-instance-uid", "display": "SOP Instance UID"}
     assert (identifier["system"], identifier["value"]) == ("urn:dicom:uid", f"urn:oid:{ct_dose_report().SOPInstanceUID}")
-    (part,) = summary["partOf"]
+    part = next(one for one in summary["partOf"] if "identifier" in one)
     assert part["reference"] == image
+    assert [one["reference"].partition("/")[0] for one in summary["partOf"]] == ["ImagingStudy", "Procedure"]
     assert part["identifier"]["type"]["coding"][0]["code"] == "study-instance-uid"
     assert part["identifier"]["value"] == f"urn:oid:{CASE.uid('study')}"
     (order,) = summary["basedOn"]
@@ -124,6 +125,22 @@ def test_a_device_whose_ae_title_nobody_tells_is_the_author_of_the_report_only(p
     assert summary["meta"]["profile"] == [RDS]  # the device is not required
     device = next(one for one in of_type(resources, "Device") if {"reference": f"Device/{one['id']}"} in document["author"])
     assert (device["serialNumber"], "profile" in device.get("meta", {})) == ("S-42", False)
+
+
+def test_the_ct_of_a_study_without_tracer_is_an_act_of_its_own_and_beside_a_tracer_it_is_not(publish: Any) -> None:
+    alone = publish(ct_dose_report())
+    (act,) = of_type(alone, "Procedure")
+    reference = {"reference": f"Procedure/{act['id']}"}
+    assert (act["status"], act["code"]["coding"][0]["code"]) == ("completed", "77477000")
+    assert act["performedDateTime"] == CASE.pet_at.isoformat()
+    assert act["basedOn"][0]["identifier"]["value"] == CASE.accession_number
+    assert reference in with_code(alone, "73569-6")[0]["partOf"]
+    assert reference in with_code(alone, "113813")[0]["partOf"]
+    beside = publish(rrdsr(), ct_dose_report())
+    (act,) = of_type(beside, "Procedure")
+    assert act["code"]["coding"][0]["code"] == "440252007"
+    (total,) = with_code(beside, "113813")
+    assert "partOf" not in total
 
 
 @pytest.mark.parametrize("authorizer", [None, "Nobody", "Unknown"])
