@@ -12,7 +12,7 @@ GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
 LAYERS = [
     ["model", "errors", "yaml_hints"],
     ["client"],
-    ["yamlfile", "target_settings", "dicom_settings"],
+    ["yamlfile", "target_settings", "dicom_settings", "scopes"],
     ["folder_settings", "source_settings"],
     ["config", "telemetry", "database"],
     ["dicom", "r4"],
