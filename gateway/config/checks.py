@@ -118,8 +118,18 @@ def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str]) -> Itera
     for origin in web.cors_origins:
         if not _ORIGIN.fullmatch(origin):
             yield f"{origins['web.cors_origins']}: web.cors_origins: an origin is like https://viewer.example, without a path and no *"
+    if "web.bind" not in unsound and "web.fhir_write" not in unsound:
+        yield from _check_fhir_write(web, f"{origins['web.fhir_write']}: web.fhir_write: {web.fhir_write}")
     if "web.bind" not in unsound and not is_loopback(web.bind):
         yield from _check_open_web(web, f"{origins['web.bind']}: web.bind is not loopback", unsound)
+
+
+def _check_fhir_write(web: Web, where: str) -> Iterable[str]:
+    """Nobody writes without a name, except on this machine alone and when a person said so."""
+    if web.fhir_write == "loopback" and (not is_loopback(web.bind) or web.behind_tls_proxy):
+        yield f"{where} lets everybody on this machine write; it needs a web.bind on loopback and no web.behind_tls_proxy"
+    if web.fhir_write == "scoped" and not (web.users or web.tokens):
+        yield f"{where} lets those write who log in with the scope for it, but nobody can log in; set web.users or web.tokens"
 
 
 def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:

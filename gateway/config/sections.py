@@ -136,6 +136,8 @@ class Web:
     stow_senders: tuple[str, ...] = ()
     stow_max_request_megabytes: int = 4096
     cors_origins: tuple[str, ...] = ()
+    fhir_write: Literal["off", "loopback", "scoped"] = "off"
+    fhir_max_request_megabytes: int = 32
 
     @property
     def address(self) -> str | None:

@@ -28,7 +28,7 @@ from gateway.web.assets import asset
 from gateway.web.cors import SharedWithOrigins
 from gateway.web.dicomweb import dicomweb_routes
 from gateway.web.dose_history import DosePages
-from gateway.web.fhir import fhir_routes
+from gateway.web.fhir import BaseWithoutSlash, fhir_routes
 from gateway.web.health import Health
 from gateway.web.login import LogIn
 from gateway.web.notes import Notes
@@ -91,6 +91,7 @@ def build(
             Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
             Middleware(SharedWithOrigins, origins=settings.web.cors_origins),
             Middleware(LogIn, users=settings.web.users, tokens=settings.web.tokens),
+            Middleware(BaseWithoutSlash),
         ],
     )
 
