@@ -71,9 +71,9 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
         answer = endpoint(handle, allow=allow or ("GET", "HEAD"), form=form)
         return Route(path, answer, methods=_METHODS, middleware=middleware)
 
-    def changing(path: str, read: Endpoint, **changes: Endpoint) -> Route:
-        """An address that is read, and changed by other methods where the write mode is on."""
-        by_method = {"GET": read, "HEAD": read, **(changes if writers.on else {})}
+    def several(path: str, read: Endpoint, **others: Endpoint) -> Route:
+        """An address with a handler for each method."""
+        by_method = {"GET": read, "HEAD": read, **others}
 
         async def handle(call: Call) -> Response:
             return await by_method[call.request.method](call)
@@ -92,9 +92,9 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
         route("/{kind}/{id}/_history", api.history),
         route("/Patient/{patient}/{kind}/_search", api.search, "POST"),
         route("/Patient/{patient}/{kind}", api.search),
-        changing("/{kind}/{id}", api.read, PUT=write.update, DELETE=write.delete),
-        changing("/{kind}", api.search, POST=write.create, PUT=write.update, DELETE=write.delete),
-        route("/", bundles.handle, "POST", form=False),
+        several("/{kind}/{id}", api.read, **write.of_one),
+        several("/{kind}", api.search, **write.of_type),
+        several("/", api.nowhere, POST=bundles.handle),
         route("/{path:path}", api.nowhere),
     ]
 

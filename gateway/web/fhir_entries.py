@@ -41,12 +41,12 @@ def verbs(operation: Operation) -> tuple[Verb, ...]:
     return (own, "search") if operation.criteria is not None else (own,)
 
 
-def writable(kind: str) -> str:
+def writable(kind: str, place: str = "") -> str:
     """Raises :class:`Rejected`: 404 for a type that is not known, 405 for one that nobody writes."""
     if kind not in definitions.resource_types():
-        raise Rejected("this address names no resource type that is known here", status=404)
+        raise Rejected(f"{place}this address names no resource type that is known here", status=404)
     if kind in RESERVED:
-        raise Rejected(f"{kind} is written by this server only", status=405)
+        raise Rejected(f"{place}{kind} is written by this server only", status=405)
     return kind
 
 
@@ -82,7 +82,7 @@ def operation(
     place: str = "",
 ) -> Operation:
     """Raises :class:`Rejected`."""
-    writable(kind)
+    writable(kind, place)
     if logical_id is not None and not ID.fullmatch(logical_id):
         raise Rejected(f"{place}an id has 1 to 64 letters, digits, dots and dashes", status=400)
     body = None if method == "DELETE" else checked(resource, kind, place)

@@ -21,7 +21,7 @@ from gateway.store.writer import Outcome
 from gateway.web.access import Principal, allows, principal_of
 from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_entries import operation, verbs, writable
-from gateway.web.fhir_http import Call, etag, http_date, operation_outcome, resource_response
+from gateway.web.fhir_http import Call, Endpoint, etag, http_date, operation_outcome, resource_response
 
 _TRANSPORT = frozenset({"_format", "_pretty"})
 
@@ -97,6 +97,16 @@ class WriteApi:
         self._writers = writers
         self._bodies = bodies
         self._pool = pool
+
+    @property
+    def of_type(self) -> dict[str, Endpoint]:
+        """What is done to ``/Type``, by method; nothing while the write mode is off."""
+        return {"POST": self.create, "PUT": self.update, "DELETE": self.delete} if self._writers.on else {}
+
+    @property
+    def of_one(self) -> dict[str, Endpoint]:
+        """What is done to ``/Type/id``."""
+        return {"PUT": self.update, "DELETE": self.delete} if self._writers.on else {}
 
     async def create(self, call: Call) -> Response:
         """``POST /Type``, with ``If-None-Exist`` (or, as some clients do, with the criteria in the address) only if there is none."""

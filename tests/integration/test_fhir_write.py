@@ -57,11 +57,12 @@ class As:
 class Server:
     """The endpoint on a free port of loopback. ``principal`` is who asks next."""
 
-    def __init__(self, store: FhirStore, mode: Literal["off", "loopback", "scoped"] = "scoped", megabytes: int = 32) -> None:
+    def __init__(self, store: FhirStore, directory: Path, mode: Literal["off", "loopback", "scoped"] = "scoped") -> None:
         self.store, self.principal = store, WRITER
-        web = replace(Settings().web, fhir_write=mode, fhir_max_request_megabytes=megabytes)
+        default = Settings()
+        web, data = replace(default.web, fhir_write=mode), replace(default.data, directory=directory)
         app = Starlette(
-            routes=[Mount("/fhir", routes=fhir_routes(store, replace(Settings(), web=web)))],
+            routes=[Mount("/fhir", routes=fhir_routes(store, replace(default, web=web, data=data)))],
             middleware=[Middleware(As, who=lambda: self.principal), Middleware(BaseWithoutSlash)],
         )
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -103,8 +104,8 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def running(store: FhirStore) -> Iterator[Server]:
-    server = Server(store)
+def running(store: FhirStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(store, tmp_path_factory.mktemp("data"))
     yield server
     server.stop()
 
@@ -387,8 +388,8 @@ def test_each_right_is_asked_for(server: Server) -> None:
     assert outcome(server.ask("POST", "Nothing", {"resourceType": "Nothing"}), 404)
 
 
-def test_off_means_that_nobody_writes_and_reads_stay_possible_in_a_batch(store: FhirStore) -> None:
-    closed = Server(store, "off")
+def test_off_means_that_nobody_writes_and_reads_stay_possible_in_a_batch(store: FhirStore, tmp_path: Path) -> None:
+    closed = Server(store, tmp_path, "off")
     try:
         assert outcome(closed.ask("POST", "Patient", person("off")), 405)
         assert outcome(closed.ask("PUT", "Patient/p1", PATIENT), 405)
@@ -403,8 +404,8 @@ def test_off_means_that_nobody_writes_and_reads_stay_possible_in_a_batch(store: 
         closed.stop()
 
 
-def test_on_loopback_everybody_here_writes_when_a_person_said_so_but_no_page_does(store: FhirStore) -> None:
-    opened = Server(store, "loopback")
+def test_on_loopback_everybody_here_writes_when_a_person_said_so_but_no_page_does(store: FhirStore, tmp_path: Path) -> None:
+    opened = Server(store, tmp_path, "loopback")
     opened.principal = ANYBODY_HERE
     try:
         assert opened.ask("PUT", "Device/here", {"resourceType": "Device", "id": "here"}).status_code == 201
