@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from zoneinfo import ZoneInfoNotFoundError
 
 from gateway.config.sections import Receive, Settings, Web, address, is_loopback, night_window
@@ -51,7 +51,7 @@ def check(settings: Settings, origins: Mapping[str, str], wrong: frozenset[str])
     if not unsound & {"receive.bind", "receive.behind_tls_proxy", "receive.calling_aes"}:
         yield from _check_open_dicom(settings.receive, origins)
     yield from _check_dicom_extras(settings, origins, unsound)
-    yield from _check_web(settings.web, origins, unsound)
+    yield from _check_web(settings.web, origins, unsound, [one.name for one in settings.clients])
     yield from _check_retention(settings, origins, unsound)
 
 
@@ -104,9 +104,9 @@ def _check_open_dicom(receive: Receive, origins: Mapping[str, str]) -> Iterable[
         )
 
 
-def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str]) -> Iterable[str]:
+def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str], clients: Collection[str]) -> Iterable[str]:
     """Log-in, TLS and address of the HTTP side. What is wrong is told all at once."""
-    yield from _check_secrets(web, origins)
+    yield from _check_secrets(web, origins, clients)
     for option, path in (("web.tls_certificate", web.tls_certificate), ("web.tls_key", web.tls_key)):
         if path is not None and not path.is_file():
             yield f"{origins[option]}: {option}: there is no file {path}"
@@ -122,7 +122,7 @@ def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str]) -> Itera
         yield from _check_open_web(web, f"{origins['web.bind']}: web.bind is not loopback", unsound)
 
 
-def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
+def _check_secrets(web: Web, origins: Mapping[str, str], clients: Collection[str]) -> Iterable[str]:
     for name, line in web.users.items():
         if not name or ":" in name or not _PASSWORD.fullmatch(line):
             yield f"{origins['web.users']}: web.users: '{name}' needs a line that 'isobridge web-password' printed"
@@ -130,8 +130,11 @@ def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
         if not _TOKEN.fullmatch(line):
             yield f"{origins['web.tokens']}: web.tokens: '{name}' needs a line that 'isobridge web-token' printed"
     for name in web.stow_senders:
-        if name not in web.users and name not in web.tokens:
-            yield f"{origins['web.stow_senders']}: web.stow_senders: '{name}' is neither in web.users nor in web.tokens"
+        if name not in web.users and name not in web.tokens and name not in clients:
+            yield f"{origins['web.stow_senders']}: web.stow_senders: '{name}' is neither in web.users nor in web.tokens or clients"
+    names = [*web.users, *web.tokens, *clients]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{origins['web.users']}: '{name}' is the name of two among web.users, web.tokens and clients; records tell them by it"
 
 
 def _check_open_web(web: Web, where: str, unsound: Set[str]) -> Iterable[str]:
