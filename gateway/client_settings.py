@@ -159,19 +159,23 @@ def _client(one: ClientSettings, issuers: Collection[str]) -> Complaints:
         yield "issuer", "names none of the section issuers"
     if (one.issuer is None) != (one.subject is None):
         yield "subject", "and issuer belong together: the value by which that issuer's tokens name this client"
-    try:
-        if not one.rights:
-            yield "scopes", "is missing: what the client may do, like system/Observation.rs or system/*.rs"
-        elif one.group is not None and any(letter in scope.letters for scope in one.rights for letter in "cud"):
-            yield "scopes", "must give no right to write: who is limited to a group changes nothing"
-    except ValueError as error:
-        yield "scopes", f": {error}"
+    yield from _rights(one)
     if one.group is not None and not _FHIR_ID.fullmatch(one.group):
         yield "group", "must be the id of a Group"
     if not 1 <= one.token_minutes <= MOST_TOKEN_MINUTES:
         yield "token_minutes", f"must be 1 to {MOST_TOKEN_MINUTES}"
     if one.requests_per_minute == 0:
         yield "requests_per_minute", "must be 1 or more"
+
+
+def _rights(one: ClientSettings) -> Complaints:
+    try:
+        if not one.rights:
+            yield "scopes", "is missing: what the client may do, like system/Observation.rs or system/*.rs"
+        elif one.group is not None and any(letter in scope.letters for scope in one.rights for letter in "cud"):
+            yield "scopes", "must give no right to write: who is limited to a group changes nothing"
+    except ValueError as error:
+        yield "scopes", f"cannot be read: {error}"
 
 
 def _issuer(one: IssuerSettings) -> Complaints:

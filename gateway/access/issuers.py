@@ -16,7 +16,7 @@ import structlog
 
 from gateway.access.keys import KeySet, Untrusted, checked, claims_unchecked, header_of, read_key_file, read_keys
 from gateway.client_settings import IssuerSettings
-from gateway.errors import Retryable
+from gateway.errors import GatewayError, Retryable
 
 KEEP_SECS = 600
 KEEP_WHEN_DOWN_SECS = 24 * 3600
@@ -96,7 +96,7 @@ class _Issuer:
             now = self._clock()
             keys, age = self._keys, now - self._fetched
             wanted = keys is None or age > KEEP_SECS or not keys.has(kid)
-            if wanted and (keys is None or now - self._tried > LOOK_AGAIN_SECS):
+            if wanted and now - self._tried > LOOK_AGAIN_SECS:
                 self._tried = now
                 keys = self._look() or keys
                 age = now - self._fetched
@@ -111,7 +111,7 @@ class _Issuer:
                 found = read_key_file(settings.keys_file, f"issuers.{settings.name}.keys_file")
             else:
                 found = read_keys(self._fetch(settings))
-        except (Retryable, ValueError) as error:
+        except (GatewayError, ValueError) as error:
             log.warning("issuer_keys_not_fetched", stage="web", issuer=settings.name, reason=str(error))
             return None
         self._keys, self._fetched = found, self._clock()
