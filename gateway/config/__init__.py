@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from gateway import folder_settings, source_settings, target_settings, yamlfile
+from gateway import client_settings, folder_settings, source_settings, target_settings, yamlfile
 from gateway.config.build import build, convert, hint
 from gateway.config.checks import check
 from gateway.config.sections import (
@@ -109,10 +109,16 @@ def load(
     targets, target_origins = target_settings.build(leaves["targets"], convert=convert, hint=hint, complaints=complaints)
     folders, folder_origins = folder_settings.build(leaves["folders"], convert=convert, hint=hint, complaints=complaints)
     sources, source_origins = source_settings.build(leaves["sources"], convert=convert, hint=hint, complaints=complaints)
+    issuers, issuer_origins = client_settings.build_issuers(leaves["issuers"], convert=convert, hint=hint, complaints=complaints)
+    clients, client_origins = client_settings.build_clients(
+        leaves["clients"], {one.name for one in issuers}, convert=convert, hint=hint, complaints=complaints
+    )
     settings, origins, wrong = build({key: entry for key, entry in given.items() if key[0] not in NAMED}, complaints)
     mappings = dataclasses.replace(settings.mappings, directory=_beside(path, settings.mappings.directory))
-    settings = dataclasses.replace(settings, targets=targets, folders=folders, sources=sources, mappings=mappings)
-    origins |= target_origins | folder_origins | source_origins
+    settings = dataclasses.replace(
+        settings, targets=targets, folders=folders, sources=sources, issuers=issuers, clients=clients, mappings=mappings
+    )
+    origins |= target_origins | folder_origins | source_origins | issuer_origins | client_origins
     complaints.extend(check(settings, origins, wrong))
     complaints.extend(
         f"{origins[option]}: {text}" for option, text in folder_settings.conflicts(folders, settings.data.directory)

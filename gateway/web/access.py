@@ -7,15 +7,22 @@ the rights on that type.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from starlette.requests import HTTPConnection
 
-from gateway.scopes import DO_ALL, Scope, Verb
+from gateway.r4 import definitions
+from gateway.scopes import DO_ALL, READ_ALL, Scope, Verb
+from gateway.store import Stored
+from gateway.store.reach import Reach, patients_named
 
 #: Key in the ASGI scope.
 PRINCIPAL = "isobridge.principal"
+#: The ids of the patients whose data an answer tells.
+TOUCHED = "isobridge.touched"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +39,14 @@ class Principal:
     group: str | None = None
 
 
+#: Of those who run the gateway: they may also see who accessed what.
+WATCH = (Scope("AuditEvent", "rs"),)
+#: What a person and a token of ``web.tokens`` may do at the programs' interfaces.
+PERSON = (*READ_ALL, *WATCH)
+PROGRAM = READ_ALL
+
 #: Without users, tokens and clients in the settings, which is possible on loopback only.
-ANYBODY_HERE = Principal(name="web", kind="open", scopes=DO_ALL)
+ANYBODY_HERE = Principal(name="web", kind="open", scopes=(*DO_ALL, *WATCH))
 
 
 def allows(principal: Principal, verb: Verb, kind: str) -> bool:
@@ -44,6 +57,26 @@ def allows(principal: Principal, verb: Verb, kind: str) -> bool:
 
 
 def principal_of(request: HTTPConnection) -> Principal:
-    """Who asks. Raises ``LookupError`` when no log-in stands before this room: nobody is let in by an omission."""
-    principal: Principal = request.scope[PRINCIPAL]
+    """Who asks. Where no log-in stands before a room (it does before all of them in ``app.py``), anybody on this machine."""
+    principal: Principal = request.scope.get(PRINCIPAL, ANYBODY_HERE)
     return principal
+
+
+def reach_of(request: HTTPConnection) -> Reach:
+    """How far he sees in the store. Includes, chains, exports and views are kept within it."""
+    principal = principal_of(request)
+    return Reach(principal.group, _types(principal.scopes, "read"), _types(principal.scopes, "search"))
+
+
+@lru_cache(maxsize=256)
+def _types(scopes: tuple[Scope, ...], verb: Verb) -> frozenset[str] | None:
+    types = definitions.resource_types()
+    found = frozenset(kind for kind in types if any(scope.allows(verb, kind) for scope in scopes))
+    return None if found >= types else found
+
+
+def touched(request: HTTPConnection, seen: Iterable[Stored]) -> None:
+    """Note whose data an answer tells, for the audit trail."""
+    found: set[str] = request.scope.setdefault(TOUCHED, set())
+    for stored in seen:
+        found |= patients_named(stored.type, stored.id, stored.body)

@@ -28,6 +28,7 @@ from gateway.r4.published import unstored
 from gateway.store import FhirStore, Stored, dates, history
 from gateway.store.compartment import PATIENT
 from gateway.store.history import HistoryQuery
+from gateway.web.access import reach_of, touched
 from gateway.web.export import export_routes
 from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_bundles import history_bundle, search_bundle, shape_of
@@ -138,7 +139,7 @@ class _Api:
             if one["id"] == logical_id:
                 return resource_response(encode(one), pretty=call.pretty)
         kind = _kind(call)
-        stored = await self._in_thread(lambda: self._store.read(kind, logical_id))
+        stored = await self._in_thread(lambda: self._store.read(kind, logical_id, reach=reach_of(call.request)))
         declared = definitions.own_search_parameters().get(logical_id) if kind == "SearchParameter" else None
         if stored is None and declared is not None:
             return resource_response(encode(shaped(declared, *shape_of(call))), pretty=call.pretty)
@@ -148,19 +149,22 @@ class _Api:
         kind, logical_id, text = _kind(call), call.request.path_params["id"], call.request.path_params["version"]
         if not (text.isascii() and text.isdigit() and len(text) <= 9):
             raise Rejected("there is no such version", status=404)
-        return _version_response(call, await self._in_thread(lambda: self._store.vread(kind, logical_id, int(text))))
+        reach = reach_of(call.request)
+        return _version_response(call, await self._in_thread(lambda: self._store.vread(kind, logical_id, int(text), reach=reach)))
 
     async def history(self, call: Call) -> Response:
         """Of one resource, of a type, or of everything."""
         path = call.request.path_params
         kind = _kind(call) if "kind" in path else None
-        query = self._history_query(call, kind, path.get("id"))
+        query, reach = self._history_query(call, kind, path.get("id")), reach_of(call.request)
         address = "".join(f"/{part}" for part in (kind, path.get("id")) if part) + "/_history"
 
         def work() -> bytes:
-            if query.id is not None and (kind is None or self._store.read(kind, query.id) is None):
+            if query.id is not None and (kind is None or self._store.read(kind, query.id, reach=reach) is None):
                 raise _unknown(kind or "resource")
-            return encode(history_bundle(call, address, self._store.history_page(query)))
+            page = self._store.history_page(query, reach=reach)
+            touched(call.request, page.versions)
+            return encode(history_bundle(call, address, page))
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
 
@@ -181,10 +185,11 @@ class _Api:
         kind, patient = _kind(call), call.request.path_params.get("patient")
         if patient is not None and kind not in PATIENT:
             raise Rejected(f"{kind} is not in the compartment of a patient", status=404)
-        path = f"/{kind}" if patient is None else f"/Patient/{patient}/{kind}"
+        path, reach = f"/{kind}" if patient is None else f"/Patient/{patient}/{kind}", reach_of(call.request)
 
         def work() -> bytes:
-            page = self._store.search(kind, call.parameters, strict=call.strict, base=call.base, patient=patient)
+            page = self._store.search(kind, call.parameters, strict=call.strict, base=call.base, patient=patient, reach=reach)
+            touched(call.request, [entry.stored for entry in page.entries])
             return encode(search_bundle(call, path, page))
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
@@ -193,9 +198,10 @@ class _Api:
         patient = call.request.path_params["id"]
 
         def work() -> bytes:
-            page = self._store.everything(patient, call.parameters, base=call.base)
+            page = self._store.everything(patient, call.parameters, base=call.base, reach=reach_of(call.request))
             if page is None:
                 raise _unknown("Patient")
+            touched(call.request, [entry.stored for entry in page.entries])
             return encode(search_bundle(call, f"/Patient/{patient}/$everything", page))
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
@@ -218,6 +224,7 @@ def _version_response(call: Call, stored: Stored | None) -> Response:
     headers = {"ETag": etag(stored.version), "Last-Modified": http_date(stored.updated)}
     if stored.deleted:
         raise Rejected(f"this {stored.type} has been deleted", status=410)
+    touched(call.request, [stored])
     asked = call.request.headers
     # RFC 9110, 13.2.2: the date counts only for a client that names no version
     known = (

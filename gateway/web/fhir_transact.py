@@ -26,12 +26,12 @@ from gateway.store import FhirStore, Stored, dates
 from gateway.store.operations import Operation
 from gateway.store.search import current
 from gateway.store.writer import Outcome
-from gateway.web.access import Principal, allows
+from gateway.web.access import Principal, touched
 from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_entries import MAX_READS, Read, checked_bundle, read_entry
 from gateway.web.fhir_http import Call, etag, failure, operation_outcome, resource_response
 from gateway.web.fhir_inner import ask
-from gateway.web.fhir_write import Writers, need, need_for, returned, signature
+from gateway.web.fhir_write import Writers, may_see, need, need_for, returned, signature, written
 
 #: Of all that the reads of one bundle answer.
 MAX_ANSWER_BYTES = 64 << 20
@@ -104,32 +104,21 @@ class BundleApi:
             found: list[JsonObject] = []
 
             def read_last(connection: Connection) -> None:
-                found.extend(_entry_of(_read_by_id(connection, principal, one)) for one in reads)
+                read = [_read_by_id(connection, principal, one) for one in reads]
+                touched(call.request, read)
+                found.extend(map(_entry_of, read))
 
             outcomes = self._store.write(changes, by=signature(principal), base=call.base, then=read_last)
             log.info("fhir_written", stage="web", method="POST", count=len(changes))
-            told = [self._told(principal, one, outcome, wish) for one, outcome in zip(changes, outcomes, strict=True)]
+            told = []
+            for one, outcome in zip(changes, outcomes, strict=True):
+                stored = written(self._store, outcome)
+                touched(call.request, stored)
+                shown = stored[-1] if stored and one.method != "DELETE" and may_see(principal, outcome) else None
+                told.append(_told(one, outcome, wish, shown))
             return told + found
 
         return await self._in_thread(work)
-
-    def _told(self, principal: Principal, wanted: Operation, outcome: Outcome, wish: str) -> JsonObject:
-        response: JsonObject = {"status": outcome.status}
-        change, entry = outcome.change, {}
-        if outcome.version:
-            if wanted.method != "DELETE":
-                response["location"] = f"{change.type}/{change.id}/_history/{outcome.version}"
-            response |= {"etag": etag(outcome.version), "lastModified": dates.as_instant(outcome.updated)}
-        if wish == "operationoutcome":
-            response["outcome"] = operation_outcome("information", "informational", [outcome.status])
-        elif (
-            wish == "representation"
-            and wanted.method != "DELETE"
-            and (change.resource is not None or allows(principal, "read", change.type))
-        ):
-            stored = self._store.vread(change.type, change.id, outcome.version)
-            entry = {"resource": msgspec.Raw(stored.body)} if stored and not stored.deleted else {}
-        return {**entry, "response": response}
 
     async def _strictly(self, call: Call, wanted: Read, number: int) -> JsonObject:
         answer = await self._read(call, wanted, number, 0)
@@ -152,6 +141,19 @@ class BundleApi:
         if inner.status >= 400:
             return {"response": {**response, "outcome": msgspec.Raw(inner.body)}}
         return {"resource": msgspec.Raw(inner.body), "response": response}
+
+
+def _told(wanted: Operation, outcome: Outcome, wish: str, shown: Stored | None) -> JsonObject:
+    response: JsonObject = {"status": outcome.status}
+    change = outcome.change
+    if outcome.version:
+        if wanted.method != "DELETE":
+            response["location"] = f"{change.type}/{change.id}/_history/{outcome.version}"
+        response |= {"etag": etag(outcome.version), "lastModified": dates.as_instant(outcome.updated)}
+    if wish == "operationoutcome":
+        response["outcome"] = operation_outcome("information", "informational", [outcome.status])
+    entry = {"resource": msgspec.Raw(shown.body)} if wish == "representation" and shown else {}
+    return {**entry, "response": response}
 
 
 def _size(answer: JsonObject) -> int:

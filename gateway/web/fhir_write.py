@@ -15,10 +15,10 @@ from gateway.config import Settings
 from gateway.errors import Rejected
 from gateway.r4.canonical import encode
 from gateway.scopes import LETTERS, Verb
-from gateway.store import FhirStore
+from gateway.store import FhirStore, Stored
 from gateway.store.operations import Criteria, Operation, checked_criteria, conditional_reference, read_criteria
 from gateway.store.writer import Outcome
-from gateway.web.access import Principal, allows, principal_of
+from gateway.web.access import Principal, allows, principal_of, touched
 from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_entries import operation, verbs, writable
 from gateway.web.fhir_http import Call, Endpoint, etag, http_date, operation_outcome, resource_response
@@ -39,13 +39,10 @@ class Writers:
         return self._mode != "off"
 
     def who(self, call: Call) -> Principal:
-        """Raises :class:`Rejected` (401, 403, 405)."""
+        """Raises :class:`Rejected` (403, 405)."""
         if not self.on:
             raise Rejected("this endpoint is read-only for clients", status=405)
-        try:
-            principal = principal_of(call.request)
-        except LookupError as error:
-            raise Rejected("log in first", status=401) from error
+        principal = principal_of(call.request)
         if principal.kind == "open" and self._mode != "loopback":
             raise Rejected("nobody writes here without a log-in", status=403)
         if principal.kind in ("open", "person") and "origin" in call.request.headers:
@@ -163,26 +160,44 @@ class WriteApi:
         def work() -> Response:
             (outcome,) = self._store.write([wanted], by=signature(principal), base=call.base)
             log.info("fhir_written", stage="web", method=wanted.method, kind=wanted.type, status=outcome.status[:3])
-            return self._answer(call, principal, outcome, deleted=wanted.method == "DELETE")
+            stored = written(self._store, outcome)
+            touched(call.request, stored)
+            return _answer(call, principal, outcome, stored[-1] if stored and wanted.method != "DELETE" else None)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    def _answer(self, call: Call, principal: Principal, outcome: Outcome, *, deleted: bool) -> Response:
-        change, status = outcome.change, int(outcome.status[:3])
-        headers = {}
-        if outcome.version:
-            headers = {"ETag": etag(outcome.version), "Last-Modified": http_date(outcome.updated)}
-            if not deleted:
-                headers["Location"] = f"{call.base}/{change.type}/{change.id}/_history/{outcome.version}"
-        wish = returned(call, default="minimal" if deleted else "representation")
-        if wish == "operationoutcome":
-            said = encode(operation_outcome("information", "informational", [outcome.status]))
-            return resource_response(said, pretty=call.pretty, status=200 if deleted else status, headers=headers)
-        if wish == "representation" and not deleted and (change.resource is not None or allows(principal, "read", change.type)):
-            stored = self._store.vread(change.type, change.id, outcome.version)
-            if stored is not None and not stored.deleted:
-                return resource_response(stored.body, pretty=call.pretty, status=status, headers=headers)
-        return Response(status_code=status, headers=headers)
+
+def written(store: FhirStore, outcome: Outcome) -> list[Stored]:
+    """What stands there now; of what was removed, the version before."""
+    change = outcome.change
+    if not outcome.version:
+        return []
+    stored = store.vread(change.type, change.id, outcome.version)
+    if stored is not None and stored.deleted:
+        stored = store.vread(change.type, change.id, outcome.version - 1)
+    return [] if stored is None or stored.deleted else [stored]
+
+
+def may_see(principal: Principal, outcome: Outcome) -> bool:
+    """His own words, or what he may read: a conditional create finds what somebody else wrote."""
+    return outcome.change.resource is not None or allows(principal, "read", outcome.change.type)
+
+
+def _answer(call: Call, principal: Principal, outcome: Outcome, stored: Stored | None) -> Response:
+    """``stored`` is what stands there now; ``None`` after a deletion."""
+    change, status = outcome.change, int(outcome.status[:3])
+    headers = {}
+    if outcome.version:
+        headers = {"ETag": etag(outcome.version), "Last-Modified": http_date(outcome.updated)}
+    if stored is not None:
+        headers["Location"] = f"{call.base}/{change.type}/{change.id}/_history/{outcome.version}"
+    wish = returned(call, default="minimal" if stored is None else "representation")
+    if wish == "operationoutcome":
+        said = encode(operation_outcome("information", "informational", [outcome.status]))
+        return resource_response(said, pretty=call.pretty, status=status if stored else 200, headers=headers)
+    if wish == "representation" and stored is not None and may_see(principal, outcome):
+        return resource_response(stored.body, pretty=call.pretty, status=status, headers=headers)
+    return Response(status_code=status, headers=headers)
 
 
 def returned(call: Call, *, default: str) -> str:
