@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from gateway.scopes import DO_ALL, read_scopes
 from gateway.store import FhirStore
 from gateway.web.access import ANYBODY_HERE, PRINCIPAL, Principal
 from gateway.web.fhir import BaseWithoutSlash, fhir_routes
+from tests.conftest import ROOT
 from tests.fhir_samples import OBSERVATIONS, PATIENT, PT_STUDY, transaction
 
 TIMEOUT_SECS = 30
@@ -469,3 +471,51 @@ def test_eight_publishers_at_once_leave_one_of_each(server: Server, ids: str) ->
         found = server.get(f"{kind}?patient=Patient/{patient['id']}").json()
         assert found["total"] == 1
         assert found["entry"][0]["resource"]["meta"]["versionId"] == "1"
+
+
+PEER = ROOT / ".peers" / "sekmet-fhir" / "bin"
+#: Prints ``id status`` of each test of the pack, and what did not hold.
+PACK = """
+import sys
+from pyrofile_validator.api_testing import ApiTestOptions, load_builtin_api_test_plan, run_api_tests
+inputs = {"resourceType": "Patient", "resourceId": sys.argv[2], "versionId": "1"}
+told = run_api_tests(sys.argv[1], load_builtin_api_test_plan("base-r4"), options=ApiTestOptions(inputs=inputs)).to_dict()
+for scenario in told["scenarios"]:
+    for one in scenario.get("steps", scenario.get("tests", [scenario])):
+        print(one["id"], one["status"], [item["message"] for item in one.get("assertions", ()) if item["status"] != "PASS"])
+print(told["status"], told["counts"])
+"""
+
+
+@pytest.mark.needs("sekmet")
+def test_the_suites_of_others_pass(tmp_path: Path) -> None:
+    """sekmet-fhir's scenarios write, read and export as a hospital would; pyrofile's pack asks what every R4 server must answer."""
+    store = FhirStore(f"sqlite:///{tmp_path / 'store.db'}")
+    server = Server(store, tmp_path)
+    try:
+        settings = tmp_path / "peer.yaml"
+        settings.write_text(json.dumps({"peers": {"us": {"base_url": server.base}}, "data_dir": str(tmp_path / "sekmet")}))
+        words = [PEER / "sekmet", "scenario", "run", "conformance_smoke", "bulk_export_group", "--peer", "us"]
+        words += ["--no-serve", "--config", settings, "--report-dir", tmp_path / "reports"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        steps = [line.split() for line in done.stdout.splitlines()]
+        assert sum(line[:1] == ["PASSED"] for line in steps) == 25
+        assert "2/2 scenarios passed" in done.stdout
+        name = server.ask("POST", "Patient", person("pack")).json()["id"]
+        pack = subprocess.run(
+            [PEER / "python", "-c", PACK, server.base, name],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            cwd=tmp_path,
+        )
+        assert pack.returncode == 0, pack.stderr
+        *tests, last = pack.stdout.splitlines()
+        assert len(tests) == 8
+        assert all(" PASS []" in line for line in tests), pack.stdout
+        assert last.startswith("PASS")
+    finally:
+        server.stop()
+        store.close()
