@@ -23,7 +23,8 @@ def _check_numbers(settings: Settings, origins: Mapping[str, str]) -> Iterable[s
     for option, url in (("ledger.url", settings.ledger.url), ("store.url", settings.store.url)):
         if url is not None and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
             yield f"{origins[option]}: {option} must start with sqlite:/// or postgresql+psycopg://"
-    for option in ("work.lease_secs", "work.batch_instances", "receive.max_associations", "receive.max_pdu_kilobytes"):
+    above_zero = ("work.lease_secs", "work.batch_instances", "receive.max_associations", "receive.max_pdu_kilobytes")
+    for option in (*above_zero, "web.fhir_max_request_megabytes"):
         section, _, name = option.partition(".")
         if getattr(getattr(settings, section), name) == 0:
             yield f"{origins[option]}: {option} must be 1 or more"

@@ -24,6 +24,7 @@ from gateway.store.search import Stored
 
 UNPROCESSABLE = 422
 MAX_CRITERIA = 20
+MAX_REFERENCES = 500
 _CONDITIONAL = re.compile(r"([A-Z][A-Za-z]{1,63})\?(.+)", re.ASCII | re.DOTALL)
 
 #: Search parameters in their order.
@@ -106,7 +107,7 @@ def plan(operations: Sequence[Operation], find: Find, base: str) -> list[Planned
     planned = [_aimed(operation, find) for operation in operations]
     _refuse_overlaps(planned)
     names = {item.operation.full_url: "/".join(item.identity) for item in planned if item.operation.full_url and item.id}
-    resolver = Resolver(names, base, lambda text: _referred(text, find))
+    resolver = Resolver(names, base, _Referred(find))
     return [_resolved(item, resolver) for item in planned]
 
 
@@ -154,15 +155,26 @@ def _refuse_overlaps(planned: Sequence[Planned]) -> None:
             asked.add(key)
 
 
-def _referred(text: str, find: Find) -> str | None:
-    """A conditional reference as ``Type/id``."""
-    asked = conditional_reference(text)
-    if asked is None:
-        return None
-    found = _at_most_one(*asked, find, "a conditional reference: ")
-    if found is None:
-        raise Rejected(f"a conditional reference: there is no {asked[0]} that matches", status=PRECONDITION_FAILED)
-    return f"{found.type}/{found.id}"
+class _Referred:
+    """A conditional reference as ``Type/id``, ``None`` for any other text. Each is looked up once."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._known: dict[str, str] = {}
+
+    def __call__(self, text: str) -> str | None:
+        if text in self._known:
+            return self._known[text]
+        asked = conditional_reference(text)
+        if asked is None:
+            return None
+        if len(self._known) >= MAX_REFERENCES:
+            raise Rejected(f"more than {MAX_REFERENCES} different conditional references at once", status=BAD_REQUEST)
+        found = _at_most_one(*asked, self._find, "a conditional reference: ")
+        if found is None:
+            raise Rejected(f"a conditional reference: there is no {asked[0]} that matches", status=PRECONDITION_FAILED)
+        self._known[text] = f"{found.type}/{found.id}"
+        return self._known[text]
 
 
 def _resolved(item: Planned, resolver: Resolver) -> Planned:

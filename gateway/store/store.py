@@ -111,7 +111,8 @@ class FhirStore:
         assert by  # noqa: S101 - the empty name is this gateway's own
         with self._write_lock, self._database.write() as connection:
             writer.lock_writers(connection)  # criteria are judged after it: of two who ask the same one comes second
-            planned = plan(operations, lambda kind, criteria: self._matching(connection, kind, criteria, base), base)
+            with limited(connection, self._query_secs):
+                planned = plan(operations, lambda kind, criteria: self._matching(connection, kind, criteria, base), base)
             now = dates.from_datetime(self._clock())
             changes = [item.change() for item in planned if item.id and item.kept is None]
             prepared = [writer.indexed(item, self._indexer) for item in writer.hashed(changes)]
@@ -124,9 +125,7 @@ class FhirStore:
         """At most two. A parameter that is not known is an error here: criteria that are ignored match everything."""
         query = dataclasses.replace(parse(kind, criteria, strict=True), count=2, total="none")
         scope = Scope(self._param_ids, self._zone, self._clock(), base)
-        with limited(connection, self._query_secs):
-            page = search.run(connection, query, scope, self._indexer, None)
-        return [entry.stored for entry in page.entries]
+        return [entry.stored for entry in search.run(connection, query, scope, self._indexer, None).entries]
 
     def read(self, kind: str, logical_id: str, *, reach: Reach = EVERYTHING) -> Stored | None:
         """The current version (``deleted`` may be set), or ``None`` when there never was one within ``reach``."""

@@ -113,7 +113,7 @@ class WriteApi:
         if told is not None:
             if criteria is not None:
                 raise Rejected("criteria stand in the address and in If-None-Exist; use one", status=400)
-            criteria = read_criteria(told)
+            criteria = read_criteria(_utf8(told))
         body = await self._bodies.resource(call.request)
         return await self._do(call, principal, operation("POST", kind, None, criteria, body))
 
@@ -204,6 +204,14 @@ def returned(call: Call, *, default: str) -> str:
     """``Prefer: return=...`` (R4 http.html#ops): minimal, representation or operationoutcome."""
     found = [wish.removeprefix("return=") for wish in call.wishes if wish.startswith("return=")]
     return found[0] if found and found[0] in ("minimal", "representation", "operationoutcome") else default
+
+
+def _utf8(header: str) -> str:
+    """Clients write names as they are; HTTP hands a header over as Latin-1. Read wrongly it would match nothing, and make a second."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError as error:
+        raise Rejected("If-None-Exist is not UTF-8; write it with percent signs", status=400) from error
 
 
 def _criteria(call: Call) -> Criteria | None:

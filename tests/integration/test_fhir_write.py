@@ -27,7 +27,7 @@ from gateway.r4 import bundles
 from gateway.r4.validate import validate
 from gateway.r4.xml_read import from_xml
 from gateway.r4.xml_write import to_xml
-from gateway.scopes import DO_ALL, read_scopes
+from gateway.scopes import DO_ALL, READ_ALL, read_scopes
 from gateway.store import FhirStore
 from gateway.web.access import ANYBODY_HERE, PRINCIPAL, Principal
 from gateway.web.fhir import BaseWithoutSlash, fhir_routes
@@ -186,6 +186,14 @@ def test_a_conditional_create_finds_what_is_there(server: Server, way: str) -> N
     assert second.headers["location"] == first.headers["location"]
     server.ask("POST", "Patient", person(value))
     assert outcome(server.ask("POST", path, person(value), **headers), 412).startswith("multiple-matches")
+
+
+def test_criteria_in_a_header_are_read_as_they_were_meant(server: Server) -> None:
+    body = person("utf8", name=[{"family": "Jünger-Ömer"}])
+    told: dict[str, str | bytes | None] = {"If-None-Exist": "family=Jünger-Ömer".encode(), **JSON}
+    url = f"{server.base}/Patient"
+    answers = [requests.post(url, data=json.dumps(body), headers=told, timeout=TIMEOUT_SECS) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 200]
 
 
 def test_a_conditional_update_creates_then_changes_and_a_conditional_delete_removes(server: Server) -> None:
@@ -391,6 +399,21 @@ def test_each_right_is_asked_for(server: Server) -> None:
     assert outcome(server.ask("POST", "Nothing", {"resourceType": "Nothing"}), 404)
 
 
+def test_a_batch_shows_no_more_than_its_entries_alone_would(server: Server) -> None:
+    server.ask("PUT", "Patient/inside", person("inside", id="inside"))
+    member = [{"entity": {"reference": "Patient/inside"}}]
+    server.ask(
+        "PUT", "Group/cohort", {"resourceType": "Group", "id": "cohort", "type": "person", "actual": True, "member": member}
+    )
+    reads = [entry("GET", "Patient/inside"), entry("GET", "Patient/p1"), entry("GET", "Patient?_summary=count")]
+    server.principal = Principal(name="x", kind="client", scopes=READ_ALL, group="cohort")
+    inside, outside, count = server.bundle(*reads, kind="batch").json()["entry"]
+    assert inside["resource"]["id"] == "inside"
+    assert outside["response"]["status"] == "404"
+    assert count["resource"]["total"] == 1
+    assert outcome(server.bundle(*reads), 404)
+
+
 def test_off_means_that_nobody_writes_and_reads_stay_possible_in_a_batch(store: FhirStore, tmp_path: Path) -> None:
     closed = Server(store, tmp_path, "off")
     try:
@@ -495,7 +518,7 @@ def test_the_suites_of_others_pass(tmp_path: Path) -> None:
     try:
         settings = tmp_path / "peer.yaml"
         settings.write_text(json.dumps({"peers": {"us": {"base_url": server.base}}, "data_dir": str(tmp_path / "sekmet")}))
-        words = [PEER / "sekmet", "scenario", "run", "conformance_smoke", "bulk_export_group", "--peer", "us"]
+        words: list[str | Path] = [PEER / "sekmet", "scenario", "run", "conformance_smoke", "bulk_export_group", "--peer", "us"]
         words += ["--no-serve", "--config", settings, "--report-dir", tmp_path / "reports"]
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
