@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from gateway import model
+from gateway.client_settings import ClientSettings
 from gateway.config import Derive, Settings, Web
 from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import read_file_meta
@@ -51,6 +52,7 @@ class Site:
         mappings: Path = ROOT / "mappings",
         shadow_new_scanners: bool = False,
         derive: Derive | None = None,
+        clients: tuple[ClientSettings, ...] = (),
     ) -> None:
         settings = Settings()
         self.settings = dataclasses.replace(
@@ -59,6 +61,7 @@ class Site:
             mappings=dataclasses.replace(settings.mappings, directory=mappings, shadow_new_scanners=shadow_new_scanners),
             web=Web(**dict(web or {})),
             derive=derive or settings.derive,
+            clients=clients,
         )
         self.files = SpoolFiles(self.settings.spool_directory)
         self.ledger = Ledger(self.settings.ledger_url, QuietPolicy(quiet_secs=0, cap_secs=0))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 import requests
 
+from gateway.client_settings import ClientSettings
 from gateway.errors import Quarantined, Retryable
 from gateway.model import JsonObject
 from gateway.publish.delivery import Outcome, deliver
@@ -19,10 +20,14 @@ from gateway.publish.remote_ids import OWN_ID
 from gateway.publish.target import Verdict, classify
 from gateway.r4.bundles import transaction
 from gateway.spool.deliveries import DeliveryTicket, Published
+from gateway.web.passwords import hash_token
 from tests.harness.peers import Sekmet, every
 from tests.web_site import Site
 
 KINDS = ("Patient", "ImagingStudy", "Observation", "Provenance")
+
+
+TOKEN, READER = "0123456789abcdef-writes", "0123456789abcdef-reads"
 
 
 class Server(Protocol):
@@ -37,8 +42,12 @@ class Server(Protocol):
 class SecondGateway:
     """Another gateway, whose endpoint takes what ours publishes."""
 
-    def __init__(self, directory: Path) -> None:
-        self.site = Site(directory, web={"fhir_write": "loopback"})
+    def __init__(self, directory: Path, mode: str = "loopback") -> None:
+        clients = (
+            ClientSettings(name="first", token=hash_token(TOKEN), scopes="system/*.cruds system/AuditEvent.rs"),
+            ClientSettings(name="reader", token=hash_token(READER), scopes="system/*.rs system/Observation.c"),
+        )
+        self.site = Site(directory, web={"fhir_write": mode}, clients=clients if mode == "scoped" else ())
         self.fhir_url = f"{self.site.url}/fhir"
 
     def all(self, kind: str, query: str = "") -> Iterator[dict[str, Any]]:
@@ -80,9 +89,9 @@ class Memory:
 class Line:
     """One target on one server with a memory of its own."""
 
-    def __init__(self, server: Server, *, ids: str, max_bundle_bytes: int = 2 << 20) -> None:
+    def __init__(self, server: Server, *, ids: str, max_bundle_bytes: int = 2 << 20, token: str | None = None) -> None:
         self.memory = Memory()
-        http = FhirHttp(Access(url=server.fhir_url))
+        http = FhirHttp(Access(url=server.fhir_url, token=token))
         self.target = FhirServerTarget("peer", http, self.memory.known, ids=ids, max_bundle_bytes=max_bundle_bytes)
 
     def deliver(self, resources: Sequence[JsonObject]) -> Outcome:
@@ -233,3 +242,22 @@ def test_a_server_that_is_away_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Retryable) as caught:
         FhirServerTarget("peer", http, lambda _ids: {}).send(transaction(resources("Away")))
     assert classify(caught.value) is Verdict.DOWN
+
+
+def test_a_second_gateway_takes_what_comes_with_the_right_token_and_records_it(tmp_path: Path) -> None:
+    second = SecondGateway(tmp_path, "scoped")
+    try:
+        for token in (None, READER):
+            with pytest.raises(Retryable) as caught:
+                Line(second, ids="ours", token=token).deliver(resources("Scoped"))
+            assert classify(caught.value) is Verdict.DOWN
+        assert second.site.store.search("Patient", [("identifier", "urn:site:pid|Scoped")]).total == 0
+        line = Line(second, ids="ours", token=TOKEN)
+        assert line.deliver(resources("Scoped")) is Outcome.SENT
+        who = {"Authorization": f"Bearer {TOKEN}"}
+        trail = requests.get(f"{second.fhir_url}/AuditEvent?patient=Scoped-patient", headers=who, timeout=10).json()
+        told = [entry["resource"] for entry in trail["entry"]]
+        assert {"transaction", "batch"} & {subtype["code"] for event in told for subtype in event["subtype"]}
+        assert all(event["agent"][0]["name"] == "first" for event in told)
+    finally:
+        second.site.close()
