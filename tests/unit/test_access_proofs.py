@@ -44,10 +44,10 @@ def unsigned(header: dict[str, Any], claims: dict[str, Any], key: bytes = b"") -
     return f"{text}.{base64.urlsafe_b64encode(mark).decode().rstrip('=')}"
 
 
-@pytest.fixture
-def assertions(tmp_path: Path) -> Assertions:
+@pytest.fixture(scope="module")
+def assertions(tmp_path_factory: pytest.TempPathFactory) -> Assertions:
     keys = {"lung": read_keys(key_set(rsa1=RSA, ec1=EC)), "plain": read_keys(pem(RSA)), "other": read_keys(key_set(x=STRANGER))}
-    return Assertions(keys, TokenBook(f"sqlite:///{tmp_path / 'access.db'}"))
+    return Assertions(keys, TokenBook(f"sqlite:///{tmp_path_factory.mktemp('book') / 'access.db'}"))
 
 
 @pytest.mark.parametrize(
