@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,17 @@ class AuditTrail:
             rows = connection.execute(wanted.order_by(_ACCESS.c.number.desc()).limit(count + 1)).all()
         shown = rows[:count]
         return Found(tuple(_DECODER.decode(row.body) for row in shown), shown[-1].number if len(rows) > count else None)
+
+    def all(self, asked: Asked, most: int) -> Iterator[Record]:
+        """Up to ``most`` records, page by page."""
+        left, page = most, replace(asked, count=min(most, MOST_AT_ONCE))
+        while left > 0:
+            found = self.find(page)
+            yield from found.records[:left]
+            left -= len(found.records)
+            if found.next is None:
+                return
+            page = replace(page, below=found.next)
 
     def get(self, key: str) -> Record | None:
         with self._database.read() as connection:

@@ -143,7 +143,7 @@ def _check_secrets(web: Web, origins: Mapping[str, str], clients: Collection[str
             yield f"{origins['web.tokens']}: web.tokens: '{name}' needs a line that 'isobridge web-token' printed"
     for name in web.stow_senders:
         if name not in web.users and name not in web.tokens and name not in clients:
-            yield f"{origins['web.stow_senders']}: web.stow_senders: '{name}' is neither in web.users nor in web.tokens or clients"
+            yield f"{origins['web.stow_senders']}: web.stow_senders: '{name}' is neither in web.users nor in web.tokens nor in clients"
     names = [*web.users, *web.tokens, *clients]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{origins['web.users']}: '{name}' is the name of two among web.users, web.tokens and clients; records tell them by it"

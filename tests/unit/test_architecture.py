@@ -29,7 +29,7 @@ LAYERS = [
     ["roles"],
     ["daemon"],
     ["cli_keep"],
-    ["cli_backfill", "cli_dicom", "cli_export", "cli_spool", "cli_study"],
+    ["cli_audit", "cli_backfill", "cli_dicom", "cli_export", "cli_spool", "cli_study"],
     ["cli_deploy", "cli_dose", "cli_tables"],
     ["cli_mappings"],
     ["cli"],
