@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
+from gateway.named_settings import NAME
 from gateway.scopes import Scope, read_scopes
-from gateway.target_settings import NAME
 
 #: What an issuer may sign with: public keys only, so that no secret of ours makes a token.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")

@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from gateway import client_settings, folder_settings, source_settings, target_settings, yamlfile
+from gateway import client_settings, folder_settings, named_settings, target_settings, yamlfile
 from gateway.config.build import build, convert, hint
 from gateway.config.checks import check
 from gateway.config.sections import (
@@ -41,6 +41,7 @@ from gateway.config.sections import (
 )
 from gateway.config.sources import Given, from_environment, from_file, from_overrides
 from gateway.errors import Misconfigured
+from gateway.source_settings import SOURCES
 
 __all__ = [
     "Data",
@@ -85,7 +86,7 @@ class Loaded:
             return shown(value)
         wanted, _, option = option.partition(".")
         value = next(getattr(item, option) for item in getattr(self.settings, section) if item.name == wanted)
-        return "***" if value and option in target_settings.SECRETS else shown(value)
+        return "***" if value and option in named_settings.SECRETS else shown(value)
 
 
 def load(
@@ -106,9 +107,10 @@ def load(
     given.update(from_environment(environment or {}))
     given.update(from_overrides(overrides, complaints))
     leaves = {name: _leaves(given, name) for name in NAMED}
-    targets, target_origins = target_settings.build(leaves["targets"], convert=convert, hint=hint, complaints=complaints)
-    folders, folder_origins = folder_settings.build(leaves["folders"], convert=convert, hint=hint, complaints=complaints)
-    sources, source_origins = source_settings.build(leaves["sources"], convert=convert, hint=hint, complaints=complaints)
+    reading = named_settings.Reading(convert=convert, hint=hint, complaints=complaints)
+    targets, target_origins = target_settings.build(leaves["targets"], reading)
+    folders, folder_origins = named_settings.build(folder_settings.FOLDERS, leaves["folders"], reading)
+    sources, source_origins = named_settings.build(SOURCES, leaves["sources"], reading)
     issuers, issuer_origins = client_settings.build_issuers(leaves["issuers"], convert=convert, hint=hint, complaints=complaints)
     clients, client_origins = client_settings.build_clients(
         leaves["clients"], {one.name for one in issuers}, convert=convert, hint=hint, complaints=complaints
