@@ -17,7 +17,7 @@ from gateway.r4.canonical import encode
 from gateway.scopes import LETTERS, Verb
 from gateway.store import FhirStore, Stored
 from gateway.store.operations import Criteria, Operation, checked_criteria, conditional_reference, read_criteria
-from gateway.store.writer import Outcome
+from gateway.store.writer import Outcome, stamped
 from gateway.web.access import Principal, allows, principal_of, touched
 from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_entries import operation, verbs, writable
@@ -172,6 +172,9 @@ def written(store: FhirStore, outcome: Outcome) -> list[Stored]:
     change = outcome.change
     if not outcome.version:
         return []
+    if change.resource is not None:
+        body = encode(stamped(change.resource, outcome.version, outcome.updated))
+        return [Stored(change.type, change.id, outcome.version, outcome.updated, deleted=False, body=body)]
     stored = store.vread(change.type, change.id, outcome.version)
     if stored is not None and stored.deleted:
         stored = store.vread(change.type, change.id, outcome.version - 1)
