@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements-dev.lock pyproject.toml | cksum | cut -d' ' -f1)
 
+# Some images turn Python's byte code cache off, and then every process of every test compiles the gateway anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: conformance profiles reference image image-test help setup demo test test-peers check format try bench soak golden peers apt lock clean
 
@@ -26,10 +29,10 @@ demo: setup      ## start a gateway, push invented studies, show the FHIR; ONCE=
 	$(BIN)/isobridge demo $(if $(ONCE),--once)
 
 test: setup      ## all tests that need nothing but Python (and the sample data, where it is)
-	$(BIN)/python -m pytest --only plain -q -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --only plain -q -n 2 --dist worksteal $(PYTEST_ARGS)
 
 test-peers: setup apt peers  ## the tests against real peers: DCMTK, Orthanc, PostgreSQL, other clients
-	$(BIN)/python -m pytest --only peers -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --only peers -q -n 2 --dist worksteal $(PYTEST_ARGS)
 
 check: setup     ## formatting, lint, types, layers, mappings, settings
 	$(BIN)/ruff format --check .

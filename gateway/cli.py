@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import warnings
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from gateway.cli_spool import spool_commands
 from gateway.cli_study import study_commands
 from gateway.cli_tables import assign_commands, import_command, tables_commands
 from gateway.config import Loaded
-from gateway.errors import GatewayError, Misconfigured
+from gateway.errors import GatewayError, told
 
 DEFAULT_CONFIG = Path("config/gateway.yaml")
 
@@ -44,18 +43,13 @@ class _Main(click.Group):
         warnings.simplefilter("ignore")  # pydicom's warnings quote values; what matters is told as an issue
         try:
             return super().invoke(context)
-        except Misconfigured as error:
-            for line in error.complaints:
-                click.echo(line, err=True)
-            context.exit(2)
-        except GatewayError as error:
-            click.echo(error.reason, err=True)
-            context.exit(1)
         except BrokenPipeError:
             context.exit(1)  # whoever read our output has seen enough
-        except OSError as error:
-            click.echo(f"{error.filename or 'the operating system'}: {error.strerror}", err=True)
-            context.exit(2)
+        except (GatewayError, OSError) as error:
+            lines, code = told(error)
+            for line in lines:
+                click.echo(line, err=True)
+            context.exit(code)
 
 
 def with_settings(command: Command, *, needs_mappings: bool = False) -> Command:
@@ -107,49 +101,12 @@ def serve(loaded: Loaded, arguments: list[str]) -> None:
 
     Runs until Ctrl-C or SIGTERM, finishing what it has in hand. Where it listens stands in data/run.json.
     """
+    os.umask(0o077)  # what we keep is about patients: only our own user may read it
+    # numpy comes in with pydicom; its idle algebra threads would take turns on the processor for nothing, and no fork keeps them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from gateway import daemon
 
-    os.umask(0o077)  # what we keep is about patients: only our own user may read it
-    daemon.serve(loaded.settings, arguments)
-
-
-@main.command(hidden=True)
-@click.argument("name", type=click.Choice(["receive", "folders", "work", "web"]))
-@click.option("--life-line", type=int, required=True)
-@click.option("--listener", type=int)
-@click.option("--tls-listener", type=int)
-@click.option("--after-crash", is_flag=True)
-@with_settings
-def role(
-    name: str,
-    life_line: int,
-    listener: int | None,
-    tls_listener: int | None,
-    after_crash: bool,
-    loaded: Loaded,
-    arguments: list[str],
-) -> None:
-    """One role of the daemon; started by its supervisor."""
-    os.umask(0o077)
-    # numpy comes in with pydicom; its idle algebra threads would take turns on the processor for nothing.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if name == "work":
-        from gateway.roles.work import work
-
-        work(loaded.settings, life_line, after_crash=after_crash)
-    elif name == "folders":
-        from gateway.roles.folders import folders
-
-        folders(loaded.settings, life_line)
-    elif name == "receive" and listener is not None:
-        from gateway.roles.receive import receive
-
-        secure = socket.socket(fileno=tls_listener) if tls_listener is not None else None
-        receive(loaded.settings, socket.socket(fileno=listener), secure, life_line)
-    elif name == "web" and listener is not None:
-        from gateway.roles.web import web
-
-        web(loaded.settings, socket.socket(fileno=listener), life_line)
+    daemon.serve(loaded.settings)
 
 
 @main.command("health")

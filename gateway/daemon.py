@@ -1,9 +1,9 @@
 """The composition root: builds the parts from the settings, starts the roles, keeps them alive, stops them in order.
 
 ``serve`` is a supervisor with three child processes: *receive* (the DICOM loop), *work* (pydicom, rendering, delivery) and *web*; a
-fourth, *folders*, where folders are watched. They meet only in the ledger. The supervisor binds the listening sockets and hands them
-down, so that a role that dies and comes back keeps its port and its queue of callers. Each role also holds the reading end of a pipe,
-the life line: when the supervisor is gone, it ends.
+fourth, *folders*, where folders are watched. They meet only in the ledger. The supervisor reads code and mappings once, binds the
+listening sockets and forks (``roles/child.py``), so that a role that dies and comes back keeps its port and its queue of callers. Each
+role also holds the reading end of a pipe, the life line: when the supervisor is gone, it ends.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -32,7 +32,12 @@ from gateway.config import Settings, address
 from gateway.errors import Misconfigured
 from gateway.fhir.endpoint import images_address
 from gateway.in_force import SiteInForce
+from gateway.roles import child
+from gateway.roles.folders import folders
+from gateway.roles.receive import receive
 from gateway.roles.rooms import migrate, open_ledger
+from gateway.roles.web import web
+from gateway.roles.work import work
 from gateway.telemetry import configure
 
 log = structlog.get_logger()
@@ -50,9 +55,8 @@ class _Role:
     """One child process and its history."""
 
     name: str
-    listener: socket.socket | None
-    tls_listener: socket.socket | None = None
-    process: subprocess.Popen[bytes] | None = None
+    listeners: tuple[socket.socket, ...]
+    process: BaseProcess | None = None
     starts: int = 0
     start_at: float = 0.0
     started_at: float = field(default=0.0)
@@ -61,9 +65,8 @@ class _Role:
 class Supervisor:
     """Runs the roles until it is told to stop."""
 
-    def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._arguments = list(arguments)
         self._stopping = False
         self._life_read, self._life_write = os.pipe()
         self._wake_read, self._wake_write = os.pipe()
@@ -73,11 +76,12 @@ class Supervisor:
         """Start everything, wait, stop everything. Raises :class:`Misconfigured` when it cannot start."""
         directory = self._settings.data.directory
         directory.mkdir(parents=True, exist_ok=True)
-        with _only_one(directory), _listeners(self._settings) as (dicom, tls, http):
+        with _only_one(directory) as self._lock, _listeners(self._settings) as (dicom, tls, http):
             _prepare(self._settings)
-            sockets = {"receive": (dicom, tls), "web": (http, None)}
+            sockets = {"receive": (dicom, tls) if tls else (dicom,), "web": (http,)}
             wanted = [name for name in ROLES if name != "folders" or self._watches()]
-            self._children = [_Role(name, *sockets.get(name, (None, None))) for name in wanted]
+            self._children = [_Role(name, sockets.get(name, ())) for name in wanted]
+            child.settle()
             self._install_signals()
             run_file = _write_run_file(self._settings, dicom, tls, http)
             try:
@@ -113,8 +117,7 @@ class Supervisor:
                 os.read(self._wake_read, 4096)
 
     def _keep_alive(self, role: _Role) -> None:
-        if role.process is not None and role.process.poll() is not None:
-            code = role.process.returncode
+        if role.process is not None and (code := role.process.exitcode) is not None:
             lived = time.monotonic() - role.started_at
             role.starts = 0 if lived > 60 else role.starts
             wait = min(LONGEST_RESTART_WAIT_SECS, 0.2 * 2**role.starts) if role.starts else 0.0
@@ -124,38 +127,45 @@ class Supervisor:
             self._start(role)
 
     def _start(self, role: _Role) -> None:
-        listeners = {"--listener": role.listener, "--tls-listener": role.tls_listener}
-        handed = [self._life_read] + [listener.fileno() for listener in listeners.values() if listener]
-        command = [sys.executable, "-m", "gateway.cli", "role", role.name, "--life-line", str(self._life_read)]
-        for option, listener in listeners.items():
-            if listener:
-                command += [option, str(listener.fileno())]
-        if role.starts or role.started_at:
-            command += ["--after-crash"]
-        role.process = subprocess.Popen(command + self._arguments, pass_fds=handed)
+        closes: list[int | child.Closable] = [self._life_write, self._wake_read, self._wake_write, self._lock]
+        closes += [listener for other in self._children if other is not role for listener in other.listeners]
+        again = role.starts > 0 or role.started_at > 0
+        role.process = child.start(role.name, self._run(role, again=again), closes=closes)
         role.starts += 1
         role.started_at = time.monotonic()
+
+    def _run(self, role: _Role, *, again: bool) -> Callable[[], None]:
+        """What the child does."""
+        settings, life_line = self._settings, self._life_read
+        match role.name, role.listeners:
+            case "receive", (dicom, *secure):
+                return partial(receive, settings, dicom, secure[0] if secure else None, life_line)
+            case "web", (http, *_):
+                return partial(web, settings, http, life_line)
+            case "folders", _:
+                return partial(folders, settings, life_line)
+            case _:
+                return partial(work, settings, life_line, after_crash=again)
 
     def _stop_all(self) -> None:
         """In flow order, each given the time to finish what it has in hand."""
         deadline = time.monotonic() + DRAIN_SECS
         for role in self._children:
-            if role.process is None or role.process.poll() is not None:
+            if role.process is None or role.process.exitcode is not None:
                 continue
             role.process.terminate()
-            try:
-                role.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            role.process.join(max(0.1, deadline - time.monotonic()))
+            if role.process.exitcode is None:
                 log.warning("role_killed", kind=role.name)
                 role.process.kill()
-                role.process.wait()
+                role.process.join()
         log.info("stopped")
 
 
-def serve(settings: Settings, arguments: Sequence[str]) -> None:
-    """Run the daemon until SIGTERM or SIGINT. ``arguments`` are the settings options to hand to the roles."""
+def serve(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT."""
     configure(level=settings.log.level, style=settings.log.format, role="supervisor")
-    Supervisor(settings, arguments).run()
+    Supervisor(settings).run()
 
 
 def _prepare(settings: Settings) -> None:
@@ -182,11 +192,11 @@ def _check_key(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
-    """Two daemons on one data directory would fight over leases and files."""
+def _only_one(directory: Path) -> Iterator[IO[str]]:
+    """Two daemons on one data directory would fight over leases and files. Gives what holds the lock."""
     with (directory / "lock").open("a+") as lock:
         _take_lock(lock, directory)
-        yield
+        yield lock
 
 
 def _take_lock(lock: IO[str], directory: Path) -> None:

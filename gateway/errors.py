@@ -51,3 +51,12 @@ class Retryable(GatewayError):
         super().__init__(reason)
         self.wait_secs = wait_secs
         self.peer_down = peer_down
+
+
+def told(error: GatewayError | OSError) -> tuple[list[str], int]:
+    """What ended a process, in lines for a person, and its exit code: 2 when settings or the machine are wrong, else 1."""
+    if isinstance(error, Misconfigured):
+        return error.complaints, 2
+    if isinstance(error, GatewayError):
+        return [error.reason], 1
+    return [f"{error.filename or 'the operating system'}: {error.strerror}"], 2

@@ -5,17 +5,13 @@ Called by ``config``, which finds the values and says where each came from.
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Literal
 
-from gateway.target_settings import NAME
-
-#: The name travels as the calling title of what a folder brings (PS3.5 6.2, AE).
-_NAME_MOST = 16
+from gateway.named_settings import Section, not_zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,61 +26,15 @@ class FolderSettings:
     poll_secs: int = 10
 
 
-OPTIONS = tuple(option.name for option in dataclasses.fields(FolderSettings) if option.name != "name")
-
-#: ``name.option`` -> (value, where it was written)
-Leaves = Mapping[str, tuple[Any, str]]
-
-
-def build(
-    leaves: Leaves,
-    *,
-    convert: Callable[[Any, Any], Any],
-    hint: Callable[[str, list[str]], str],
-    complaints: list[str],
-) -> tuple[tuple[FolderSettings, ...], dict[str, str]]:
-    """The folders that are named anywhere, in that order, and where each option came from.
-
-    A folder that is wrong is left out and told in ``complaints``. ``convert`` raises ``ValueError`` with the end of a sentence.
-    """
-    by_name: dict[str, dict[str, tuple[Any, str]]] = {}
-    for key, (value, origin) in leaves.items():
-        name, dot, option = key.partition(".")
-        if not dot:
-            complaints.append(f"{origin}: folders.{name} must hold 'key: value' lines, the first of them 'directory:'")
-        elif option not in OPTIONS:
-            complaints.append(f"{origin}: unknown option '{option}'{hint(option, list(OPTIONS))}")
-        else:
-            by_name.setdefault(name, {})[option] = (value, origin)
-    folders: list[FolderSettings] = []
-    origins: dict[str, str] = {}
-    for name, options in by_name.items():
-        before = len(complaints)
-        first = next(iter(options.values()))[1]
-        if not NAME.fullmatch(name) or len(name) > _NAME_MOST:
-            complaints.append(
-                f"{first}: folders.{name}: a folder's name is made of up to {_NAME_MOST} small letters, digits and single underscores"
-            )
-        folder = _converted(name, options, convert, complaints)
-        if folder is not None and folder.poll_secs == 0:
-            complaints.append(f"{options['poll_secs'][1]}: folders.{name}.poll_secs must be 1 or more")
-        if folder is not None and len(complaints) == before:
-            folders.append(folder)
-            origins.update({f"folders.{name}.{option}": options.get(option, ("", "default"))[1] for option in OPTIONS})
-    return tuple(folders), origins
-
-
-def _converted(name: str, options: Leaves, convert: Callable[[Any, Any], Any], complaints: list[str]) -> FolderSettings | None:
-    hints = get_type_hints(FolderSettings)
-    values: dict[str, Any] = {}
-    for option, (value, origin) in options.items():
-        try:
-            values[option] = convert(value, hints[option])
-        except ValueError as error:
-            complaints.append(f"{origin}: folders.{name}.{option} {error}")
-    if "directory" not in options:
-        complaints.append(f"{next(iter(options.values()))[1]}: folders.{name}.directory is missing")
-    return FolderSettings(name=name, **values) if "directory" in values else None
+FOLDERS = Section(
+    name="folders",
+    one="folder",
+    kind=FolderSettings,
+    required="directory",
+    name_most=16,  # it travels as the calling title of what a folder brings (PS3.5 6.2, AE)
+    always_shown=("directory", "enabled", "after", "nested", "poll_secs"),
+    check=lambda folder, _given: not_zero(folder, ("poll_secs",)),
+)
 
 
 def conflicts(folders: tuple[FolderSettings, ...], data: Path) -> Iterator[tuple[str, str]]:

@@ -261,6 +261,7 @@ class Dossier:
     documents: tuple[Document, ...] = ()
     minted_results: dict[str, str] = field(default_factory=dict)  #: alias -> id of a result, new or led elsewhere
     replaced_results: dict[str, str] = field(default_factory=dict)  #: lost result id -> the id that survives
+    orders: dict[str, JsonObject] = field(default_factory=dict)  #: StudyInstanceUID -> accession number and its issuer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

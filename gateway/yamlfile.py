@@ -52,18 +52,22 @@ class Document:
         return f"{self.name}:{line}:{column}"
 
 
-def read(path: FilePath, *, name: str | None = None) -> Document:
-    """Read one file. Raises :class:`Misconfigured` when it is missing, too large or not plain YAML."""
+def read(path: FilePath, *, name: str | None = None, problems: list[str] | None = None) -> Document:
+    """Read one file. Raises :class:`Misconfigured` when it is missing, too large or not plain YAML; see :func:`parse`."""
     shown = name or str(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise Misconfigured(f"{shown}: cannot be read ({error.strerror})") from error
-    return parse(content, name=shown)
+    return parse(content, name=shown, problems=problems)
 
 
-def parse(content: bytes | str, *, name: str) -> Document:
-    """Parse YAML text; ``name`` is what complaints call the file."""
+def parse(content: bytes | str, *, name: str, problems: list[str] | None = None) -> Document:
+    """Parse YAML text; ``name`` is what complaints call the file.
+
+    Raises :class:`Misconfigured`. A key that is given twice, or a merge key, does not stop the reading: who gives a list for
+    ``problems`` gets the document without them (the first value stays), and what is wrong in the list.
+    """
     text = _decoded(content, name)
     try:
         _screen(text, name)
@@ -71,7 +75,12 @@ def parse(content: bytes | str, *, name: str) -> Document:
     except yaml.YAMLError as error:
         raise Misconfigured(_told(error, text, name)) from error
     positions: dict[Place, tuple[int, int]] = {}
-    data = _build(node, (), positions, name) if node is not None else {}
+    found: list[str] = []
+    data = _build(node, (), positions, name, found) if node is not None else {}
+    if found and problems is None:
+        raise Misconfigured(found)
+    if problems is not None:
+        problems += found
     return Document(name, data, positions)
 
 
@@ -139,16 +148,18 @@ def _told(error: yaml.YAMLError, text: str, name: str) -> str:
     return f"{name}:{line + 1}:{column + 1}: not valid YAML: {problem}"
 
 
-def _build(node: yaml.Node, place: Place, positions: dict[Place, tuple[int, int]], name: str) -> Any:
+def _build(node: yaml.Node, place: Place, positions: dict[Place, tuple[int, int]], name: str, problems: list[str]) -> Any:
     positions[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
     if isinstance(node, yaml.MappingNode):
-        return _build_mapping(node, place, positions, name)
+        return _build_mapping(node, place, positions, name, problems)
     if isinstance(node, yaml.SequenceNode):
-        return [_build(item, (*place, index), positions, name) for index, item in enumerate(node.value)]
+        return [_build(item, (*place, index), positions, name, problems) for index, item in enumerate(node.value)]
     return _scalar(node, name)
 
 
-def _build_mapping(node: yaml.MappingNode, place: Place, positions: dict[Place, tuple[int, int]], name: str) -> Any:
+def _build_mapping(
+    node: yaml.MappingNode, place: Place, positions: dict[Place, tuple[int, int]], name: str, problems: list[str]
+) -> Any:
     built: dict[str, Any] = {}
     for key_node, value_node in node.value:
         where = _where(key_node, name)
@@ -156,10 +167,12 @@ def _build_mapping(node: yaml.MappingNode, place: Place, positions: dict[Place, 
             raise Misconfigured(f"{where}: a key must be a plain word")
         key = str(key_node.value)
         if key_node.tag == "tag:yaml.org,2002:merge":
-            raise Misconfigured(f"{where}: merge keys ('<<') are not allowed; use 'extends', or write the values out")
+            problems.append(f"{where}: merge keys ('<<') are not allowed; use 'extends', or write the values out")
+            continue
         if key in built:
-            raise Misconfigured(f"{where}: '{key}' is given twice")
-        built[key] = _build(value_node, (*place, key), positions, name)
+            problems.append(f"{where}: '{key}' is given twice")
+            continue
+        built[key] = _build(value_node, (*place, key), positions, name, problems)
         positions[(*place, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
     return built
 

@@ -9,7 +9,6 @@ import getpass
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from tests.harness.waiting import free_port
 
 START_TIMEOUT_SECS = 60
 
@@ -52,7 +53,7 @@ def server() -> Iterator[Server]:
         if as_root:
             os.chown(directory, pwd.getpwnam(user).pw_uid, -1)
         _run([programs / "initdb", "-D", directory / "data", "-U", user, "-A", "trust", "-E", "UTF8", "--no-sync"], as_root)
-        port = _free_port()
+        port = free_port()
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory} -c fsync=off"
         start = ["-D", directory / "data", "-l", directory / "log", "-w", "-t", START_TIMEOUT_SECS, "-o", options, "start"]
         _run([programs / "pg_ctl", *start], as_root)
@@ -81,13 +82,6 @@ def _programs() -> Path:
     if not found:
         raise FileNotFoundError("no PostgreSQL server programs under /usr/lib/postgresql")
     return found[-1].parent
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _run(command: list[Any], as_root: bool) -> None:

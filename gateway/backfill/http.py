@@ -18,14 +18,7 @@ class SourceHttp:
     def __init__(self, access: Access) -> None:
         self._base = access.url.rstrip("/") + "/"
         self._timeout = (access.connect_timeout_secs, access.timeout_secs)
-        self._session = requests.Session()
-        self._session.trust_env = False
-        if access.ca_file is not None:
-            self._session.verify = str(access.ca_file)
-        if access.token:
-            self._session.headers["Authorization"] = f"Bearer {access.token}"
-        elif access.username is not None:
-            self._session.auth = (access.username, access.password or "")
+        self._session = access.session()
 
     def get_json(self, address: str) -> Any:
         """The answer; an empty list where there is none (204)."""

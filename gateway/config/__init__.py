@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from gateway import client_settings, folder_settings, source_settings, target_settings, yamlfile
+from gateway import client_settings, folder_settings, named_settings, target_settings, yamlfile
 from gateway.config.build import build, convert, hint
 from gateway.config.checks import check
 from gateway.config.sections import (
@@ -41,6 +41,7 @@ from gateway.config.sections import (
 )
 from gateway.config.sources import Given, from_environment, from_file, from_overrides
 from gateway.errors import Misconfigured
+from gateway.source_settings import SOURCES
 
 __all__ = [
     "Data",
@@ -85,7 +86,7 @@ class Loaded:
             return shown(value)
         wanted, _, option = option.partition(".")
         value = next(getattr(item, option) for item in getattr(self.settings, section) if item.name == wanted)
-        return "***" if value and option in target_settings.SECRETS else shown(value)
+        return "***" if value and option in named_settings.SECRETS else shown(value)
 
 
 def load(
@@ -106,13 +107,12 @@ def load(
     given.update(from_environment(environment or {}))
     given.update(from_overrides(overrides, complaints))
     leaves = {name: _leaves(given, name) for name in NAMED}
-    targets, target_origins = target_settings.build(leaves["targets"], convert=convert, hint=hint, complaints=complaints)
-    folders, folder_origins = folder_settings.build(leaves["folders"], convert=convert, hint=hint, complaints=complaints)
-    sources, source_origins = source_settings.build(leaves["sources"], convert=convert, hint=hint, complaints=complaints)
-    issuers, issuer_origins = client_settings.build_issuers(leaves["issuers"], convert=convert, hint=hint, complaints=complaints)
-    clients, client_origins = client_settings.build_clients(
-        leaves["clients"], {one.name for one in issuers}, convert=convert, hint=hint, complaints=complaints
-    )
+    reading = named_settings.Reading(convert=convert, hint=hint, complaints=complaints)
+    targets, target_origins = target_settings.build(leaves["targets"], reading)
+    folders, folder_origins = named_settings.build(folder_settings.FOLDERS, leaves["folders"], reading)
+    sources, source_origins = named_settings.build(SOURCES, leaves["sources"], reading)
+    issuers, issuer_origins = named_settings.build(client_settings.ISSUERS, leaves["issuers"], reading)
+    clients, client_origins = named_settings.build(client_settings.CLIENTS, client_settings.as_texts(leaves["clients"]), reading)
     settings, origins, wrong = build({key: entry for key, entry in given.items() if key[0] not in NAMED}, complaints)
     mappings = dataclasses.replace(settings.mappings, directory=_beside(path, settings.mappings.directory))
     settings = dataclasses.replace(
@@ -120,6 +120,7 @@ def load(
     )
     origins |= target_origins | folder_origins | source_origins | issuer_origins | client_origins
     complaints.extend(check(settings, origins, wrong))
+    complaints.extend(f"{origins[option]}: {text}" for option, text in client_settings.conflicts(clients, leaves["issuers"]))
     complaints.extend(
         f"{origins[option]}: {text}" for option, text in folder_settings.conflicts(folders, settings.data.directory)
     )

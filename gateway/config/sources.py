@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import target_settings, yamlfile
+from gateway import named_settings, yamlfile
 from gateway.config.sections import NAMED
 from gateway.dicom_settings import NESTED
 from gateway.errors import Misconfigured
@@ -54,7 +54,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[tuple[str, str], Gi
             continue
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
         secret = (
-            section in ("targets", "sources") and key.rpartition("__")[2] in target_settings.SECRETS
+            section in ("targets", "sources") and key.rpartition("__")[2] in named_settings.SECRETS
         )  # any text may be a password
         given[section, key.replace("__", ".")] = Given(text if secret else _parsed(text), f"environment {name}")
     return given

@@ -2,7 +2,7 @@
 
 An SR path is a list of concept names, each a direct child of the one before: 113502 DCM (administration) -> 113507 DCM
 (administered activity). A concept may have several equal codes, because senders still write retired SNOMED-RT. What is found
-becomes an :class:`~gateway.dicom.paths.Element` like any other: texts, or items for codes and containers; a number brings
+becomes an :class:`~gateway.dicom.elements.Element` like any other: texts, or items for codes and containers; a number brings
 its unit along. Where a template leaves the place open, a step may be any child or any depth, and what an item lacks may be looked
 for around it.
 """
@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary, ref
 
-from gateway.dicom.paths import Content, Element, Item, Path, Root, parse_path
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Content, Item, Root
+from gateway.dicom.paths import Path, parse_path
 from gateway.dicom.values import Invalid
 
 #: A concept name: coding scheme designator and code value, with all its equals.

@@ -25,14 +25,19 @@ def act_fields(
     own_documents = [one for one in documents if item.key in one.administrations and not one.superseded]
     own_results = [one for one in results if one.administration == item.key]
     summary = summary_words(item.fields)
-    authorizers = [one for one in item.fields.get("persons", ()) if (one.get("role") or {}).get("code") == AUTHORIZING]
     return {
         "summary": {"of": item.key, "text": summary} if summary else None,
-        "authorizer": authorizers[0] if len(authorizers) == 1 and "name" in authorizers[0] else None,
+        "authorizer": authorizing(item.fields.get("persons", ())),
         "study": _study(studies, own_documents),
         "document_uids": sorted(uid for one in own_documents if (uid := str(one.fields.get("uid") or ""))),
         **_therapy(item, str(patient.get("key", "")), own_documents, own_results),
     }
+
+
+def authorizing(persons: Iterable[JsonObject]) -> JsonObject | None:
+    """The one person who authorised an irradiation; ``None`` where nobody is named, or several are."""
+    found = [one for one in persons if (one.get("role") or {}).get("code") == AUTHORIZING]
+    return found[0] if len(found) == 1 and "name" in found[0] else None
 
 
 def summary_words(fields: JsonObject) -> str | None:

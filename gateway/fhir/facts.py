@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from gateway.dicom.values import instant
-from gateway.fhir.acts import act_fields, dose_length_words
+from gateway.fhir.acts import act_fields, authorizing, dose_length_words
 from gateway.model import Administration, Document, DoseResult, JsonObject
-from gateway.nuclear.results import KINDS, coded, expected
+from gateway.nuclear.results import KINDS, coded, expected, is_final
 from gateway.nuclear.units import convert
 from gateway.r4.identifiers import system_of
 
-_VERIFIED = "VERIFIED"
+#: SNOMED CT, the procedure that a dose report tells of.
+_COMPUTED_TOMOGRAPHY = "77477000"
 #: Of an identifier whose issuer the report does not name.
 _PERSON_SYSTEM = "urn:isobridge:person-id"
 #: Person Role in Procedure: Irradiation Administering (PS3.16 CID 10033).
@@ -94,10 +95,12 @@ def document_scope(
 
 
 def _document(item: Document) -> JsonObject:
-    verified = item.fields.get("verification") == _VERIFIED
+    verified = is_final(item.fields)
     #: A picture or a PDF that says nothing of itself may be anything.
     unknown = bool(item.fields.get("presented")) and "verification" not in item.fields
     created = item.fields.get("created_at")
+    partial = item.fields.get("completion") == "PARTIAL"
+    authorizer = authorizing(item.fields.get("persons", ()))
     return {
         "content_type": "application/dicom",
         **item.fields,
@@ -106,11 +109,24 @@ def _document(item: Document) -> JsonObject:
         "superseded": item.superseded or None,
         "reference_status": "superseded" if item.superseded else "current",
         "doc_status": None if unknown else "final" if verified else "preliminary",
-        "report_status": "unknown" if unknown else "final" if verified else "preliminary",
+        "report_status": "partial" if partial else "unknown" if unknown else "final" if verified else "preliminary",
         "report_code": item.fields.get("kind") or {"text": item.fields.get("title") or "Dosimetry"},
         "created_instant": created if isinstance(created, str) and instant(created) else None,
         "remarks": [issue.reason for issue in item.issues],
+        "authorizer": _person(authorizer) if authorizer else None,
+        **_scanner(item.fields),
     }
+
+
+def _scanner(fields: JsonObject) -> JsonObject:
+    """The irradiating device of a report. Its AE title stands in the header: it counts where the header is of the same system."""
+    told = {name: value for name, value in (fields.get("scanner") or {}).items() if value}
+    station, header = told.pop("ae_title", None), fields.get("software") or {}
+    own = station if told.get("model") and told["model"] == header.get("name") else None
+    modality = "CT" if told and (fields.get("procedure") or {}).get("code") == _COMPUTED_TOMOGRAPHY else None
+    words = {**told, "ae_title": own, "modality": modality} if told else {}
+    key = "|".join(f"{name}={value}" for name, value in sorted(words.items()) if value)
+    return {"scanner_key": key or None, "scanner_ae": own, "scanner_modality": modality}
 
 
 def result_scope(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gateway.fhir.radiation_dose_summary import RDS, lacks_of_summary
+from gateway.fhir.radiation_dose_summary import MODALITY_DEVICE, RDS, lacks_of_device, lacks_of_summary
 from gateway.fhir.shape import TIME_OFFSET, Coding, Element, Part, Profile, Rule, codings, components, lacks
 from gateway.model import JsonObject
 from gateway.nuclear.results import CODE_SYSTEM, DCM, KINDS, LOINC, SCT, Kind, Link, expected
@@ -145,6 +145,9 @@ _SPECIAL: dict[str, dict[str, Any]] = {
             Part(name="voxelUnit", code=_local("voxel-unit"), kind="CodeableConcept", title="Unit of the voxels"),
             Part(name="weight", code=(LOINC, "29463-7"), kind="Quantity", title="Body weight"),
             Part(
+                name="uptakeTime", code=_local("uptake-time"), kind="Quantity", title="From the administration to the scan, in h"
+            ),
+            Part(
                 name="reason",
                 code=_local("suv-not-computable-reason"),
                 kind="CodeableConcept",
@@ -242,12 +245,18 @@ _BY_CODE: dict[Coding, Profile] = {code: profile for profile in PROFILES.values(
 
 def claimed(resource: JsonObject) -> JsonObject:
     """The resource with the profile that it fulfils in ``meta.profile``; as it is when there is none."""
+    if resource["resourceType"] == "Device":
+        return _claiming(resource, [] if list(lacks_of_device(resource)) else [MODALITY_DEVICE])
     if resource["resourceType"] != "Observation":
         return resource
     found = [_BY_CODE[code] for code in codings(resource.get("code")) if code in _BY_CODE]
     urls = [profile.url for profile in dict.fromkeys(found) if not list(lacks(resource, profile))]
     if any(profile is _SUMMARY for profile in found) and not list(lacks_of_summary(resource)):
         urls = [RDS]
+    return _claiming(resource, urls)
+
+
+def _claiming(resource: JsonObject, urls: list[str]) -> JsonObject:
     if not urls or resource.get("meta", {}).get("profile") == urls:
         return resource
     return {**resource, "meta": {**resource.get("meta", {}), "profile": urls}}

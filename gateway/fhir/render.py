@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping as MappingOf
+from functools import partial
 
 from gateway.errors import Quarantined
 from gateway.fhir import endpoint
@@ -146,12 +148,13 @@ class Renderer:
         series_uids: set[str] = set()
         scopes: dict[str, JsonObject] = {}
         refs: dict[str, JsonObject] = {}
+        studies_of = partial(self._studies, orders=dossier.orders)
         for item in dossier.administrations:
-            studies = self._studies(item.study_uids)
+            studies = studies_of(item.study_uids)
             scopes[item.key] = administration_scope(item, dossier.patient, studies, dossier.documents, dossier.results)
             refs[item.key] = resources.put_all(self._templates((item.mapping,)), "administration", scopes[item.key], patient_refs)
             series_uids.update(item.series_uids)
-        room = Room(resources, lambda name: self._templates((name,)), self._studies, self._reference, self._images_at)
+        room = Room(resources, lambda name: self._templates((name,)), studies_of, self._reference, self._images_at)
         put_results(room, dossier, scopes, {"": patient_refs, **refs})
         uids = sorted(series_uids | {uid for item in dossier.documents if (uid := _object_uid(item))})
         entities = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"} for uid in uids]
@@ -178,8 +181,11 @@ class Renderer:
     def _reference(self, resource_type: str, business_key: str) -> str:
         return f"{resource_type}/{self._identity.resource_id(resource_type, business_key)}"
 
-    def _studies(self, uids: Iterable[str]) -> list[JsonObject]:
-        return [{"reference": f"ImagingStudy/{self._identity.resource_id('ImagingStudy', uid)}", "uid": uid} for uid in uids]
+    def _studies(self, uids: Iterable[str], orders: MappingOf[str, JsonObject]) -> list[JsonObject]:
+        return [
+            {"reference": self._reference("ImagingStudy", uid), "uid": uid, **self._with_issuer(orders.get(uid, {}))}
+            for uid in uids
+        ]
 
     def _templates(self, names: Iterable[str]) -> list[ResourceTemplate]:
         """The resource templates of these mappings; one inherited by several counts once."""

@@ -7,10 +7,10 @@ not seen it yet can take the fact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from gateway.model import Json, JsonObject
-from gateway.r4.bundles import REPLACED_BY_EXTENSION
+from gateway.model import JsonObject
+from gateway.r4.bundles import REPLACED_BY_EXTENSION, references
 
 #: The status of what no longer holds, for every type that states facts (R4 value sets imagingstudy-status, medication-admin-status,
 #: observation-status, diagnostic-report-status, event-status, document-reference-status). Patients, devices, medications state none:
@@ -57,19 +57,6 @@ def about(resources: Sequence[JsonObject], reference: str) -> list[str]:
     found = {reference_of(item) for item in facts if reference in references(item)}
     found |= {reference_of(item) for item in facts if found & set(references(item))}
     return sorted(found)
-
-
-def references(node: Json) -> Iterator[str]:
-    """Every literal reference inside a resource."""
-    if isinstance(node, dict):
-        for name, child in node.items():
-            if name == "reference" and isinstance(child, str):
-                yield child
-            else:
-                yield from references(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from references(child)
 
 
 def _with_status(resource: JsonObject) -> JsonObject:

@@ -60,7 +60,9 @@ def _settled(reading: Reading, activity: JsonObject) -> Reading:
     if CANDIDATES not in reading.fields:
         return reading
     fields = {name: value for name, value in reading.fields.items() if name != CANDIDATES}
-    return replace(reading, fields={**fields, "activity": activity, "activity_repaired": True})
+    stated = {"activity_stated": activity["stated"]} if "stated" in activity else {}
+    taken = {name: activity[name] for name in ("value", "unit")}
+    return replace(reading, fields={**fields, **stated, "activity": taken, "activity_repaired": True})
 
 
 def _told(source: Source, choices: int) -> Issue:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from gateway.gather.choose import canonical
 from gateway.gather.readings import Source, source_of
 from gateway.model import Issue, JsonObject, Severity, SharedFields
-
-_VERIFIED = "VERIFIED"
+from gateway.nuclear.results import is_final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class Told:
 
     @property
     def verified(self) -> bool:
-        return self.fields.get("verification") == _VERIFIED
+        return is_final(self.fields)
 
     @property
     def stands(self) -> bool:

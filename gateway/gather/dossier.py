@@ -17,6 +17,7 @@ from gateway.gather.documents import documents, standing
 from gateway.gather.dose_maps import frames_of_reference, with_names
 from gateway.gather.identity import assign_keys, replacements
 from gateway.gather.net import net_issue
+from gateway.gather.orders import orders
 from gateway.gather.patient import demographics
 from gateway.gather.readings import Account, Reading, Source, accounts, injection
 from gateway.gather.reconcile import Fact, reconcile
@@ -88,6 +89,7 @@ def gather_dossier(
         minted_results=gathered.minted
         | {one.aliases[0]: one.key for one in summed if one.aliases[0] not in (known_results or {})},
         replaced_results=gathered.replaced,
+        orders=orders(records),
     )
 
 
@@ -114,7 +116,7 @@ def _one(key: str, fact: Fact) -> Administration:
 def _verified(fields: JsonObject, told: Account) -> bool:
     """True when a verified report tells it, no unverified one does, and no value was repaired."""
     reports = told.of(Source.REPORT)
-    all_verified = all(reading.shared.document.get("verification") == "VERIFIED" for reading in reports)
+    all_verified = all(reading.verified for reading in reports)
     return bool(reports) and all_verified and not any(name.endswith("_repaired") for name in fields)
 
 

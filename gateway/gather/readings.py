@@ -18,6 +18,7 @@ from typing import Any
 from gateway.dicom.values import instant
 from gateway.gather.choose import by_majority
 from gateway.model import JsonObject, SharedFields
+from gateway.nuclear.results import is_final
 from gateway.nuclear.sameness import Injection
 from gateway.nuclear.units import convert
 
@@ -63,7 +64,7 @@ class Reading:
     @property
     def verified(self) -> bool:
         """True for what a verified report tells."""
-        return self.source is Source.REPORT and self.shared.document.get("verification") == "VERIFIED"
+        return self.source is Source.REPORT and is_final(self.shared.document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from gateway.gather.identity import assign_keys, replacements
 from gateway.gather.links import Linker
 from gateway.gather.readings import Source
 from gateway.gather.rules import allowed, remarks_on, status_of
+from gateway.gather.vital_signs import BODY, of_one_moment
 from gateway.model import Administration, Document, DoseResult, Issue, JsonObject, Severity
 from gateway.nuclear.results import KINDS, LABEL, OF, PLACE, Link
 
@@ -54,6 +55,10 @@ class Telling:
             return f"administration|{self.administration}"
         if KINDS[self.kind].administration is Link.NEVER and self.fields.get("event_uid"):
             return f"event|{self.fields['event_uid']}"
+        if self.document.rank is Source.IMAGE and self.kind == BODY and self.document.shared.study.get("uid"):
+            return (
+                f"study|{self.document.shared.study['uid']}"  # each series of a study repeats what its headers say of the patient
+            )
         return f"document|{self.document.line[-1]}"
 
     @property
@@ -122,6 +127,7 @@ def gather_results(
                 tellings.append(telling)
             else:
                 withheld[document.key].append(problem)
+    tellings = of_one_moment(tellings, administrations)
     facts = _told_apart(
         [fact for group in _grouped(one for one in tellings if one.document.stands) for fact in _one_or_apart(group)]
     )

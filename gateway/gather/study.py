@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gateway.gather.choose import by_majority
 from gateway.gather.suv import suv_factor
+from gateway.gather.suv_reports import other_account, with_remark
 from gateway.model import JsonObject, Series, SharedFields, Study
 from gateway.spool.standing import Standing, hold_reason, subject_of
 
@@ -66,11 +67,12 @@ def _weights(members: Iterable[Member]) -> list[tuple[SharedFields, int]]:
     return [(shared[key], counts[key]) for key in sorted(counts)]
 
 
-def _gather_series(members: Iterable[Member]) -> tuple[Series, ...]:
+def _gather_series(ours: Sequence[Member]) -> tuple[Series, ...]:
     grouped: dict[str, list[Member]] = defaultdict(list)
-    for member in members:
+    for member in ours:
         grouped[str(member.shared.series.get("uid", ""))].append(member)
-    return tuple(_one_series(uid, group) for uid, group in sorted(grouped.items(), key=_series_order))
+    told = [shared for shared, _ in _weights(ours) if shared.administrations]
+    return tuple(_one_series(uid, group, told) for uid, group in sorted(grouped.items(), key=_series_order))
 
 
 def _series_order(item: tuple[str, list[Member]]) -> tuple[int, str]:
@@ -79,15 +81,16 @@ def _series_order(item: tuple[str, list[Member]]) -> tuple[int, str]:
     return (min(numbers, default=2**31), uid)
 
 
-def _one_series(uid: str, members: Sequence[Member]) -> Series:
+def _one_series(uid: str, members: Sequence[Member], told: Sequence[SharedFields]) -> Series:
     weights = _weights(members)
     instances = sorted((member.instance for member in members), key=_instance_order)
     fields = by_majority((dict(shared.series), weight) for shared, weight in weights)
+    own = [shared for shared, _ in weights]
     return Series(
         fields={**fields, "uid": uid, "number_of_instances": len(instances)},
         device=by_majority((dict(shared.device), weight) for shared, weight in weights),
         instances=tuple(instances),
-        suv=suv_factor(uid, [shared for shared, _ in weights], instances),
+        suv=with_remark(suv_factor(uid, own, instances), other_account(own, told)),
     )
 
 

@@ -21,7 +21,7 @@ from gateway.model import JsonObject, SharedFields
 from gateway.nuclear.body import Body, Sex, SuvType
 from gateway.nuclear.decay import net_activity
 from gateway.nuclear.results import CODE_SYSTEM
-from gateway.nuclear.suv import Reason, Scale, Scan, Tracer, rounded, scale
+from gateway.nuclear.suv import MOST_HALF_LIVES, Reason, Scale, Scan, Tracer, rounded, scale
 from gateway.nuclear.suv_time import Decay, Frame, Timing
 from gateway.nuclear.units import convert
 
@@ -225,12 +225,27 @@ def _inputs(told: _Told, made: Scale, tracers: tuple[Tracer, ...], body: Body) -
             "activity_at_reference": {"value": rounded(dose.scaleb(-6)), "unit": "MBq"} if dose else None,
             "half_life": {"value": tracer.half_life_s, "unit": "s"} if tracer.half_life_s else None,
             "injected_at": told.of_tracer("started_at") if tracer.injected_at else None,
+            "uptake_time": _uptake_time(told, tracer),
             "reference_at": made.reference.at.isoformat() if made.reference else None,
             "reference_from": str(made.reference.origin) if made.reference else None,
             "suv_type": told.pet("suv_type"),
             "decay_correction": told.pet("decay_correction"),
         }
     )
+
+
+def _uptake_time(told: _Told, tracer: Tracer) -> JsonObject | None:
+    """From the administration to the start of the scan, in h: the earliest acquisition of the series, else its own start.
+
+    A dynamic scan that starts before its injection has none, nor has one so late that the times cannot belong together.
+    """
+    frames = [moment for one in told.instances for frame in _frames(one.get("pet") or {}) if (moment := frame.acquired_at)]
+    started = min(frames, default=_moment(told.one(lambda shared: shared.series.get("started"))))
+    if tracer.injected_at is None or started is None:
+        return None
+    seconds = Decimal((started - tracer.injected_at) // dt.timedelta(microseconds=1)).scaleb(-6)
+    latest = (tracer.half_life_s or Decimal(0)) * MOST_HALF_LIVES
+    return {"value": rounded(convert(seconds, "s", "h")), "unit": "h"} if 0 <= seconds <= latest else None
 
 
 def _remarks(told: _Told, made: Scale, tracers: tuple[Tracer, ...], net: Decimal | None) -> Iterable[str]:

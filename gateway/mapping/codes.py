@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from gateway import yamlfile
 from gateway.errors import Misconfigured
-from gateway.mapping.complaints import Complaint, complain, did_you_mean
+from gateway.mapping.complaints import Complaint, complain, did_you_mean, from_text
 from gateway.mapping.schemes import Coded, Schemes
 from gateway.model import Concept
 from gateway.nuclear.nuclide import Nuclide, Nuclides
@@ -137,10 +137,13 @@ def load_codes(directory: Path) -> tuple[Codes, list[Complaint]]:
 def _documents(directory: Path, shown: str, complaints: list[Complaint]) -> dict[str, Document]:
     documents: dict[str, Document] = {}
     for path in sorted(directory.glob("*.yaml")):
+        name = f"{shown}/{path.name}"
+        problems: list[str] = []
         try:
-            documents[path.stem] = yamlfile.read(path, name=f"{shown}/{path.name}")
+            documents[path.stem] = yamlfile.read(path, name=name, problems=problems)
         except Misconfigured as error:
-            complaints += [Complaint(f"{shown}/{path.name}", 1, 1, line) for line in error.complaints]
+            problems += error.complaints
+        complaints += [from_text(name, line) for line in problems]
     return documents
 
 
@@ -198,8 +201,8 @@ def _merged(documents: list[Document], schemes: Schemes, complaints: list[Compla
             complaints += _unknown_keys(document, place, row, _ENTRY_KEYS)
             no_text = [key for key in _TEXT_KEYS if not isinstance(row.get(key, ""), str)]
             if no_text:
-                complaints.append(complain(document, (*place, no_text[0]), f"'{no_text[0]}' is a word"))
-                continue
+                complaints += [complain(document, (*place, key), f"'{key}' is a word") for key in no_text]
+            row = {key: value for key, value in row.items() if key not in no_text}
             complaints += _wrong_entry(document, place, row, schemes)
             for replaced in _replaced(row):
                 if rows.pop(replaced, None) is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from gateway.mapping.codes import NUCLIDES_TABLE, Codes
-from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.complaints import Complaint, did_you_mean, nearest
 from gateway.mapping.dicom_section import compile_dicom
 from gateway.mapping.fields import FieldCompiler
 from gateway.mapping.files import Effective, Piece
@@ -23,7 +23,7 @@ from gateway.mapping.rules import (
     MappingTest,
     ResultRule,
 )
-from gateway.mapping.template import ResourceTemplate, TemplateError, compile_template
+from gateway.mapping.template import ResourceTemplate, read_template
 from gateway.yamlfile import Place
 
 _RESOURCE_KEYS = ("per", "identity", "resourceType")
@@ -103,31 +103,37 @@ def _resource(name: str, piece: Piece, complaints: list[Complaint]) -> ResourceT
     if missing:
         text = f"resource '{name}' has no {' and no '.join(missing)}; what is written here stands instead of a whole inherited resource"
         complaints.append(piece.origin.complain(f"{text}: copy that ('isobridge mappings show') and change the copy"))
+        read_resource(name, piece, complaints)
         return None
     if node["per"] not in PER:
         hint = did_you_mean(str(node["per"]), PER)
         complaints.append(piece.origin.complain(f"'per' is one of {', '.join(PER)}, not '{node['per']}'{hint}", "per"))
-        return None
     problem = kinds_problem(node)
     if problem:
         complaints.append(piece.origin.complain(problem, "kinds"))
-        return None
     if not isinstance(node["identity"], list) or not node["identity"]:
         complaints.append(piece.origin.complain("'identity' is a list of texts", "identity"))
-        return None
-    try:
-        body = {key: value for key, value in node.items() if key not in ("per", "identity", *_OPTIONAL_KEYS)}
-        return ResourceTemplate(
-            name=name,
-            per=node["per"],
-            identity=tuple(compile_template(str(part)) for part in node["identity"]),
-            body=compile_template(body),
-            resource_type=str(node["resourceType"]),
-            kinds=tuple(node.get("kinds") or ()),
-        )
-    except TemplateError as error:
-        complaints.append(piece.origin.complain(str(error), *error.place))
-        return None
+    return read_resource(name, piece, complaints)
+
+
+def read_resource(name: str, piece: Piece, complaints: list[Complaint]) -> ResourceTemplate:
+    """A resource as far as it can be read; with a complaint for each of its holes and verbs that is wrong."""
+    node = piece.node
+    parts = node.get("identity")
+    identity = [read_template(str(part)) for part in (parts if isinstance(parts, list) else ())]
+    body, errors = read_template({key: value for key, value in node.items() if key not in ("per", "identity", *_OPTIONAL_KEYS)})
+    complaints += [piece.origin.complain(str(error), *error.place) for error in errors]
+    for index, (_, wrong) in enumerate(identity):
+        complaints += [piece.origin.complain(str(error), "identity", index, *error.place) for error in wrong]
+    per, kinds = str(node.get("per")), node.get("kinds")
+    return ResourceTemplate(
+        name=name,
+        per=per if per in PER else nearest(per, PER) or "",
+        identity=tuple(template for template, _ in identity),
+        body=body,
+        resource_type=str(node.get("resourceType")),
+        kinds=tuple(map(str, kinds)) if isinstance(kinds, list) else (),
+    )
 
 
 def _tests(effective: Effective) -> Iterable[MappingTest]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from gateway.yamlfile import Document, Place
 
@@ -28,6 +29,16 @@ def complain(document: Document, place: Place, text: str) -> Complaint:
     return Complaint(file, int(line), int(column), text)
 
 
+def from_text(shown: str, line: str) -> Complaint:
+    """A complaint of the YAML reader, its position kept."""
+    parts = line.removeprefix(f"{shown}:").split(":", 2)
+    if len(parts) == 3 and parts[0].isdigit() and parts[1].isdigit():
+        return Complaint(shown, int(parts[0]), int(parts[1]), parts[2].strip())
+    if parts[0].isdigit():
+        return Complaint(shown, int(parts[0]), 1, ":".join(parts[1:]).strip())
+    return Complaint(shown, 1, 1, line.removeprefix(f"{shown}:").strip())
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'X'?)`` when a known word is near, else nothing."""
     known = list(known)
@@ -36,6 +47,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         return f" (a space belongs behind '{before}:')"
     near = nearest(word, known)
     return f" (did you mean '{near}'?)" if near else ""
+
+
+def as_meant(words: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
+    """Of the words that are not known those that surely stand for a known one, which is not written besides: meant -> written."""
+    meant: dict[str, str] = {}
+    for word in words:
+        near = nearest(word, known) if word not in known else None
+        if near and near not in words:
+            meant.setdefault(near, word)
+    return meant
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -19,9 +19,11 @@ from decimal import Decimal
 from typing import Any
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element, Item, parse_path
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item
+from gateway.dicom.paths import parse_path
 from gateway.dicom.values import Invalid
-from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.complaints import Complaint, as_meant, did_you_mean
 from gateway.mapping.files import Origin
 from gateway.mapping.patterns import Pattern, PatternError, regex
 from gateway.mapping.sources import Guarded, Plain, Source, plain
@@ -29,6 +31,8 @@ from gateway.model import Json
 
 OPERATORS = ("equals", "in", "matches", "exists", "above", "below")
 COMBINED = ("all", "any", "not")
+_KEYS = ("of", *OPERATORS, *COMBINED)
+Below = tuple[str | int, ...]
 #: How deep and how large a condition may be: more is no condition that a person can read.
 DEEPEST, LARGEST = 8, 64
 #: Of a value with more letters than this nothing is compared.
@@ -154,43 +158,42 @@ class _Compiler:
         if not isinstance(node, dict):
             self._wrong("a condition is {of: ..., equals: ...}, or {all: [...]}, {any: [...]}, {not: ...}", below)
             return None
-        unknown = [key for key in node if key not in ("of", *OPERATORS, *COMBINED)]
-        if unknown:
-            hint = did_you_mean(unknown[0], ("of", *OPERATORS, *COMBINED))
-            self._wrong(f"unknown key '{unknown[0]}' in a condition{hint}", (*below, unknown[0]))
-            return None
-        combined = [key for key in node if key in COMBINED]
+        unknown = [key for key in node if key not in _KEYS]
+        for key in unknown:
+            self._wrong(f"unknown key '{key}' in a condition{did_you_mean(key, _KEYS)}", (*below, key))
+        written = as_meant(node, _KEYS)
+        said = {key: (node[written.get(key, key)], (*below, written.get(key, key))) for key in _KEYS if key in {*node, *written}}
+        combined = [key for key in COMBINED if key in said]
         if combined:
-            return self._combined(node, combined[0], below, depth)
-        return self._test(node, below)
+            if len(said) > 1:
+                self._wrong(f"'{combined[0]}' stands alone in a condition", below)
+            parts = [self._combined(operator, *said[operator], depth) for operator in combined]
+            return parts[0] if len(said) == 1 else None
+        return self._test(said, below, excused=len(unknown) > len(written))
 
-    def _combined(self, node: dict[str, Any], operator: str, below: tuple[str | int, ...], depth: int) -> Condition | None:
-        if len(node) > 1:
-            self._wrong(f"'{operator}' stands alone in a condition", below)
-            return None
-        inner = node[operator]
+    def _combined(self, operator: str, inner: Any, below: Below, depth: int) -> Condition | None:
         if operator == "not":
-            part = self.condition(inner, (*below, operator), depth + 1)
+            part = self.condition(inner, below, depth + 1)
             return Combined(operator, (part,)) if part else None
         if not isinstance(inner, list) or not inner:
-            self._wrong(f"'{operator}' is a list of conditions", (*below, operator))
+            self._wrong(f"'{operator}' is a list of conditions", below)
             return None
-        parts = [self.condition(one, (*below, operator, index), depth + 1) for index, one in enumerate(inner)]
+        parts = [self.condition(one, (*below, index), depth + 1) for index, one in enumerate(inner)]
         return Combined(operator, tuple(part for part in parts if part))
 
-    def _test(self, node: dict[str, Any], below: tuple[str | int, ...]) -> Condition | None:
-        operators = [key for key in node if key in OPERATORS]
-        if "of" not in node or not operators:
+    def _test(self, said: dict[str, tuple[Any, Below]], below: Below, *, excused: bool) -> Condition | None:
+        """A comparison; ``excused`` where a key that nobody knows may have been meant for one that is missing."""
+        operators = [key for key in said if key in OPERATORS]
+        if ("of" not in said or not operators) and not excused:
             self._wrong(f"a condition names 'of' and one of {', '.join(OPERATORS)}", below)
-            return None
-        place = (*self._origin.place, *below, "of")
-        source = self._source(node["of"], Origin(self._origin.document, place))
+        node, place = said.get("of", (None, below))
+        source = self._source(node, self._origin.below(*place)) if "of" in said else None
         tests = []
         for operator in operators:
-            wanted = self._wanted(operator, node[operator], (*below, operator))
+            wanted = self._wanted(operator, *said[operator])
             if source is not None and wanted is not None:
                 tests.append(Test(source, operator, wanted))
-        if len(tests) < len(operators):
+        if not tests or len(tests) < len(operators):
             return None
         return tests[0] if len(tests) == 1 else Combined("all", tuple(tests))
 

@@ -34,7 +34,7 @@ def conflicts(effective: Sequence[Effective], mappings: Sequence[Mapping]) -> It
     """
     ranked: dict[tuple[int, int, int], list[tuple[Effective, Mapping]]] = defaultdict(list)
     for pair in zip(effective, mappings, strict=True):
-        if not pair[1].abstract:
+        if not pair[1].abstract and _is_whole(*pair):
             ranked[pair[1].rank].append(pair)
     for pairs in ranked.values():
         ordered = sorted(pairs, key=lambda pair: (_folder(pair[0]), pair[1].name))
@@ -42,6 +42,12 @@ def conflicts(effective: Sequence[Effective], mappings: Sequence[Mapping]) -> It
             contenders = [other.name for _, other in ordered[:place] if could_both_fit(mapping, other)]
             if contenders:
                 yield Origin(own.document, ("match",)).complain(_told(contenders))
+
+
+def _is_whole(one: Effective, mapping: Mapping) -> bool:
+    """False where what it matches, or its rank, has a mistake of its own: more is not to be said of it then."""
+    known = {rule.key for rule in mapping.conditions}
+    return one.left_out.isdisjoint(("extends", "match", "priority")) and known.issuperset(one.match)
 
 
 def _folder(effective: Effective) -> int:

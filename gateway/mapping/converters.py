@@ -13,7 +13,9 @@ from dataclasses import replace
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element, Item, parse_path
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item
+from gateway.dicom.paths import parse_path
 from gateway.dicom.values import Invalid, Moment
 from gateway.mapping.codes import Coded
 from gateway.mapping.conversion import (
@@ -29,7 +31,7 @@ from gateway.mapping.conversion import (
 )
 from gateway.model import Json, Severity
 from gateway.nuclear.units import convert as convert_unit
-from gateway.nuclear.units import dimension, spelled
+from gateway.nuclear.units import dimension, misnamed, spelled
 
 _CODE_VALUES = tuple(map(parse_path, ("CodeValue", "LongCodeValue", "URNCodeValue")))
 _SCHEME, _MEANING = parse_path("CodingSchemeDesignator"), parse_path("CodeMeaning")
@@ -169,7 +171,8 @@ def unit_of(element: Element, options: Options) -> str:
     """
     unit = element.unit or options.unit_in or ""
     if dimension(unit) is None or dimension(unit) != dimension(options.unit_out or ""):
-        raise Invalid("is in a unit that measures something else")
+        told = misnamed(unit)
+        raise Invalid(f"has a unit that {told}" if told else "is in a unit that measures something else")
     return unit
 
 

@@ -23,15 +23,17 @@ from collections.abc import Iterable, Mapping
 
 from pydicom.datadict import keyword_for_tag
 
-from gateway.dicom.paths import Path, PathError, Step, parse_path, vr_of
+from gateway.dicom.paths import Path, Step, parse_path, vr_of
 from gateway.dicom.values import Invalid
 from gateway.dicom.writing import check
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.conversion import Kind
 from gateway.mapping.dicom_rules import IDENTITY, Action, CopyElement, DicomRules, ElementRule, Remove, SetField, SetText
 from gateway.mapping.dicom_targets import shown, wrong_action, wrong_target
+from gateway.mapping.field_names import field_hint
 from gateway.mapping.files import Effective, Piece
-from gateway.mapping.reads import SourceCompiler, keywords
+from gateway.mapping.path_words import path_problems
+from gateway.mapping.reads import SourceCompiler
 from gateway.nuclear import units
 
 _ACTIONS = ("value", "copy", "field", "remove")
@@ -90,13 +92,14 @@ class _Compiler:
         before = len(self._complaints)
         target, per_item = self._target(text, piece)
         self._complaints += self._key_problems(piece)
-        if len(self._complaints) > before or target is None:
+        if not isinstance(piece.node, dict):
             return None
+        piece = Piece(*piece.origin.as_meant(piece.node, _KEYS))
         action = self._action(piece, target, per_item)
         # What a rule may read is what a field may read that stands in the same place.
         name, spec = _reader(per_item), piece.node
         when = self._sources.condition(name, spec["when"], piece.origin, "when") if "when" in spec else None
-        if action is None or len(self._complaints) > before:
+        if target is None or action is None or len(self._complaints) > before:
             return None
         return ElementRule(target=target, action=action, per_item=per_item, where=_where(piece), when=when)
 
@@ -106,9 +109,11 @@ class _Compiler:
     def _target(self, text: str, piece: Piece) -> tuple[Path | None, bool]:
         per_item = text.startswith(f"${_REPEATED}.")
         if per_item and not isinstance(getattr(self._effective.for_each.get(_REPEATED), "node", None), str):
-            self._complain(piece, f"'${_REPEATED}' needs 'for_each: {{{_REPEATED}: ...Sequence}}'")
+            if not self._effective.for_each and not self._effective.lacks:
+                self._complain(piece, f"'${_REPEATED}' needs 'for_each: {{{_REPEATED}: ...Sequence}}'")
+            self._path(text.partition(".")[2], piece)
             return None, True
-        around = self._path(self._effective.for_each[_REPEATED].node, piece) if per_item else None
+        around = self._around() if per_item else None
         path = self._path(text.partition(".")[2] if per_item else text, piece)
         if path is None:
             return None, per_item
@@ -118,7 +123,12 @@ class _Compiler:
         wrong = wrong or self._taken(path, per_item)
         if wrong:
             self._complain(piece, wrong)
-        return path, per_item
+        return None if wrong else path, per_item
+
+    def _around(self) -> Path | None:
+        """The sequence of ``for_each``; what is wrong with it is told there."""
+        text = str(self._effective.for_each[_REPEATED].node)
+        return None if text.startswith("$") or path_problems(text) else parse_path(text)
 
     def _taken(self, path: Path, per_item: bool) -> str:
         """Why another rule or setting has the target already; empty when it is free."""
@@ -135,15 +145,15 @@ class _Compiler:
             name, point, rest = text[1:].partition(".")
             if name not in self._effective.let:
                 known = [*self._effective.let, _REPEATED]
-                self._complain(piece, f"'${name}' is not set{did_you_mean(name, known)}", *below)
+                if not self._effective.lacks and not self._effective.taken.blames("let", name, piece.origin):
+                    self._complain(piece, f"'${name}' is not set{did_you_mean(name, known)}", *below)
+                self._path(rest, piece, *below)
                 return None
             text = f"{self._effective.let[name].node}{point}{rest}"
-        try:
-            return parse_path(text)
-        except PathError as error:
-            hint = did_you_mean(error.keyword, keywords()) if error.keyword else ""
-            self._complain(piece, f"{error}{hint}", *below)
-            return None
+        problems = path_problems(text)
+        for problem in problems:
+            self._complain(piece, problem, *below)
+        return None if problems else parse_path(text)
 
     def _key_problems(self, piece: Piece) -> Iterable[Complaint]:
         spec = piece.node
@@ -153,32 +163,46 @@ class _Compiler:
         for key in spec:
             if key not in _KEYS:
                 yield piece.origin.complain(f"unknown key '{key}'{did_you_mean(key, _KEYS)}", key)
+        spec, _ = piece.origin.as_meant(spec, _KEYS)
         given = [key for key in _ACTIONS if key in spec]
         if len(given) != 1:
             yield piece.origin.complain(f"exactly one of {', '.join(_ACTIONS)} belongs here, not {' and '.join(given) or 'none'}")
         if "unit" in spec and "field" not in spec:
             yield piece.origin.complain("'unit' belongs to 'field'", "unit")
-        if "unit" in spec and units.dimension(str(spec["unit"])) is None:
+        elif "unit" in spec and units.dimension(str(spec["unit"])) is None:
             yield piece.origin.complain(f"unknown unit '{spec['unit']}'{did_you_mean(str(spec['unit']), units.KNOWN)}", "unit")
 
-    def _action(self, piece: Piece, target: Path, per_item: bool) -> Action | None:
-        spec, vr = piece.node, vr_of(target.steps[-1].tag)
-        is_items = vr == "SQ"
+    def _action(self, piece: Piece, target: Path | None, per_item: bool) -> Action | None:
+        """What becomes of the target; of a target that is wrong itself only the words are judged that do not depend on it."""
+        spec = piece.node
         if "remove" in spec:
             if spec["remove"] is not True:
                 self._complain(piece, "'remove' is 'true', or leave the line out", "remove")
             return Remove()
+        if target is None:
+            return self._read(piece, per_item)
+        vr = vr_of(target.steps[-1].tag)
+        is_items = vr == "SQ"
         if not is_items and target.steps[-1].index is not None:
             self._complain(piece, "an element is written as a whole: leave the value's index out")
             return None
         if "field" in spec:
-            return self._field(piece, str(spec["field"]), str(spec.get("unit", "")), per_item)
+            return self._read(piece, per_item)
         if is_items:
             self._complain(piece, f"{keyword_for_tag(target.steps[-1].tag)} is a sequence: only a 'field' with a concept fits in")
             return None
         if "copy" in spec:
+            return self._read(piece, per_item)
+        return self._text(piece, target.steps[-1].tag, vr) if "value" in spec else None
+
+    def _read(self, piece: Piece, per_item: bool) -> Action | None:
+        """An action that reads: a field, or another element."""
+        spec = piece.node
+        if "field" in spec:
+            return self._field(piece, str(spec["field"]), str(spec.get("unit", "")), per_item)
+        if "copy" in spec:
             return CopyElement(self._sources.alternatives(_reader(per_item), spec["copy"], Kind.ELEMENT, piece.origin))
-        return self._text(piece, target.steps[-1].tag, vr)
+        return None
 
     def _text(self, piece: Piece, tag: int, vr: str) -> Action | None:
         given = piece.node["value"]
@@ -195,7 +219,8 @@ class _Compiler:
     def _field(self, piece: Piece, name: str, unit: str, per_item: bool) -> Action | None:
         known = self._effective.fields
         if name not in known:
-            self._complain(piece, f"there is no field '{name}'{did_you_mean(name, known)}", "field")
+            if not self._effective.lacks and not self._effective.taken.blames("fields", name, piece.origin, "field"):
+                self._complain(piece, f"there is no field '{name}'{field_hint(name, known, known)}", "field")
             return None
         if per_item is not name.startswith(f"{_REPEATED}."):
             wanted = f"an '{_REPEATED}' field" if per_item else f"the target '${_REPEATED}....'"

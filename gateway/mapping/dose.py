@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid
 from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Parts, first_clean
 from gateway.mapping.converters import concept, concept_of, one_value, quantity_json, read_coded, simple, stated_in
 from gateway.model import Json
 from gateway.nuclear.results import SCT
-from gateway.nuclear.units import convert, dimension, published, spelled
+from gateway.nuclear.units import convert, dimension, misnamed, published, spelled
 from gateway.r4.units import UCUM_CODES
 
 INTENTS_TABLE = "intents"
@@ -123,11 +123,14 @@ def measured(parts: Parts, options: Options) -> Outcome:
     def read(element: Element) -> Outcome:
         number, unit = values.decimal(one_value(element)), element.unit or ""
         out = published(unit)
+        told = misnamed(unit)
+        if told:
+            raise Invalid(f"has a unit that {told}")
         if dimension(unit) is None and unit not in UCUM_CODES:
             raise Invalid("is in a unit that this gateway does not know")
         value: Json = {"value": number if unit == out else convert(number, unit, out), "unit": out}
-        told = spelled(unit)
-        stated: Json = None if told == out else {"value": number, "unit": told}
+        coded = spelled(unit)
+        stated: Json = None if coded == out else {"value": number, "unit": coded}
         return Outcome(value=value, stated=stated, source=element.path)
 
     return first_clean(parts, read)

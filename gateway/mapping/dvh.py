@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal, localcontext
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid
 from gateway.mapping.codes import LATERALITY_TABLE
 from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Part, Parts, first_clean

@@ -80,7 +80,9 @@ def check_template(node: Any, holes: Mapping[Place, Hole], resources: Mapping[st
     types = definitions.resource_types()
     if kind not in types:
         yield Finding(("resourceType",), f"'{kind}' is not a resource type of this gateway{did_you_mean(kind, types)}")
-        return
+        kind = nearest(kind, types) or ""
+        if not kind:
+            return
     body = {key: value for key, value in node.items() if key not in ("per", "identity", "resourceType", "kinds")}
     yield from _Walk(holes, resources).object(kind, body, ())
 
@@ -101,9 +103,13 @@ class _Walk:
                 continue
             if key not in keys:
                 yield Finding((*place, key), _unknown(kind, key))
-                continue
-            element, type_ = keys[key]
-            yield from self._element(kind, key, element, type_, value, (*place, key))
+                meant = nearest(key, keys)
+                if meant is None or meant in node or f"{key}[x]" in definitions.elements()[kind]:
+                    continue
+            else:
+                meant = key
+            element, type_ = keys[meant]
+            yield from self._element(kind, meant, element, type_, value, (*place, key))
         yield from _missing(kind, node, place)
         yield from _choices(kind, node, place)
         if kind == "Meta":
@@ -165,7 +171,7 @@ class _Walk:
         elif isinstance(node, str) and _HOLE.search(node):
             if kind not in _TEXTS and kind not in ("date", "dateTime", "instant", "time", "xhtml"):
                 yield Finding(place, f"'{key}' is a {kind} in FHIR, and a hole inside text becomes text")
-        else:
+        elif not (isinstance(node, str) and "${" in node.replace("$${", "")):  # else a hole that is not closed, and told
             yield from _literal(parent, key, kind, node, place)
 
     def _target(self, key: str, element: Element, node: dict[str, Any], place: Place) -> Iterator[Finding]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from gateway.mapping.compile import read_resource
 from gateway.mapping.complaints import Complaint
 from gateway.mapping.fhir_check import Finding, Hole, check_template
 from gateway.mapping.files import Effective
 from gateway.mapping.rules import Mapping
 from gateway.mapping.scopes import TEMPLATE_LEVELS, hole_at, readable
-from gateway.mapping.template import ResourceTemplate, TemplateError, compile_template
+from gateway.mapping.template import ResourceTemplate
 from gateway.yamlfile import Place
 
 #: Resources that a template may refer to although its own mapping does not make them.
@@ -23,6 +24,7 @@ def check_resources(effective: Iterable[Effective], mappings: Sequence[Mapping])
     An inherited template is checked again where an overlay makes a field bring something else.
     """
     done: dict[object, list[Finding]] = {}
+    named = {base.name: base for base in mappings}
     for one, mapping in zip(effective, mappings, strict=True):
         levels = {level: readable(mapping, level) for level in TEMPLATE_LEVELS}
         types = _ALWAYS | {name: resource.resource_type for name, resource in mapping.resources.items()}
@@ -35,7 +37,8 @@ def check_resources(effective: Iterable[Effective], mappings: Sequence[Mapping])
             if key not in done:
                 node = {"resourceType": resource.resource_type, **piece.node}
                 found = check_template(node, holes, targets)
-                done[key] = [finding for finding in found if name not in partial or not finding.lacks]
+                in_part = name in partial and _written_again(one, name, named)
+                done[key] = [finding for finding in found if not in_part or not finding.lacks]
             inherited = piece.origin.document is not one.document
             heir = f" (in mapping '{one.name}')" if inherited else ""
             for finding in done[key]:
@@ -44,22 +47,27 @@ def check_resources(effective: Iterable[Effective], mappings: Sequence[Mapping])
 
 
 def partial_resources(one: Effective, mapping: Mapping, mappings: Iterable[Mapping]) -> dict[str, ResourceTemplate]:
-    """Resources written again without all that one needs (a complaint of its own): what stands in them is checked all the same.
+    """Resources without all that one needs (a complaint of its own): what stands in them is checked all the same.
 
-    Each as the resource it was meant to change, of the nearest base that has one of its name.
+    One that is written again as the resource it was meant to change, of the nearest base that has one of its name.
     """
     found: dict[str, ResourceTemplate] = {}
     named = {base.name: base for base in mappings}
     for name, piece in one.resources.items():
-        base = next((named[base].resources[name] for base in reversed(one.lineage[:-1]) if name in named[base].resources), None)
-        if name in mapping.resources or base is None or not isinstance(piece.node, dict):
+        if name in mapping.resources or not isinstance(piece.node, dict):
             continue
-        body = {key: value for key, value in piece.node.items() if key not in ("per", "identity")}
-        try:
-            found[name] = dataclasses.replace(base, identity=(), body=compile_template(body))
-        except TemplateError:  # told already
-            continue
+        base = _written_again(one, name, named)
+        made = read_resource(name, piece, [])
+        if base is not None:
+            found[name] = dataclasses.replace(base, identity=(), body=made.body)
+        elif "resourceType" in piece.node:
+            found[name] = made
     return found
+
+
+def _written_again(one: Effective, name: str, named: dict[str, Mapping]) -> ResourceTemplate | None:
+    """The resource of that name of the nearest base."""
+    return next((named[base].resources[name] for base in reversed(one.lineage[:-1]) if name in named[base].resources), None)
 
 
 def _told_at_home(finding: Finding, document: str, place: Place, done: dict[object, list[Finding]]) -> bool:

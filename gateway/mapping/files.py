@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gateway import yamlfile
 from gateway.errors import Misconfigured
-from gateway.mapping.complaints import Complaint, complain, did_you_mean
+from gateway.mapping.complaints import Complaint, as_meant, complain, did_you_mean, from_text, nearest
+from gateway.mapping.file_shape import INHERITED, MappingFile, shaped, unread
 from gateway.mapping.matching import ALIASES
+from gateway.mapping.taken_away import SECTIONS as TAKEN_FROM
+from gateway.mapping.taken_away import TakenAway
 from gateway.yamlfile import Document, Place
 
-#: Sections and the type each must have. ``resources`` and ``tests`` are looked into later.
-SECTIONS: dict[str, type | tuple[type, ...]] = {
-    "extends": (str, list),
-    "match": (dict, str),
-    "priority": int,
-    "shadow": bool,
-    "let": dict,
-    "for_each": dict,
-    "fields": dict,
-    "results": dict,
-    "ignore": dict,
-    "resources": dict,
-    "dicom": dict,
-    "example": dict,
-    "tests": list,
-}
-_TYPE_NAMES: dict[type, str] = {
-    dict: "a mapping of keys",
-    list: "a list",
-    str: "a word",
-    int: "a whole number",
-    bool: "true or false",
-}
-#: Sections that are inherited key by key.
-INHERITED = ("match", "let", "for_each", "fields", "results", "ignore", "resources", "dicom")
-#: Of more bases and deeper lines nobody can say what holds.
-MOST_BASES, DEEPEST_LINE = 8, 16
+#: Of deeper lines nobody can say what holds.
+DEEPEST_LINE = 16
 #: Folders that hold mappings; ``codes`` and ``tables`` hold data.
 FOLDERS = (".", "vendors", "sites")
 
@@ -50,9 +28,23 @@ class Origin:
 
     document: Document
     place: Place
+    written: Mapping[str, str] = field(default_factory=dict)  #: keys below it that are misspelt there: as meant -> as written
 
     def complain(self, text: str, *below: str | int) -> Complaint:
-        return complain(self.document, (*self.place, *below), text)
+        return complain(self.document, self.below(*below).place, text)
+
+    def below(self, *keys: str | int) -> Origin:
+        """What stands below, under the keys that are meant."""
+        first, rest = keys[:1], keys[1:]
+        return Origin(self.document, (*self.place, *(self.written.get(str(key), key) for key in first), *rest))
+
+    def as_meant(self, node: dict[str, Any], known: Collection[str]) -> tuple[dict[str, Any], Origin]:
+        """A mapping with its misspelt keys under the names that are meant, and where they stand."""
+        meant = as_meant(node, known)
+        if not meant:
+            return node, self
+        renamed = {written: key for key, written in meant.items()}
+        return {renamed.get(key, key): value for key, value in node.items()}, Origin(self.document, self.place, meant)
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,13 @@ class Effective:
     shadow: bool = False
     depth: int = 1  #: itself and the bases of its longest line
     own: dict[str, Any] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()  #: sections of it or of its bases that could not be read
+    taken: TakenAway = field(default_factory=lambda: TakenAway({}, ()))
+
+    @property
+    def lacks(self) -> bool:
+        """Something of what it holds or inherits could not be read: that a name is missing proves nothing."""
+        return not self.left_out.isdisjoint(("extends", *INHERITED))
 
     @property
     def abstract(self) -> bool:
@@ -90,56 +89,66 @@ class Effective:
         return bool(self.own.get("match") == "nothing")
 
 
-def read_files(directory: Path, complaints: list[Complaint]) -> dict[str, Document]:
-    """Every mapping file of a directory and its ``vendors`` and ``sites``, by name."""
-    documents: dict[str, Document] = {}
+def read_files(directory: Path, complaints: list[Complaint]) -> dict[str, MappingFile]:
+    """Every mapping file of a directory and its ``vendors`` and ``sites``, by name; of one with mistakes all that can be read."""
+    documents: dict[str, MappingFile] = {}
     for folder in FOLDERS:
         for path in sorted((directory / folder).glob("*.yaml")):
             shown = str(path.relative_to(directory))
+            problems: list[str] = []
             try:
-                document = yamlfile.read(path, name=shown)
+                document = yamlfile.read(path, name=shown, problems=problems)
             except Misconfigured as error:
-                complaints += [_from_text(shown, line) for line in error.complaints]
+                complaints += [from_text(shown, line) for line in error.complaints]
+                documents.setdefault(path.stem, unread(shown))
                 continue
+            complaints += [from_text(shown, line) for line in problems]
             if path.stem in documents:
                 complaints.append(complain(document, (), f"a mapping named '{path.stem}' exists twice"))
-            elif _well_shaped(document, complaints):
-                documents[path.stem] = document
+            else:
+                documents[path.stem] = shaped(document, complaints)
     if not documents and not complaints:
         complaints.append(Complaint(directory.name, 1, 1, "there is no mapping file here"))
     return documents
 
 
-def resolve(documents: dict[str, Document], complaints: list[Complaint]) -> list[Effective]:
-    """Follow ``extends``; bases come before what extends them. A key is taken from the last file of the line that itself wrote it."""
-    done: dict[str, Effective | None] = {}
+def resolve(documents: Mapping[str, MappingFile], complaints: list[Complaint]) -> list[Effective]:
+    """Follow ``extends``; bases come before what extends them. A key is taken from the last file of the line that itself wrote it.
+
+    A base that cannot be followed is a complaint, and the mapping is made without it (of a misspelt one, with the one that was
+    meant), so that its other mistakes are told as well.
+    """
+    done: dict[str, Effective] = {}
     own = {name: {section: _own(document, section) for section in INHERITED} for name, document in documents.items()}
 
-    def visit(name: str, below: tuple[str, ...]) -> Effective | None:
+    def visit(name: str, below: tuple[str, ...]) -> Effective:
         if name in done:
             return done[name]
-        document = documents[name]
-        bases = []
-        for place, base_name in _base_names(document):
-            problem = _base_problem(base_name, name, below, documents)
+        document, left_out = documents[name], set(documents[name].left_out)
+        bases: dict[str, Effective] = {}
+        for place, written in _base_names(document):
+            problem = _base_problem(written, name, below, documents)
             if problem:
                 complaints.append(complain(document, place, problem))
-                return done.setdefault(name, None)
-            bases.append(visit(base_name, (*below, name)))
-        if any(base is None for base in bases):
-            return done.setdefault(name, None)
-        found = [base for base in bases if base]
+            base = _meant(written, name, below, documents) if problem else str(written)
+            if base is None:
+                left_out.add("extends")
+            else:
+                bases.setdefault(base, visit(base, (*below, name)))
+        found = list(bases.values())
         lineage = line_of(name, [base.lineage for base in found])
         if lineage is None:
             text = "these bases contradict each other's order: a base stands before what extends it, and two that others list stay in order"
             complaints.append(complain(document, ("extends",), text))
-            return done.setdefault(name, None)
-        done[name] = _merge(name, lineage, documents, own, found, complaints)
+            lineage = (*dict.fromkeys(one for base in found for one in base.lineage), name)
+        left_out = left_out.union(*(base.left_out for base in found))
+        done[name] = _merge(name, lineage, documents, own, found, left_out)
+        complaints.extend(_own_problems(done[name], own[name], found))
         return done[name]
 
     for name in documents:
         visit(name, ())
-    return [one for one in done.values() if one]
+    return list(done.values())
 
 
 def line_of(name: str, lines: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
@@ -167,7 +176,13 @@ def _base_names(document: Document) -> list[tuple[Place, Any]]:
     return [(("extends",), node)] if node is not None else []
 
 
-def _base_problem(base: Any, name: str, below: tuple[str, ...], documents: dict[str, Document]) -> str | None:
+def _meant(written: Any, name: str, below: tuple[str, ...], documents: Mapping[str, MappingFile]) -> str | None:
+    """Of a base that does not exist the one with the nearest name, where that may be a base here."""
+    base = nearest(str(written), documents) if written not in documents else None
+    return base if base and not _base_problem(base, name, below, documents) else None
+
+
+def _base_problem(base: Any, name: str, below: tuple[str, ...], documents: Mapping[str, MappingFile]) -> str | None:
     if not isinstance(base, str) or base not in documents:
         return f"there is no mapping '{base}'{did_you_mean(str(base), documents)}"
     if base in (*below, name):
@@ -178,13 +193,12 @@ def _base_problem(base: Any, name: str, below: tuple[str, ...], documents: dict[
 def _merge(
     name: str,
     lineage: tuple[str, ...],
-    documents: dict[str, Document],
+    documents: Mapping[str, MappingFile],
     own: dict[str, dict[str, dict[str, Piece]]],
     bases: list[Effective],
-    complaints: list[Complaint],
+    left_out: Iterable[str],
 ) -> Effective:
     document = documents[name]
-    _complain_of_own(document, own[name], bases, complaints)
     sections = {section: _section([own[one][section] for one in lineage]) for section in INHERITED if section != "match"}
     priorities = [documents[one].data["priority"] for one in lineage if "priority" in documents[one].data]
     return Effective(
@@ -198,6 +212,8 @@ def _merge(
         depth=1 + max((base.depth for base in bases), default=0),
         example=_example([documents[one].data.get("example") or {} for one in lineage]),
         own=document.data,
+        left_out=frozenset(left_out),
+        taken=TakenAway(_taken_away([own[one] for one in lineage]), lineage),
     )
 
 
@@ -211,20 +227,19 @@ def _own(document: Document, section: str) -> dict[str, Piece]:
     return {ALIASES.get(key, key): piece for key, piece in pieces.items()} if section == "match" else pieces
 
 
-def _complain_of_own(
-    document: Document, own: dict[str, dict[str, Piece]], bases: list[Effective], complaints: list[Complaint]
-) -> None:
+def _own_problems(one: Effective, own: dict[str, dict[str, Piece]], bases: list[Effective]) -> Iterable[Complaint]:
     for section, pieces in own.items():
         inherited = {key for base in bases for key in getattr(base, section)}
         for key, piece in pieces.items():
-            if piece.node is None and key not in inherited:
-                complaints.append(piece.origin.complain(f"'{key}' is not inherited: there is nothing to take away"))
-    match = document.data.get("match")
-    for written in match if isinstance(match, dict) else ():
+            if piece.node is None and key not in inherited and not one.lacks:
+                yield piece.origin.complain(f"'{key}' is not inherited: there is nothing to take away")
+    match = one.own.get("match")
+    words = match if isinstance(match, dict) else {}
+    for written in words:
         keyword = ALIASES.get(written)
-        if keyword is not None and keyword in match:
+        if keyword is not None and keyword in words:
             text = f"'{keyword}' is matched twice, by its short word and by its keyword"
-            complaints.append(complain(document, ("match", keyword), text))
+            yield complain(one.document, ("match", keyword), text)
 
 
 def _section(line: Iterable[dict[str, Piece]]) -> dict[str, Piece]:
@@ -237,6 +252,12 @@ def _section(line: Iterable[dict[str, Piece]]) -> dict[str, Piece]:
             else:
                 merged.pop(key, None)
     return merged
+
+
+def _taken_away(line: Iterable[dict[str, dict[str, Piece]]]) -> dict[tuple[str, str], Origin]:
+    """Of the keys that others name those which the last of a line of files that writes them takes away, and where."""
+    last = {(section, key): piece for own in line for section in TAKEN_FROM for key, piece in own[section].items()}
+    return {key: piece.origin for key, piece in last.items() if piece.node is None}
 
 
 def _conditions(line: Iterable[dict[str, Piece]]) -> dict[str, tuple[Piece, ...]]:
@@ -267,39 +288,3 @@ def _dicom_pieces(document: Document) -> dict[str, Piece]:
         return flat if elements is None else {**flat, "elements": Piece(elements, Origin(document, ("dicom", "elements")))}
     places = {path: Origin(document, ("dicom", "elements", path)) for path in elements}
     return {**flat, **{f"elements.{path}": Piece(elements[path], origin) for path, origin in places.items()}}
-
-
-def _well_shaped(document: Document, complaints: list[Complaint]) -> bool:
-    if not isinstance(document.data, dict):
-        complaints.append(complain(document, (), "a mapping file holds sections such as 'match' and 'fields'"))
-        return False
-    found = list(_shape_complaints(document))
-    complaints += found
-    return not found
-
-
-def _shape_complaints(document: Document) -> Iterable[Complaint]:
-    for section, node in document.data.items():
-        wanted = SECTIONS.get(section)
-        if wanted is None:
-            yield complain(document, (section,), f"unknown section '{section}'{did_you_mean(section, SECTIONS)}")
-        elif not isinstance(node, wanted) or (wanted is int and isinstance(node, bool)):
-            first = wanted[0] if isinstance(wanted, tuple) else wanted
-            yield complain(document, (section,), f"'{section}' must be {_TYPE_NAMES[first]}")
-    bases = document.data.get("extends")
-    if isinstance(bases, list) and not (1 <= len(bases) <= MOST_BASES and all(isinstance(name, str) for name in bases)):
-        yield complain(document, ("extends",), f"'extends' is the name of a mapping, or a list of 1 to {MOST_BASES} names")
-    if "match" not in document.data:
-        yield complain(document, (), "say what this mapping is for: 'match' is missing ('match: everything' for all objects)")
-    elif isinstance(document.data["match"], str) and document.data["match"] not in ("everything", "nothing"):
-        yield complain(document, ("match",), "'match' is 'everything', 'nothing' (a base for others), or keywords with values")
-
-
-def _from_text(shown: str, line: str) -> Complaint:
-    """A complaint of the YAML reader, its position kept."""
-    parts = line.removeprefix(f"{shown}:").split(":", 2)
-    if len(parts) == 3 and parts[0].isdigit() and parts[1].isdigit():
-        return Complaint(shown, int(parts[0]), int(parts[1]), parts[2].strip())
-    if parts[0].isdigit():
-        return Complaint(shown, int(parts[0]), 1, ":".join(parts[1:]).strip())
-    return Complaint(shown, 1, 1, line.removeprefix(f"{shown}:").strip())

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid, Moment
 from gateway.mapping.conversion import ABSENT, Converter, Note, Options, Outcome, Part, Parts
 from gateway.mapping.converters import one_value

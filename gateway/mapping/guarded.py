@@ -18,7 +18,7 @@ _CHECKED_BY: dict[str, tuple[str, ...]] = {
     "administration.activity": ("activity",),
     "administration.half_life": ("half_life",),
     "administration.radionuclide": ("radionuclide",),
-    "administration.started_at": ("injection_time", "datetime"),
+    "administration.started_at": ("injection_time", "reported_start", "datetime"),
     "administration.stopped_at": ("injection_end",),
 }
 

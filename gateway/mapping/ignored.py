@@ -27,11 +27,12 @@ def compile_ignored(effective: Effective, codes: Codes, complaints: list[Complai
     for name, piece in effective.ignore.items():
         problems = list(_problems(name, piece.node, piece.origin))
         complaints += problems
-        if problems:
+        if not isinstance(piece.node, dict):
             continue
-        node = {key: value for key, value in piece.node.items() if key != "reason"}
-        path = sr_path(node, codes, piece.origin, complaints)
-        if path:
+        spec, origin = piece.origin.as_meant(piece.node, IGNORE_KEYS)
+        node = {key: value for key, value in spec.items() if key in ("sr", "value_type")}
+        path = sr_path(node, codes, origin, complaints) if "sr" in node else None
+        if path and not problems:
             where = piece.origin.document.where(piece.origin.place)
             made.append(IgnoreRule(name=name, path=path, reason=piece.node["reason"].strip(), where=where))
     return tuple(made)
@@ -44,6 +45,7 @@ def _problems(name: str, node: Any, origin: Origin) -> Iterable[Complaint]:
     yield from (
         origin.complain(f"unknown key '{key}'{did_you_mean(key, IGNORE_KEYS)}", key) for key in node if key not in IGNORE_KEYS
     )
+    node, origin = origin.as_meant(node, IGNORE_KEYS)
     if "sr" not in node:
         yield origin.complain(f"'{name}' has no 'sr'")
     reason = node.get("reason")

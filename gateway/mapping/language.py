@@ -19,6 +19,8 @@ The verbs, for readers of this package (hospital staff read ``docs/mapping-guide
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from pathlib import Path
 
 from gateway.errors import Misconfigured
@@ -27,10 +29,36 @@ from gateway.mapping.rules import Mapping, Mappings
 
 __all__ = ["Examined", "Mapping", "Mappings", "examine", "lint", "load"]
 
+#: What was compiled last, by content: a version is compiled once in a process, however many folders hold it.
+_KEPT_MOST = 4
+_kept: dict[str, Mappings] = {}
+_lock = threading.Lock()
+
 
 def load(directory: Path) -> Mappings:
     """Read, compile and check all mappings. Raises :class:`Misconfigured` with every complaint, ``file:line:column``."""
+    content = _content(directory)
+    with _lock:
+        if content in _kept:
+            return _kept[content]
     mappings, complaints = compile_directory(directory)
     if mappings is None:
         raise Misconfigured([str(complaint) for complaint in complaints])
+    if _content(directory) == content:  # else somebody edits it at this moment
+        with _lock:
+            _kept[content] = mappings
+            while len(_kept) > _KEPT_MOST:
+                del _kept[next(iter(_kept))]
     return mappings
+
+
+def _content(directory: Path) -> str:
+    """A digest of names and bytes of every YAML file below ``directory``."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.rglob("*.yaml")):
+        try:
+            body = path.read_bytes()
+        except OSError as error:  # compiling will complain of it
+            body = str(error.errno).encode()
+        digest.update(f"{path.relative_to(directory)}\0{len(body)}\0".encode() + body)
+    return digest.hexdigest()

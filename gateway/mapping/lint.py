@@ -17,6 +17,7 @@ from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.conflicts import conflicts
 from gateway.mapping.doubts import doubts
 from gateway.mapping.fhir_lint import check_resources, partial_resources
+from gateway.mapping.field_names import field_hint
 from gateway.mapping.files import Effective, Origin, read_files, resolve
 from gateway.mapping.guarded import unguarded
 from gateway.mapping.lint_tests import check_example, check_tests
@@ -73,6 +74,7 @@ def _check(effective: list[Effective], mappings: list[Mapping], codes: Codes) ->
         yield from _check_templates(one, mapping, _known(one, mapping, effective, mappings))
         yield from check_tests(one, mapping)
         yield from check_example(one)
+        yield from one.taken.complaints()
     yield from conflicts(effective, mappings)
     yield from _redefined(effective)
     yield from unguarded(effective)
@@ -87,6 +89,7 @@ class _Readable:
     mappings: Sequence[Mapping]
     faulty: frozenset[str]
     partial: dict[str, ResourceTemplate]
+    lacks: bool  #: what they write is not all known
     told: dict[str, set[str]] = field(default_factory=dict)  #: what :meth:`names` found before
 
     def names(self, level: str) -> set[str]:
@@ -99,10 +102,10 @@ class _Readable:
 def _known(one: Effective, mapping: Mapping, effective: list[Effective], mappings: list[Mapping]) -> _Readable:
     partial = partial_resources(one, mapping, mappings)
     if not one.abstract:
-        return _Readable((mapping,), faulty_fields(one, mapping), partial)
+        return _Readable((mapping,), faulty_fields(one, mapping), partial, one.lacks)
     heirs = [(heir, made) for heir, made in zip(effective, mappings, strict=True) if one.name in heir.lineage]
     faulty = frozenset(name for heir, made in heirs for name in faulty_fields(heir, made))
-    return _Readable((mapping, *(made for _, made in heirs)), faulty, partial)
+    return _Readable((mapping, *(made for _, made in heirs)), faulty, partial, any(heir.lacks for heir, _ in heirs))
 
 
 def _check_templates(effective: Effective, mapping: Mapping, known: _Readable) -> Iterable[Complaint]:
@@ -120,28 +123,29 @@ def _check_template(
     template: Template, per: str, effective: Effective, readable: _Readable, origin: Origin, below: tuple[str | int, ...]
 ) -> Iterable[Complaint]:
     for place, path in template.paths:
-        problem = _path_problem(path, per, readable)
-        if problem:
+        missing, problem = _path_problem(path, per, readable, effective)
+        if problem and not effective.taken.blames("fields", missing, origin, *below, *place):
             yield origin.complain(problem, *below, *place)
     known = {*effective.resources, "patient", "study", "device"}
     for place, name in template.references:
-        if name not in known:
+        if name not in known and not effective.lacks and not effective.taken.blames("resources", name, origin, *below, *place):
             yield origin.complain(f"'@{name}' is not a resource of this mapping{did_you_mean(name, known)}", *below, *place)
 
 
-def _path_problem(path: str, per: str, known: _Readable) -> str | None:
-    """Why nothing will ever stand at a scope path, or ``None``."""
-    if path.startswith("refs.") or path in _WHOLE_LISTS:
-        return None
+def _path_problem(path: str, per: str, known: _Readable, effective: Effective) -> tuple[str, str | None]:
+    """The field that a scope path reads, and why nothing will ever stand there, or ``None``."""
+    if path.startswith("refs.") or path in _WHOLE_LISTS or per not in SCOPES:  # of a wrong 'per' another complaint tells
+        return "", None
     scope = SCOPES[per]
     root = root_of(path, scope)
     if root is None:
-        return f"'${{{path}}}': a resource per {per} can read {', '.join(name.replace('[]', '') for name in scope)}"
+        return "", f"'${{{path}}}': a resource per {per} can read {', '.join(name.replace('[]', '') for name in scope)}"
     level, rest = scope[root], path[len(root) + 1 :].removesuffix("[]")
-    names = known.names(level)
-    if not rest or rest in names or rest.startswith("refs.") or belongs_to(f"{level}.{rest.replace('[]', '')}", known.faulty):
-        return None
-    return f"'${{{path}}}': no field '{level}.{rest}' is written{did_you_mean(rest, names)}"
+    name, names = f"{level}.{rest.replace('[]', '')}", known.names(level)
+    if known.lacks or not rest or rest in names or rest.startswith("refs.") or belongs_to(name, known.faulty):
+        return name, None
+    hint = field_hint(f"{level}.{rest}", [f"{level}.{other}" for other in names], effective.fields).replace(f"'{level}.", "'")
+    return name, f"'${{{path}}}': no field '{level}.{rest}' is written{hint}"
 
 
 def _redefined(effective: list[Effective]) -> Iterable[Complaint]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from gateway.dicom.paths import PathError, parse_path
 from gateway.mapping import example, sr_example
-from gateway.mapping.complaints import Complaint, did_you_mean, nearest
+from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.field_names import field_hint
 from gateway.mapping.files import Effective, Origin
-from gateway.mapping.reads import keywords
+from gateway.mapping.path_words import path_problems
 from gateway.mapping.rules import LEVELS, Mapping
 from gateway.mapping.scopes import belongs_to, faulty_fields, readable
 from gateway.nuclear.results import KINDS
@@ -29,22 +29,24 @@ def check_tests(effective: Effective, mapping: Mapping) -> Iterable[Complaint]:
         origin = Origin(effective.document, ("tests", index))
         if not isinstance(node, dict) or not isinstance(node.get("name"), str) or not node["name"]:
             yield origin.complain("a test needs a 'name'")
+        if not isinstance(node, dict):
             continue
-        if node["name"] in names:
-            yield origin.complain(f"two tests are named '{node['name']}'")
-        names.add(node["name"])
+        name = str(node.get("name"))
+        if name in names:
+            yield origin.complain(f"two tests are named '{name}'")
+        names.add(name)
         yield from _unknown(node, _TEST_KEYS, origin)
+        node, origin = origin.as_meant(node, _TEST_KEYS)
         yield from _check_given(node.get("given") or {}, origin, "given")
         if "record" in node:
-            yield from _check_record(node["record"], Origin(effective.document, ("tests", index, "record")))
+            yield from _check_record(node["record"], origin.below("record"))
         expect = node.get("expect")
-        if expect is None and any(nearest(key, _TEST_KEYS) == "expect" for key in node if key not in _TEST_KEYS):
-            continue
         if not isinstance(expect, dict) or not any(expect.values()):
             yield origin.complain("a test that expects nothing proves nothing", "expect")
             continue
-        below = Origin(effective.document, ("tests", index, "expect"))
+        below = origin.below("expect")
         yield from _unknown(expect, _EXPECT_KEYS, below)
+        expect, below = below.as_meant(expect, _EXPECT_KEYS)
         yield from _check_expect(expect, effective, mapping, below, taken_away)
 
 
@@ -64,12 +66,11 @@ def _check_expect(
 ) -> Iterable[Complaint]:
     kinds: dict[str, type] = {"fields": dict, "resources": dict, "absent": list, "issues": list, "dicom": dict, "outcome": str}
     kinds |= {"results": list}
-    for key, kind in kinds.items():
-        if key in expect and not isinstance(expect[key], kind):
-            yield origin.complain(
-                f"'{key}' must be {'a mapping' if kind is dict else 'a list' if kind is list else 'a word'}", key
-            )
-            return
+    wrong = [key for key, kind in kinds.items() if key in expect and not isinstance(expect[key], kind)]
+    for key in wrong:
+        kind = kinds[key]
+        yield origin.complain(f"'{key}' must be {'a mapping' if kind is dict else 'a list' if kind is list else 'a word'}", key)
+    expect = {key: value for key, value in expect.items() if key not in wrong}
     if expect.get("outcome", "record") not in OUTCOMES:
         yield origin.complain(f"'outcome' is one of {', '.join(OUTCOMES)}", "outcome")
     known = {f"{level}.{rest.replace('[]', '')}" for level in LEVELS for rest in readable(mapping, level)}
@@ -78,10 +79,12 @@ def _check_expect(
     named += [("absent", index, name) for index, name in enumerate(expect.get("absent", ()))]
     for key, place, name in named:
         bare = "".join(_without_indexes(str(name)))
-        if bare not in known and not belongs_to(bare, faulty) and not (key == "absent" and bare in taken_away):
-            yield origin.complain(f"no field '{bare}' is written{did_you_mean(bare, known)}", key, place)
+        if bare in known or belongs_to(bare, faulty) or (key == "absent" and bare in taken_away):
+            continue
+        if not effective.lacks:
+            yield origin.complain(f"no field '{bare}' is written{field_hint(bare, known, effective.fields)}", key, place)
     for name in expect.get("resources", {}):
-        if name.partition("[")[0] not in effective.resources:
+        if name.partition("[")[0] not in effective.resources and not effective.lacks:
             yield origin.complain(f"there is no resource '{name}'{did_you_mean(name, effective.resources)}", "resources", name)
 
 
@@ -114,11 +117,7 @@ def _check_given(given: Any, origin: Origin, *below: str) -> Iterable[Complaint]
             )
             yield from (origin.complain(text, *below, path) for text in wrong)
             continue
-        try:
-            parse_path(path)
-        except PathError as error:
-            hint = did_you_mean(error.keyword, keywords()) if error.keyword else ""
-            yield origin.complain(f"{error}{hint}", *below, path)
+        yield from (origin.complain(problem, *below, path) for problem in path_problems(path))
         for index, item in enumerate(value if isinstance(value, list) else []):
             if isinstance(item, dict):
                 yield from _check_given(item, Origin(origin.document, (*origin.place, *below, path, index)))

@@ -10,8 +10,8 @@ from gateway.dicom.paths import ALL, TEXT_VRS, PathError, parse_path, vr_of
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.files import Effective, Piece
 from gateway.mapping.matching import WORDS, MatchRule, Subject, never_together
+from gateway.mapping.path_words import keywords
 from gateway.mapping.patterns import Pattern, PatternError, regex, starred
-from gateway.mapping.reads import keywords
 
 _SOP_CLASSES = {entry[4]: uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and entry[4]}
 _SOP_CLASS_UID = "SOPClassUID"

@@ -25,7 +25,8 @@ from typing import Any
 from pydicom.datadict import dictionary_VM
 
 from gateway.dicom.charset import CHARSET_TAG, decode, encodings_of
-from gateway.dicom.paths import ALL, HeaderLike, vr_of
+from gateway.dicom.headers import HeaderLike
+from gateway.dicom.paths import ALL, vr_of
 from gateway.dicom.values import Invalid
 from gateway.mapping.patterns import Pattern
 

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid
 from gateway.mapping.conversion import ABSENT, Converter, Options, Outcome, Parts, first_clean
 from gateway.mapping.converters import one_value, quantity_json, simple, stated_in, unit_of

@@ -15,15 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydicom._dicom_dict import DicomDictionary
-
-from gateway.dicom.paths import Path, PathError, is_sequence, parse_path
+from gateway.dicom.paths import Path, is_sequence, parse_path
 from gateway.dicom.sr import SrPath
 from gateway.mapping.codes import Codes
-from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.complaints import Complaint, as_meant, did_you_mean
 from gateway.mapping.conditions import Condition, compile_condition
 from gateway.mapping.conversion import Kind
-from gateway.mapping.files import Effective, Origin
+from gateway.mapping.field_names import field_hint
+from gateway.mapping.files import Effective, Origin, Piece
+from gateway.mapping.path_words import path_problems
 from gateway.mapping.sources import (
     ARRIVAL,
     ITEM,
@@ -66,20 +66,30 @@ class SourceCompiler:
         self._codes = codes
         self._complaints = complaints
         self._let = {name: str(piece.node) for name, piece in effective.let.items()}
+        self._faulty_lets = {name for name, piece in effective.let.items() if self._is_faulty(piece)}
         self.repeated = self._repeated()
 
+    def _is_faulty(self, piece: Piece) -> bool:
+        """What is wrong with a short name is told where it is set, not where it is used."""
+        problems = path_problems(str(piece.node))
+        self._complaints += [piece.origin.complain(problem) for problem in problems]
+        return bool(problems)
+
     def _repeated(self) -> Path | SrPath | None:
+        found: Path | SrPath | None = None
         for level, piece in self._effective.for_each.items():
             if level != REPEATED:
                 self._complaints.append(piece.origin.complain(f"only '{REPEATED}' can be repeated, not '{level}'"))
-                continue
+            path: Path | SrPath | None
             if isinstance(piece.node, dict) and "sr" in piece.node:
-                return sr_path(piece.node, self._codes, piece.origin, self._complaints)
-            path = self._path(str(piece.node), piece.origin)
-            if path and not is_sequence(path):
-                self._complaints.append(piece.origin.complain(f"'{piece.node}' is not a sequence"))
-            return path
-        return None
+                path = sr_path(piece.node, self._codes, piece.origin, self._complaints)
+            else:
+                path = self._path(str(piece.node), piece.origin)
+                if path and not is_sequence(path):
+                    self._complaints.append(piece.origin.complain(f"'{piece.node}' is not a sequence"))
+            if level == REPEATED:
+                found = path
+        return found
 
     def alternatives(self, name: str, node: Any, kind: Kind, origin: Origin, inside: Siblings = None) -> tuple[Source, ...]:
         """One source, or a list of them in the order in which they are tried. ``inside`` where ``$item`` may be read."""
@@ -97,11 +107,18 @@ class SourceCompiler:
         if not isinstance(node, dict):
             return self._text(name, node, kind, origin, inside)
         forms = [form for form in FORMS if form in node]
-        if len(forms) != 1:
+        if not forms and (meant := as_meant(node, FORMS)):
+            form, written = next(iter(meant.items()))
+            self._wrong(f"unknown key '{written}' (did you mean '{form}'?)", origin)
+            node = {form if key == written else key: value for key, value in node.items()}
+            forms = [form]
+        elif len(forms) != 1:
             self._wrong(f"a source is a path, or has one of {', '.join(FORMS)}", origin)
-            return None
-        form = forms[0]
-        made = self._form(name, form, {key: value for key, value in node.items() if key != "when"}, kind, origin, inside)
+        made: Plain | None = None
+        for form in forms:
+            others = ("when", *(other for other in forms if other != form))
+            spec = {key: value for key, value in node.items() if key not in others}
+            made = self._form(name, form, spec, kind, origin, inside)
         if "when" not in node:
             return made
         condition = self.condition(name, node["when"], origin, "when", inside=inside)
@@ -129,16 +146,14 @@ class SourceCompiler:
 
     def _form(self, name: str, form: str, node: dict[str, Any], kind: Kind, origin: Origin, inside: Siblings) -> Plain | None:
         if form == "path":
-            known = self._only(node, ("path",), origin)
-            place = Origin(origin.document, (*origin.place, "path"))
-            return self._text(name, node["path"], kind, place, inside) if known else None
+            self._only(node, ("path",), origin)
+            return self._text(name, node["path"], kind, origin.below("path"), inside)
         if kind is Kind.FIELD:
             self._wrong("here belongs the name of a field", origin)
             return None
         if form == "sr":
             return self._sr(name, node, origin, inside)
-        if not self._only(node, (form,), origin):
-            return None
+        self._only(node, (form,), origin)
         text = node[form]
         if form == "arrival":
             return self._arrival(name, text, origin)
@@ -149,12 +164,10 @@ class SourceCompiler:
         steps = node.get("sr")
         first = steps[0] if isinstance(steps, list) and steps else ""
         if first == f"${REPEATED}":
-            if not self._in_administration(name, origin):
-                return None
-            around = self.repeated.text if self.repeated else None
+            self._in_administration(name, origin)
+            around = self.repeated.text if self.repeated else REPEATED
         elif first == f"${ITEM}":
-            if not self._in_items(origin, inside):
-                return None
+            self._in_items(origin, inside)
             around = ITEM
         else:
             path = sr_path(node, self._codes, origin, self._complaints)
@@ -206,9 +219,9 @@ class SourceCompiler:
         for item in (REPEATED, ITEM):
             if text.startswith(f"${item}."):
                 fits = self._in_administration(name, origin) if item == REPEATED else self._in_items(origin, inside)
-                path = self._path(text.partition(".")[2], origin) if fits else None
-                return ItemPath(path, item) if path else None
-        path = self._path(text, origin)
+                path = self._path(text.partition(".")[2], origin)
+                return ItemPath(path, item) if path and fits else None
+        path = self._path(text, origin, inside)
         return RootPath(path) if path else None
 
     def _in_administration(self, name: str, origin: Origin) -> bool:
@@ -235,7 +248,8 @@ class SourceCompiler:
     def _field_ref(self, name: str, text: str, origin: Origin) -> FieldRef | None:
         known = self._effective.fields
         if text not in known:
-            self._wrong(f"there is no field '{text}'{did_you_mean(text, known)}", origin)
+            if not self._effective.lacks and not self._effective.taken.blames("fields", text, origin):
+                self._wrong(f"there is no field '{text}'{field_hint(text, known, known)}", origin)
             return None
         if text.startswith(f"{REPEATED}.") and not name.startswith(f"{REPEATED}."):
             self._wrong(f"'{text}' exists once per item: '{name}' cannot read it", origin)
@@ -245,31 +259,27 @@ class SourceCompiler:
             return None
         return FieldRef(text)
 
-    def _path(self, text: str, origin: Origin) -> Path | None:
+    def _path(self, text: str, origin: Origin, inside: Siblings = None) -> Path | None:
         if text.startswith("$"):
             variable, point, rest = text[1:].partition(".")
-            if variable not in self._let:
-                known = [*self._let, REPEATED]
+            known = [*self._let, REPEATED, *([ITEM] if inside is not None else [])]
+            missing = variable not in self._let and not self._effective.lacks
+            if missing and not self._effective.taken.blames("let", variable, origin):
                 self._wrong(f"'${variable}' is not set{did_you_mean(variable, known)}", origin)
+            if variable not in self._let or variable in self._faulty_lets:
+                for problem in path_problems(rest) if rest and not self._is_sibling(f"${ITEM}.{rest}") else ():
+                    self._wrong(problem, origin)
                 return None
             text = f"{self._let[variable]}{point}{rest}"
-        try:
-            return parse_path(text)
-        except PathError as error:
-            hint = did_you_mean(error.keyword, keywords()) if error.keyword else ""
-            self._wrong(f"{error}{hint}", origin)
-            return None
+        problems = path_problems(text)
+        for problem in problems:
+            self._wrong(problem, origin)
+        return None if problems else parse_path(text)
 
-    def _only(self, node: dict[str, Any], known: Sequence[str], origin: Origin) -> bool:
-        unknown = [key for key in node if key not in known]
-        for key in unknown:
-            self._wrong(f"unknown key '{key}'{did_you_mean(key, (*known, 'when'))}", origin)
-        return not unknown
+    def _only(self, node: dict[str, Any], known: Sequence[str], origin: Origin) -> None:
+        for key in node:
+            if key not in known:
+                self._wrong(f"unknown key '{key}'{did_you_mean(key, (*known, 'when'))}", origin)
 
     def _wrong(self, text: str, origin: Origin) -> None:
         self._complaints.append(origin.complain(text, "from"))
-
-
-def keywords() -> list[str]:
-    """Every DICOM keyword, to suggest the right one."""
-    return [entry[4] for entry in DicomDictionary.values() if entry[4]]

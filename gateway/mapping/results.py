@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.complaints import Complaint, did_you_mean
+from gateway.mapping.complaints import Complaint, did_you_mean, nearest
 from gateway.mapping.conversion import Kind
 from gateway.mapping.files import Effective, Origin, Piece
 from gateway.mapping.rules import REPEATED, FieldRule, ResultRule
@@ -72,7 +72,7 @@ class _Compiler:
     def rule(self, name: str) -> ResultRule | None:
         before = len(self._complaints)
         self._complaints += self._problems(name)
-        if len(self._complaints) > before:
+        if not isinstance(self._node, dict):
             return None
         node = self._node
         bound = node.get("of") == REPEATED
@@ -82,7 +82,7 @@ class _Compiler:
             if "for_each" in node
             else ()
         )
-        inside: frozenset[str] | None = frozenset() if sources else None
+        inside: frozenset[str] | None = frozenset() if "for_each" in node else None
         when = self._fields.sources.condition(reader, node["when"], self._origin, "when") if "when" in node else None
         rules = self._fields.members(reader, node.get("fields") or {}, self._origin)
         self._complaints += self._member_problems(rules, per_item=inside is not None)
@@ -110,14 +110,15 @@ class _Compiler:
         for key in node:
             if key not in RESULT_KEYS:
                 yield self._origin.complain(f"unknown key '{key}'{did_you_mean(key, RESULT_KEYS)}", key)
+        node, self._origin = self._origin.as_meant(node, RESULT_KEYS)
         for key in ("set", "fields"):
             if not isinstance(node.get(key, {}), dict):
                 yield self._origin.complain(f"'{key}' is a mapping of members", key)
-                return
+        self._node = node = {key: value for key, value in node.items() if isinstance(value, dict) or key not in ("set", "fields")}
         yield from self._kind_problems(name)
         if node.get("of", REPEATED) != REPEATED:
             yield self._origin.complain(f"a result is 'of: {REPEATED}', or of the document as a whole", "of")
-        elif "of" in node and self._fields.repeated is None:
+        elif "of" in node and self._fields.repeated is None and not self._fields.may_repeat:
             yield self._origin.complain(f"'of: {REPEATED}' needs 'for_each: {{{REPEATED}: ...}}'", "of")
         for member, value in (node.get("set") or {}).items():
             yield from self._set_problems(member, value)
@@ -158,7 +159,8 @@ class _Compiler:
                 yield from self._typed(f"{member}[].{one.name.partition('.')[2]}", one, place)
             return
         yield from self._typed(member, rule, place)
-        kind = KINDS.get(str(self._node.get("kind")))
+        written = str(self._node.get("kind"))
+        kind = KINDS.get(nearest(written, KINDS) or written)  # of a misspelt one that which is meant
         out = rule.options.unit_out
         if member == "value" and kind and kind.units and out is not None and out not in kind.units:
             yield self._origin.complain(f"'{kind.name}' is published in {' or '.join(kind.units)}, not in {out}", *place, "unit")

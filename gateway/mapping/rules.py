@@ -10,7 +10,8 @@ from functools import cached_property
 
 from pydicom.dataset import Dataset
 
-from gateway.dicom.paths import DatasetHeader, HeaderLike, Path
+from gateway.dicom.headers import DatasetHeader, HeaderLike
+from gateway.dicom.paths import Path
 from gateway.dicom.sr import CONTENT, SrPath
 from gateway.errors import Quarantined
 from gateway.mapping.codes import Codes

@@ -22,6 +22,8 @@ _PERSON = {
     "organization": Hole("string"),
     **{f"name.{name}": hole for name, hole in _NAME_PARTS.items()},
 }
+#: Of the one study that an act belongs to: its UID and its order.
+_ORDERED = {"uid": Hole("string"), "accession": Hole("string"), "accession_issuer": Hole("uri")}
 #: What templates can read: the levels of fields, and the result, whose members are fixed.
 TEMPLATE_LEVELS = (*LEVELS, "result")
 #: What gathering calculates of a PET series (:mod:`gateway.gather.suv`).
@@ -33,7 +35,10 @@ _SUV: dict[str, Hole] = {
     "voxel_unit": Hole("CodeableConcept"),
     "repaired": Hole("boolean"),
     "remarks": Hole("string", many=True),
-    **{f"inputs.{name}": Hole("Quantity") for name in ("weight", "size", "activity", "activity_at_reference", "half_life")},
+    **{
+        f"inputs.{name}": Hole("Quantity")
+        for name in ("weight", "size", "activity", "activity_at_reference", "half_life", "uptake_time")
+    },
     "inputs.sex": Hole("CodeableConcept"),
     **{f"inputs.{name}": Hole("dateTime") for name in ("injected_at", "reference_at")},
     **{f"inputs.{name}": Hole("string") for name in ("reference_from", "suv_type", "decay_correction")},
@@ -81,6 +86,10 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "replaces": Hole("object", many=True),
         "replaces[].reference": Hole("string", target="DocumentReference"),
         "remarks": Hole("string", many=True),
+        **{f"authorizer.{name}": hole for name, hole in _PERSON.items()},
+        "scanner_key": Hole("string"),
+        "scanner_ae": Hole("string"),
+        "scanner_modality": Hole("code"),
     },
     "result": {
         "key": Hole("string"),
@@ -96,7 +105,7 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "ct_summary.of": Hole("string"),
         "ct_summary.text": Hole("string"),
         "ct_summary.study.reference": Hole("string", target="ImagingStudy"),
-        "ct_summary.study.uid": Hole("string"),
+        **{f"ct_summary.study.{name}": hole for name, hole in _ORDERED.items()},
         "source_path": Hole("string"),
         "effective": Hole("dateTime"),
         "uncertainty_in_unit": Hole("decimal"),
@@ -138,7 +147,7 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "summary.text": Hole("string"),
         **{f"authorizer.{name}": hole for name, hole in _PERSON.items()},
         "study.reference": Hole("string", target="ImagingStudy"),
-        "study.uid": Hole("string"),
+        **{f"study.{name}": hole for name, hole in _ORDERED.items()},
         "document_uids": Hole("string", many=True),
         "therapy.course": Hole("string"),
         "therapy.cycle": Hole("integer"),
@@ -185,7 +194,7 @@ _GIVES: dict[str, Hole] = {
     ),
     **dict.fromkeys(("code", "gender", "use", "absent_reason", "dose_kind"), Hole("code")),
     **dict.fromkeys(("date", "birth_date"), Hole("date")),
-    **dict.fromkeys(("datetime", "datetime_of", "injection_time", "injection_end"), Hole("dateTime")),
+    **dict.fromkeys(("datetime", "datetime_of", "injection_time", "injection_end", "reported_start"), Hole("dateTime")),
     "list": Hole("string", many=True),
     "frame_timing": Hole("object"),
     "integer": Hole("integer"),
@@ -254,14 +263,15 @@ def _of_rule(rule: FieldRule, words: tuple[str, ...] | None = None) -> dict[str,
     for item in rule.items:
         inside |= {f"{whole}[].{name}": part for name, part in _of_rule(item, item.keys).items()}
     if hole.type == "Quantity":
-        inside[f"{whole}_stated"] = hole
+        stated = f"{whole}_stated"
+        inside |= {stated: hole, **{f"{stated}.{name}": part for name, part in INSIDE["Quantity"].items()}}
     told = {f"{whole}_repaired": Hole("boolean"), f"{whole}_candidates": Hole(hole.type, many=True)}
     return {**outer, **inside, **told, whole: hole}
 
 
 def hole_at(path: str, per: str, levels: dict[str, dict[str, Hole]]) -> Hole:
     """What an absolute path of a template brings; ``levels`` are the readable names by level."""
-    scope = SCOPES[per]
+    scope = SCOPES.get(per, {})
     root = root_of(path, scope)
     if root is None:
         return Hole(None)
@@ -292,7 +302,7 @@ def belongs_to(name: str, fields: Iterable[str]) -> bool:
     """True when a name of the form ``level.a.b`` is one of the fields, stands inside one or around one, or is told beside one."""
     return any(
         name == field
-        or name.startswith((f"{field}.", f"{field}_repaired", f"{field}_candidates"))
+        or name.startswith((f"{field}.", f"{field}_stated", f"{field}_repaired", f"{field}_candidates"))
         or field.startswith(f"{name}.")
         for field in fields
     )

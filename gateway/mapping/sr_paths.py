@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.dicom.paths import Path, PathError, parse_path
+from gateway.dicom.paths import Path, parse_path
 from gateway.dicom.sr import ANY, BELOW, DEEPEST, RELATIONSHIPS, VALUE_TYPES, Names, SrPath
 from gateway.mapping.codes import Coded, Codes
 from gateway.mapping.complaints import Complaint, did_you_mean
 from gateway.mapping.files import Origin
+from gateway.mapping.path_words import path_problems
 
 _CONCEPT = re.compile(r"(\S+) ([A-Za-z0-9_-]+)")
 KEYS = ("sr", "attribute", "relationship", "template", "value_type", "except", "nearest")
@@ -43,7 +44,7 @@ def sr_path(
         complaints.append(
             origin.complain(f"'sr' is a list of 1 to {DEEPEST} concept names, as in [113502 DCM, 113507 DCM]", "from")
         )
-        return None
+    node, _ = origin.as_meant(node, KEYS)
     steps = [_names(word, codes, origin, complaints) for word in words]
     attribute = _attribute(node.get("attribute"), origin, complaints)
     relationship = _words(node.get("relationship"), RELATIONSHIPS, "a relationship of content items", origin, complaints)
@@ -113,8 +114,6 @@ def _concept(word: str, codes: Codes, origin: Origin, complaints: list[Complaint
 def _attribute(keyword: Any, origin: Origin, complaints: list[Complaint]) -> Path | None:
     if keyword is None:
         return None
-    try:
-        return parse_path(str(keyword))
-    except PathError as error:
-        complaints.append(origin.complain(str(error), "from"))
-        return None
+    problems = path_problems(str(keyword))
+    complaints += [origin.complain(problem, "from") for problem in problems]
+    return None if problems else parse_path(str(keyword))

@@ -99,9 +99,17 @@ def _without_tail(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 def compile_template(node: Json) -> Template:
     """Compile a template. Raises :class:`TemplateError` for the first thing that is wrong."""
+    template, errors = read_template(node)
+    if errors:
+        raise errors[0]
+    return template
+
+
+def read_template(node: Json) -> tuple[Template, list[TemplateError]]:
+    """A template, and all that is wrong with it; where anything is, the template is only there to be judged further."""
     compiler = _Compiler()
     compiled = compiler.node(node, (), ())
-    return Template(tuple(compiler.paths), tuple(compiler.references), compiled)
+    return Template(tuple(compiler.paths), tuple(compiler.references), compiled), compiler.errors
 
 
 def fhir_value(value: Json) -> Json:
@@ -124,7 +132,11 @@ class _Compiler:
     def __init__(self) -> None:
         self.paths: list[tuple[tuple[str | int, ...], str]] = []
         self.references: list[tuple[tuple[str | int, ...], str]] = []
+        self.errors: list[TemplateError] = []
         self._loop_sources: dict[str, str] = {}
+
+    def _wrong(self, place: Place, reason: str) -> None:
+        self.errors.append(TemplateError(place, reason))
 
     def node(self, node: Json, place: Place, loops: tuple[str, ...]) -> Node:
         if isinstance(node, dict):
@@ -138,12 +150,13 @@ class _Compiler:
 
     def _object(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> Node:
         if "for_each" in node:
-            raise TemplateError((*place, "for_each"), "'for_each' stands only in an entry of a list")
+            self._wrong((*place, "for_each"), "'for_each' stands only in an entry of a list")
         conditions = self._conditions(node, place)
         body = {key: value for key, value in node.items() if key not in _VERBS}
         if "is" in body:
             if len(body) > 1 or not conditions:
-                raise TemplateError((*place, "is"), "'is' stands alone with 'if' or 'unless'")
+                self._wrong((*place, "is"), "'is' stands alone with 'if' or 'unless'")
+                self._fields({key: value for key, value in body.items() if key != "is"}, place, loops)
             inner = self.node(body["is"], (*place, "is"), loops)
         else:
             inner = self._fields(body, place, loops)
@@ -195,7 +208,8 @@ class _Compiler:
             if verb in node:
                 paths = node[verb] if isinstance(node[verb], list) else [node[verb]]
                 if not paths or not all(isinstance(path, str) for path in paths):
-                    raise TemplateError((*place, verb), f"'{verb}' is followed by the path of a value, or by a list of them")
+                    self._wrong((*place, verb), f"'{verb}' is followed by the path of a value, or by a list of them")
+                    paths = [path for path in paths if isinstance(path, str)]
                 conditions.append((_first_of([self._look(path, (*place, verb)) for path in paths]), wanted))
         return conditions
 
@@ -221,10 +235,11 @@ class _Compiler:
     def _loop(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> tuple[_Loop, Node]:
         found = _LOOP.fullmatch(str(node["for_each"]))
         if not found:
-            raise TemplateError((*place, "for_each"), "a loop is written 'for_each: item in list'")
-        variable, source = found.groups()
+            self._wrong((*place, "for_each"), "a loop is written 'for_each: item in list'")
+        words = str(node["for_each"]).split() or [""]
+        variable, source = found.groups() if found else (words[0], words[-1])
         if variable in self._loop_sources and variable in loops:
-            raise TemplateError((*place, "for_each"), f"'{variable}' is already the name of an outer loop")
+            self._wrong((*place, "for_each"), f"'{variable}' is already the name of an outer loop")
         look = self._look(source, (*place, "for_each"))
         outer = self._loop_sources.get(variable)
         self._loop_sources[variable] = self._absolute(source) + "[]"
@@ -243,7 +258,7 @@ class _Compiler:
             return _filled(_reference(reference[1], loops), place, (f"@{reference[1]}",))
         holes = list(_HOLE.finditer(text))
         if "${" in _HOLE.sub("", text).replace("$${", ""):
-            raise TemplateError(place, f"'{text}': a hole is not closed")
+            self._wrong(place, f"'{text}': a hole is not closed")
         if not holes:
             return _literal(text.replace("$${", "${"), place)
         paths = tuple(hole[1].strip() for hole in holes)
@@ -258,7 +273,8 @@ class _Compiler:
     def _look(self, path: str, place: tuple[str | int, ...]) -> Render:
         path = path.strip()
         if not _PATH.fullmatch(path):
-            raise TemplateError(place, f"'{path}' is not a path of names with points between them")
+            self._wrong(place, f"'{path}' is not a path of names with points between them")
+            return _lookup(("",))
         self.paths.append((place, self._absolute(path)))
         return _lookup(tuple(path.split(".")))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid, Moment, TimeOfDay
 from gateway.mapping.conversion import ABSENT, Converter, Kind, Note, Options, Outcome, Part, Parts, withheld
 from gateway.mapping.converters import one_value, told
@@ -27,7 +27,10 @@ LATEST_AFTER_SCAN_S = 3600
 MOST_CLOCK_DIFFERENCE_MIN = 5
 #: Further back than this many half-lives nothing is left to see: a day found by calculation must not lie there.
 MOST_HALF_LIVES = 10
+#: A dose report may be made, and get a study of its own, this long after what it tells of; of long-lived nuclides ten half-lives.
+MOST_DAYS_BEFORE_STUDY = 30
 _DAY = dt.timedelta(days=1)
+_WHOLE_DAY = len("2026-03-02")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,28 @@ def injection_time(parts: Parts, options: Options) -> Outcome:
     if found is None:
         return withheld("is a time without a date that fits no day before the scan", time.path)
     return told(found, f"{time.path} + scan date")
+
+
+def reported_start(parts: Parts, options: Options) -> Outcome:
+    """The start that a dose report tells, unless it cannot be that of an administration which its study is about.
+
+    Withheld, because one of the two days is wrong and nobody knows which: a start more than a day after the study, or longer before it
+    than 30 days and ten half-lives. Studies of a therapy, and reports that are made weeks later, stay within.
+    """
+    element = parts.first("datetime")
+    if element is None:
+        return ABSENT
+    moment = values.moment(one_value(element), parts.zone())
+    study, half_life = parts.fields("study"), parts.fields("half_life")
+    if isinstance(study, str) and len(study) >= _WHOLE_DAY and len(moment.text) >= _WHOLE_DAY:
+        before = dt.date.fromisoformat(study[:_WHOLE_DAY]) - dt.date.fromisoformat(moment.text[:_WHOLE_DAY])
+        seconds = half_life["value"] if isinstance(half_life, dict) else Decimal(0)
+        most_days = max(MOST_DAYS_BEFORE_STUDY, int(MOST_HALF_LIVES * seconds / 86400) + 1)
+        if before < -_DAY:
+            return withheld(f"lies {-before.days} days after the study that the report belongs to: withheld", element.path)
+        if before.days > most_days:
+            return withheld(f"lies {before.days} days before the study that the report belongs to: withheld", element.path)
+    return told(moment, element.path)
 
 
 def injection_end(parts: Parts, options: Options) -> Outcome:
@@ -203,6 +228,15 @@ TIMES: tuple[Converter, ...] = (
             "scan_date": Part(),
             "scan_time": Part(),
             "other_dates": _OPTIONAL,
+            "half_life": _HALF_LIFE,
+        },
+    ),
+    Converter(
+        name="reported_start",
+        convert=reported_start,
+        parts={
+            "datetime": Part(),
+            "study": Part(kind=Kind.FIELD, required=False),
             "half_life": _HALF_LIFE,
         },
     ),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from gateway.dicom import values
-from gateway.dicom.paths import Element
+from gateway.dicom.elements import Element
 from gateway.dicom.values import Invalid
 from gateway.mapping.codes import NUCLIDES_TABLE, Codes, Entry
 from gateway.mapping.conversion import (
@@ -25,7 +25,7 @@ from gateway.mapping.converters import concept_of, one_value, stated_in, unit_of
 from gateway.model import Json, JsonObject, Severity
 from gateway.nuclear.activity import Withheld, read_activity
 from gateway.nuclear.nuclide import Nuclide, half_life_fits
-from gateway.nuclear.units import convert, plain
+from gateway.nuclear.units import convert, plain, spelled
 
 AGENTS_TABLE = "radiopharmaceuticals"
 
@@ -37,7 +37,10 @@ def radiopharmaceutical(parts: Parts, options: Options) -> Outcome:
 
 
 def radionuclide(parts: Parts, options: Options) -> Outcome:
-    """The nuclide as stated; if none is stated, the one that the agent implies. A contradiction is told."""
+    """The nuclide as stated; if none is stated, the one that the agent implies.
+
+    One that contradicts the agent is published, and told, when the half-life is its own; else nobody knows which is meant: withheld.
+    """
     stated = first_clean(parts, lambda element: concept_of(element, options), "nuclide")
     implied = _implied_nuclide(parts.fields("agent"), options.codes)
     if implied is None:
@@ -49,10 +52,26 @@ def radionuclide(parts: Parts, options: Options) -> Outcome:
         note = Note("was not stated; the agent implies it", Severity.INFORMATION)
         concept = options.codes.concept(entry).as_json()
         return Outcome(value=concept, notes=(*stated.notes, note), source=f"codes/{AGENTS_TABLE}.yaml")
-    if nuclide_of(stated.value, options.codes) and stated.value["text"] != implied:
-        note = Note(f"contradicts the agent, which implies {implied}", Severity.WARNING)
-        return Outcome(value=stated.value, notes=(*stated.notes, note), source=stated.source)
-    return stated
+    nuclide = nuclide_of(stated.value, options.codes)
+    if nuclide is None or stated.value["text"] == implied:
+        return stated
+    reason = f"contradicts the agent, which implies {implied}"
+    seconds = _stated_seconds(parts)
+    if seconds is not None and half_life_fits(seconds, nuclide):
+        return replace(
+            stated, notes=(*stated.notes, Note(f"{reason}; the half-life is that of {nuclide.name}", Severity.WARNING))
+        )
+    why = "no half-life tells which is meant" if seconds is None else f"the half-life is not that of {nuclide.name}"
+    return withheld(f"{reason}, and {why}: withheld", stated.source)
+
+
+def _stated_seconds(parts: Parts) -> Decimal | None:
+    """The half-life in s, as (0018,1075) has it where no unit stands beside it; ``None`` when it is absent or no number."""
+    try:
+        element = parts.first("half_life")
+        return convert(values.decimal(one_value(element)), element.unit or "s", "s") if element else None
+    except ValueError:
+        return None
 
 
 def half_life(parts: Parts, options: Options) -> Outcome:
@@ -92,16 +111,18 @@ def activity(parts: Parts, options: Options) -> Outcome:
     def read(element: Element) -> Outcome:
         unit_in = unit_of(element, options)
         number = values.decimal(one_value(element))
+        stated: JsonObject = {"value": plain(number), "unit": spelled(unit_in)}
         reading = read_activity(number, unit_in, nuclide, agent_mbq=agent_mbq, pinned=options.pinned)
         if isinstance(reading, Withheld):
-            candidates = tuple(published(candidate.mbq) for candidate in reading.candidates)
+            candidates = tuple({**published(candidate.mbq), "stated": stated} for candidate in reading.candidates)
             return replace(withheld(reading.reason, element.path), candidates=candidates)
         value = published(reading.mbq)
         if not reading.repaired:
             return Outcome(value=value, stated=stated_in(element, options), source=element.path)
         name = nuclide.name if nuclide else "this nuclide"
         reason = f"stands in {reading.unit} where {unit_in} belongs: no other unit is plausible for {name}; it was repaired"
-        return Outcome(value=value, notes=(Note(reason, Severity.WARNING),), source=element.path, repaired=True)
+        note = Note(reason, Severity.WARNING)
+        return Outcome(value=value, stated=stated, notes=(note,), source=element.path, repaired=True)
 
     element = parts.first("value")
     return read(element) if element else ABSENT
@@ -153,7 +174,7 @@ TRACER: tuple[Converter, ...] = (
     Converter(
         name="radionuclide",
         convert=radionuclide,
-        parts={"nuclide": Part(), "agent": Part(kind=Kind.FIELD, required=False)},
+        parts={"nuclide": Part(), "agent": Part(kind=Kind.FIELD, required=False), "half_life": Part(required=False)},
         takes_codes=True,
         reads_tables=(AGENTS_TABLE, NUCLIDES_TABLE),
         result="concept",

@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 from pydicom.datadict import keyword_for_tag
 
 from gateway.dicom import values
-from gateway.dicom.paths import Path, Root, Step, vr_of
+from gateway.dicom.items import Root
+from gateway.dicom.paths import Path, Step, vr_of
 from gateway.dicom.reading import Header
 from gateway.dicom.rewrite import DataSet
 from gateway.dicom.values import Invalid

@@ -3,7 +3,7 @@
 The slices of one series differ in a handful of elements. Everything else is evaluated once: shared fields are remembered under the raw
 bytes of all top-level elements that decide them, so that a second slice costs a lookup and its own instance fields.
 
-A rule that fails costs its own field; an object that asks for too much work (:class:`~gateway.dicom.paths.Budget`) is quarantined.
+A rule that fails costs its own field; an object that asks for too much work (:class:`~gateway.dicom.budget.Budget`) is quarantined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from threading import Lock
 from typing import Any
 
 from gateway.dicom import sr, values
-from gateway.dicom.paths import Budget, Element, HeaderLike, Item, Path, Root, parse_path
+from gateway.dicom.budget import Budget
+from gateway.dicom.elements import Element
+from gateway.dicom.headers import HeaderLike
+from gateway.dicom.items import Item, Root
+from gateway.dicom.paths import Path, parse_path
 from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
 from gateway.errors import Quarantined

@@ -11,12 +11,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gateway.dicom import sr
-from gateway.dicom.paths import Item
+from gateway.dicom.items import Item
 from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
 from gateway.mapping.rules import Guarded, ItemPath, Mapping, ResultRule
 from gateway.mapping.sources import ITEM
 from gateway.model import Issue, Json, JsonObject, Severity
+from gateway.nuclear.plausible import implausible
 from gateway.nuclear.results import KINDS, LABEL, OF, TELLING, WORDS
 from gateway.nuclear.units import convert
 
@@ -130,6 +131,7 @@ def _finished(rule: ResultRule, tree: JsonObject, issues: list[Issue], label: st
             part.setdefault("absent", "unknown")
     made = _in_its_unit(made, issues)
     _never_negative(made, issues)
+    _believable(made, issues, own_range=any(one.name == _VALUE and one.range is not None for one in rule.fields))
     return made
 
 
@@ -160,6 +162,33 @@ def _never_negative(made: JsonObject, issues: list[Issue]) -> None:
             issues.append(Issue(field=f".components[{index}].value", reason=reason))
             del part["value"]
             part["absent"] = _UNUSABLE
+
+
+def _believable(made: JsonObject, issues: list[Issue], *, own_range: bool) -> None:
+    """Withholds numbers that cannot be true of what they measure (:mod:`gateway.nuclear.plausible`); a mapping's own range counts first."""
+    code = _code(made.get("code"))
+    reason = implausible(made["value"], kind=made["kind"], code=code) if "value" in made and not own_range else None
+    if reason:
+        issues.append(Issue(field=".value", reason=f"{reason}: withheld"))
+        del made["value"]
+        made.pop("stated", None)
+        made["absent"] = _UNUSABLE
+    for name in ("mass", "volume"):
+        reason = implausible(made[name], member=name) if isinstance(made.get(name), dict) else None
+        if reason:
+            issues.append(Issue(field=f".{name}", reason=f"{reason}: withheld"))
+            del made[name]
+    for index, part in enumerate(made.get("components", ())):
+        reason = implausible(part["value"], kind=made["kind"], code=_code(part.get("code"))) if part.get("value") else None
+        if reason:
+            issues.append(Issue(field=f".components[{index}].value", reason=f"{reason}: withheld"))
+            del part["value"]
+            part.pop("value_stated", None)
+            part["absent"] = _UNUSABLE
+
+
+def _code(concept: Json) -> str | None:
+    return str(concept.get("code")) if isinstance(concept, dict) and concept.get("code") else None
 
 
 def _below_zero(quantity: Json) -> bool:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from gateway.dicom import values
 from gateway.dicom.charset import CHARSET_VRS, decode, encodings_of
-from gateway.dicom.paths import number_texts
+from gateway.dicom.numbers import number_texts
 from gateway.dicom.rewrite import DataSet
 from gateway.dicom.values import Invalid
 from gateway.dicom.writing import UNSPLIT, text_bytes

@@ -277,6 +277,13 @@ WORDS: dict[str, frozenset[str]] = {
     "use": frozenset({"diagnostic", "therapeutic"}),
     "target_definition": frozenset({"whole-organ", "lesion", "treated-volume", "dose-volume-cut"}),
 }
+
+
+def is_final(document: Mapping[str, Any]) -> bool:
+    """Whether a document may be taken as the last word: a person verified it (PS3.3 C.17.2), and it is not PARTIAL."""
+    return document.get("verification") == "VERIFIED" and document.get("completion") != "PARTIAL"
+
+
 #: The members of a document, besides what a mapping adds.
 DOCUMENT_MEMBERS: dict[str, str] = {
     "uid": "string",

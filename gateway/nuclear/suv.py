@@ -26,7 +26,7 @@ _DIGITS = 34
 #: Published digits: a hundred times finer than the tolerance of the reference vectors.
 _ROUNDING = Context(prec=8)
 #: No scan is later: a thousandth of the activity is left.
-_MOST_HALF_LIVES = 10
+MOST_HALF_LIVES = 10
 #: A dynamic scan starts before its injection, by minutes.
 _LATEST_INJECTION_S = 3600
 #: More frames that need a factor of their own are not listed.
@@ -213,7 +213,7 @@ def _implausible(at: dt.datetime, tracer: Tracer) -> bool:
     if tracer.injected_at is None or tracer.half_life_s is None:
         return False
     elapsed = _seconds(at - tracer.injected_at)
-    return elapsed < -_LATEST_INJECTION_S or elapsed > _MOST_HALF_LIVES * tracer.half_life_s
+    return elapsed < -_LATEST_INJECTION_S or elapsed > MOST_HALF_LIVES * tracer.half_life_s
 
 
 def _dose(tracer: Tracer, reference: Reference) -> Decimal:

@@ -48,6 +48,7 @@ COMPONENTS: dict[str, str] = {
     "therapy-cycle": "Cycle of a radionuclide therapy",
     "tissue-heterogeneity-correction": "TissueHeterogeneityCorrection",
     "uncertainty": "Uncertainty of a value, with a unit of its own",
+    "uptake-time": "From the administration to the start of the scan",
     "value-at-time": "Value at a time",
     "voxel-unit": "Unit of voxels after rescaling",
 }

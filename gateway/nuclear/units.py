@@ -200,6 +200,18 @@ def dimension(unit: str) -> str | None:
     return known[0] if known else None
 
 
+#: What people write for a dose, and what UCUM takes it for: nothing is guessed, but it is told.
+_MISNAMED = {
+    "rad": "is rad, which UCUM reads as an angle; the absorbed dose is RAD there (100 RAD are 1 Gy)",
+    "rem": "is rem, which UCUM does not know; the equivalent dose is REM there (100 REM are 1 Sv)",
+}
+
+
+def misnamed(unit: str) -> str | None:
+    """What to say of a unit that is written as people write it and means something else, or nothing, in UCUM."""
+    return _MISNAMED.get(unit.strip().rstrip("s").casefold()) if unit.strip() not in _UNITS else None
+
+
 def spelled(unit: str) -> str:
     """The UCUM code that a sender's writing of a unit can only mean; any other unit as it stands."""
     if _ANNOTATION.fullmatch(unit) and unit not in _COUNTED:

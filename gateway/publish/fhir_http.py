@@ -38,6 +38,18 @@ class Access:
     def __repr__(self) -> str:
         return f"Access({self.url})"
 
+    def session(self) -> requests.Session:
+        """Connections to it, with no proxy and no credentials but those of the settings."""
+        session = requests.Session()
+        session.trust_env = False
+        if self.ca_file is not None:
+            session.verify = str(self.ca_file)
+        if self.token:
+            session.headers["Authorization"] = f"Bearer {self.token}"
+        elif self.username is not None:
+            session.auth = (self.username, self.password or "")
+        return session
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -52,15 +64,8 @@ class FhirHttp:
     def __init__(self, access: Access) -> None:
         self._base = access.url.rstrip("/")
         self._timeout = (access.connect_timeout_secs, access.timeout_secs)
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no credentials but those of the settings
+        self._session = access.session()
         self._session.headers.update({"Accept": _FHIR_JSON, "Cache-Control": "no-cache"})
-        if access.ca_file is not None:
-            self._session.verify = str(access.ca_file)
-        if access.token:
-            self._session.headers["Authorization"] = f"Bearer {access.token}"
-        elif access.username is not None:
-            self._session.auth = (access.username, access.password or "")
 
     def get(self, path: str) -> Answer:
         """Read below the base address; ``path`` without a leading slash."""

@@ -16,8 +16,8 @@ from gateway.errors import Quarantined, Retryable
 from gateway.model import JsonObject, Receipt
 from gateway.publish.agreement import agrees, literal
 from gateway.publish.fhir_http import FhirHttp, entries, refusal
-from gateway.publish.remote_ids import Translation, criterion, is_ours, key_of, references
-from gateway.r4.bundles import resources_of
+from gateway.publish.remote_ids import Translation, criterion, is_ours, key_of
+from gateway.r4.bundles import references, resources_of
 from gateway.r4.canonical import encode
 from gateway.spool.deliveries import Published
 

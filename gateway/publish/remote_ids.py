@@ -6,7 +6,7 @@ Where a server takes our ids (``updateCreate``), nothing here is needed. Elsewhe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -52,19 +52,6 @@ def is_ours(held: JsonObject, resource: JsonObject) -> bool:
     """Whether what a server holds was written by us: then it carries our id."""
     marks = [*held.get("identifier", ()), *({**tag, "value": tag.get("code")} for tag in held.get("meta", {}).get("tag", ()))]
     return any(mark.get("system") == OWN_ID and mark.get("value") == resource["id"] for mark in marks if isinstance(mark, dict))
-
-
-def references(tree: Json) -> Iterator[str]:
-    """Every literal reference inside, as it is written."""
-    if isinstance(tree, dict):
-        reference = tree.get("reference")
-        if isinstance(reference, str):
-            yield reference
-        for child in tree.values():
-            yield from references(child)
-    elif isinstance(tree, list):
-        for child in tree:
-            yield from references(child)
 
 
 class Translation:

@@ -5,9 +5,9 @@ Both the renderer and the publishers decide by these hashes whether something is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from gateway.model import JsonObject
+from gateway.model import Json, JsonObject
 from gateway.r4.canonical import content_hash
 
 #: Names the mapping that read the sources, as ``name@version``; one extension of a Provenance for each.
@@ -57,3 +57,16 @@ def transaction(resources: Iterable[JsonObject]) -> JsonObject:
 def resources_of(bundle: JsonObject) -> list[JsonObject]:
     """The resources of a bundle, in order."""
     return [entry["resource"] for entry in bundle.get("entry", ()) if "resource" in entry]
+
+
+def references(tree: Json) -> Iterator[str]:
+    """Every literal reference inside, as it is written."""
+    if isinstance(tree, dict):
+        reference = tree.get("reference")
+        if isinstance(reference, str):
+            yield reference
+        for child in tree.values():
+            yield from references(child)
+    elif isinstance(tree, list):
+        for child in tree:
+            yield from references(child)

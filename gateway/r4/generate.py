@@ -1,4 +1,6 @@
-"""Writes ``elements.json``, ``schema.json`` and ``search_params.json`` from the official R4 definitions. Run by hand.
+"""Writes ``elements.json``, ``schema.json``, ``search_params.json`` and ``base_snapshots.json`` from the official R4 definitions.
+
+Run by hand::
 
     python -m gateway.r4.generate --definitions DIR --search-definitions DIR
 
@@ -90,7 +92,31 @@ def generate(
             **schema,
         },
         "search_params.json": {**header, "types": search},
+        "base_snapshots.json": {**header, "types": base_snapshots(structures)},
     }
+
+
+#: What our profiles constrain, and the types that they look into.
+_BASES = ("CodeableConcept", "Coding", "Extension", "Observation")
+#: What a snapshot needs to be judged by. Explanations stand in the specification.
+_KEPT = frozenset(
+    (
+        *("id", "path", "representation", "short", "definition", "min", "max", "base", "contentReference", "type"),
+        *("meaningWhenMissing", "condition", "constraint", "isModifier", "isModifierReason", "isSummary", "binding"),
+    )
+)
+
+
+def base_snapshots(structures: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Type -> the elements of its snapshot, without comments, aliases, XPath and mappings to other standards."""
+    return {name: [_kept(element) for element in structures[name]["snapshot"]["element"]] for name in _BASES}
+
+
+def _kept(element: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in element.items() if name in _KEPT}
+    if "constraint" in kept:
+        kept["constraint"] = [{name: value for name, value in one.items() if name != "xpath"} for one in kept["constraint"]]
+    return kept
 
 
 def read_types(structures: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:

@@ -1,1 +1,1 @@
-"""The three roles as processes: what each builds from the settings and runs until its life line breaks. Each imports only what it needs."""
+"""The three roles as processes: what each builds from the settings and runs until its life line breaks."""

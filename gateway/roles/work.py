@@ -16,6 +16,7 @@ from gateway.in_force import SiteInForce
 from gateway.keep.keeper import Keeper
 from gateway.keep.originals import Originals
 from gateway.pipeline import Line
+from gateway.publish.build import fact_targets, image_targets
 from gateway.publish.target import ImageTarget
 from gateway.roles.keeping import build_retention, build_scrubber
 from gateway.roles.life import stop_event
@@ -29,8 +30,6 @@ log = structlog.get_logger()
 
 def work(settings: Settings, life_line: int, *, after_crash: bool) -> None:
     """Normalise, gather, render and deliver until told to stop. While the mappings in force cannot be used, wait for them."""
-    from gateway.publish.build import fact_targets, image_targets  # HTTP clients, which the receiver does not need
-
     configure(level=settings.log.level, style=settings.log.format, role="work")
     be_modest()
     stop = stop_event(life_line)

@@ -12,7 +12,7 @@ from gateway.mapping.codes import Codes, fold
 from gateway.mapping.complaints import did_you_mean
 from gateway.mapping.patterns import PatternError, regex
 from gateway.nuclear.results import KINDS, WORDS
-from gateway.nuclear.units import KNOWN, dimension
+from gateway.nuclear.units import KNOWN, dimension, misnamed
 from gateway.tables import definition
 from gateway.tables.compile_read import Where, texts
 from gateway.tables.rules import ReadRule, ValueRule
@@ -119,7 +119,8 @@ class Values:
             return None, node["column"]
         unit = ucum(str(node)) if isinstance(node, str | int) and not isinstance(node, bool) else None
         if unit is None:
-            where.say(f"'{node}' is no unit that is known here{did_you_mean(str(node), KNOWN)}")
+            told = misnamed(str(node))
+            where.say(f"the unit {told}" if told else f"'{node}' is no unit that is known here{did_you_mean(str(node), KNOWN)}")
             return None, None
         wanted = self._dimensions(name, kind)
         if wanted and dimension(unit) not in wanted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -61,6 +61,7 @@ class Adapters:
         """The adapter that asks the most of what the file has. Two that ask as much: a person says which."""
         fitting: list[tuple[Adapter, Source]] = []
         near: list[tuple[int, str]] = []
+        broken: list[tuple[int, str]] = []
         for adapter in self.adapters:
             named = not adapter.match.filenames or any(pattern.fits(filename) for pattern in adapter.match.filenames)
             if not named or not _may_be(adapter.read.format, content):
@@ -68,7 +69,10 @@ class Adapters:
             try:
                 source = read_source(content, filename, adapter)
             except Rejected as error:
-                if adapter.match.filenames or _contains(adapter, content):  # else any table of another program would be told of
+                if _has_header(adapter, content):
+                    told = f"The adapter '{adapter.name}' reads tables with these columns, but not this one: {error.reason}"
+                    broken.append((adapter.match.weight, told))
+                elif adapter.match.filenames or _contains(adapter, content):  # else any table of another program would be told of
                     near.append((0, f"{adapter.name}: {error.reason}"))
                 continue
             missing = _missing(adapter, source)
@@ -78,16 +82,21 @@ class Adapters:
                 near.append((len(adapter.match.columns), f"{adapter.name}, but there is no column '{missing[0]}'."))
         fitting.sort(key=lambda item: -item[0].match.weight)
         if not fitting:
-            told = f" The nearest: {max(near)[1]}" if near else ""
-            raise Rejected(
-                f"No adapter reads this table.{told} See 'isobridge tables list' and docs/tables.md.", status=UNSUPPORTED
-            )
+            raise _unread(near, broken)
         if len(fitting) > 1 and fitting[0][0].match.weight == fitting[1][0].match.weight:
             names = " and ".join(item[0].name for item in fitting[:2])
             raise Rejected(
                 f"Several adapters read this table: {names}. Say which (--adapter), or make one more exact.", status=UNSUPPORTED
             )
         return fitting[0]
+
+
+def _unread(near: Sequence[tuple[int, str]], broken: Sequence[tuple[int, str]]) -> Rejected:
+    """Why no adapter reads a table: ``broken`` have its columns and cannot read it, ``near`` almost fit; each with its weight."""
+    if broken:
+        return Rejected(max(broken)[1], status=UNREADABLE)
+    told = f" The nearest: {max(near)[1]}" if near else ""
+    return Rejected(f"No adapter reads this table.{told} See 'isobridge tables list' and docs/tables.md.", status=UNSUPPORTED)
 
 
 #: Of a site that reads no tables.
@@ -112,6 +121,14 @@ def _missing(adapter: Adapter, source: Source) -> list[str]:
 def _contains(adapter: Adapter, content: bytes) -> bool:
     head = content[:_HEAD_CHARACTERS].decode("latin-1")
     return bool(adapter.match.contains) and all(text in head for text in adapter.match.contains)
+
+
+def _has_header(adapter: Adapter, content: bytes) -> bool:
+    """Whether one line names all columns that an adapter asks for: then it is its table, and what is wrong with it can be told."""
+    if not adapter.match.columns or adapter.read.format == "xlsx":
+        return False
+    head = content[:_HEAD_CHARACTERS].replace(b"\0", b"").decode("latin-1")
+    return any(all(name.encode().decode("latin-1") in line for name in adapter.match.columns) for line in head.splitlines())
 
 
 def _looks_right(adapter: Adapter, source: Source, content: bytes) -> bool:

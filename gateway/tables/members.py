@@ -14,8 +14,9 @@ from gateway.dicom import values
 from gateway.dicom.values import Invalid
 from gateway.mapping.codes import Codes, fold
 from gateway.model import Json, JsonObject, Severity
+from gateway.nuclear.plausible import implausible
 from gateway.nuclear.results import KINDS
-from gateway.nuclear.units import convert, plain
+from gateway.nuclear.units import convert, misnamed, plain
 from gateway.tables import numbers
 from gateway.tables.cells import Cell, Row, Source
 from gateway.tables.rules import ReadRule, ValueRule
@@ -156,7 +157,8 @@ def _unit(rule: ValueRule, column: str, row: Row) -> str:
         cell = row.cell(rule.unit_column)
         unit = ucum(cell.text) if cell is not None and cell.text.strip() else None
         if unit is None:
-            raise Invalid(f"has no unit that is known here in its column '{rule.unit_column}'")
+            told = misnamed(cell.text) if cell is not None else None
+            raise Invalid(f"has no unit that is known here in its column '{rule.unit_column}'{f': it {told}' if told else ''}")
         return unit
     if rule.unit is not None:
         if in_name is not None and in_name != rule.unit:
@@ -164,6 +166,9 @@ def _unit(rule: ValueRule, column: str, row: Row) -> str:
         return rule.unit
     if in_name is not None:
         return in_name
+    told = misnamed(written) if written is not None else None
+    if told:
+        raise Invalid(f"has a unit in its header that {told}; say 'unit' in the adapter")
     if written is not None:
         raise Invalid(f"has the unit '{written}' in its header, which is not known here; say 'unit' in the adapter")
     raise Invalid("has no unit, neither in its header nor in the adapter: the column is not read")
@@ -181,6 +186,7 @@ def _quantity(rule: ValueRule, number: Decimal, unit: str, place: str, kind: str
         raise Invalid("is below zero")
     _within(rule, number)
     stated = {"value": number, "unit": unit}
+    _believable(rule, stated, kind)
     if out is None or out == unit:
         return Found(value={"value": plain(number) if "E" in str(number) else number, "unit": unit}, place=place)
     try:
@@ -189,6 +195,14 @@ def _quantity(rule: ValueRule, number: Decimal, unit: str, place: str, kind: str
         if rule.name == "activity" and kind is not None:  # a concentration stays one
             return Found(value=stated, place=place)
         raise Invalid(f"is in {unit}, where {out} belongs") from None
+
+
+def _believable(rule: ValueRule, quantity: JsonObject, kind: str | None) -> None:
+    """Raises :class:`Invalid` for what cannot be true; the adapter's own range counts first."""
+    member = "" if rule.name == "value" else rule.name
+    reason = implausible(quantity, kind=kind, member=member) if rule.limits is None else None
+    if reason:
+        raise Invalid(f"{reason}; check the unit, or say 'range' in the adapter if it is true")
 
 
 def _within(rule: ValueRule, number: Decimal) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.dicom.paths import Root
+from gateway.dicom.items import Root
 from gateway.dicom.reading import Header, read_header
 from gateway.errors import Quarantined
 from gateway.mapping.language import Mapping, Mappings

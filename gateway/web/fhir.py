@@ -109,9 +109,6 @@ class _Api:
                 return resource_response(encode(one), pretty=call.pretty)
         kind = _kind(call)
         stored = await self._in_thread(lambda: self._store.read(kind, logical_id, reach=reach_of(call.request)))
-        declared = definitions.own_search_parameters().get(logical_id) if kind == "SearchParameter" else None
-        if stored is None and declared is not None:
-            return resource_response(encode(shaped(declared, *shape_of(call))), pretty=call.pretty)
         return _version_response(call, stored)
 
     async def vread(self, call: Call) -> Response:

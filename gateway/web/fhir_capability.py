@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from gateway import __version__
-from gateway.fhir.radiation_dose_summary import RDS
+from gateway.fhir.radiation_dose_summary import MODALITY_DEVICE, RDS
 from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.definitions import SearchParameter
 from gateway.r4.published import profiles_of, unstored
 from gateway.web.export import EXPORTS
 
+#: Profiles of HL7 that resources claim.
+_OF_HL7 = {"Observation": (RDS,), "Device": (MODALITY_DEVICE,)}
 _INTERACTIONS = ("read", "vread", "history-instance", "history-type", "search-type")
 #: What finds a concept map: name -> type (R4 conceptmap.html#search).
 CONCEPT_MAP_SEARCH = {"_id": "token", "url": "uri", "name": "string", "version": "token", "status": "token"}
@@ -53,9 +55,9 @@ def _resource(kind: str) -> JsonObject:
         "conditionalRead": "not-match",
         "referencePolicy": ["literal", "logical"],
     }
-    profiles = profiles_of(kind)
+    profiles = [*profiles_of(kind), *_OF_HL7.get(kind, ())]
     if profiles:
-        statement["supportedProfile"] = [*profiles, RDS] if kind == "Observation" else profiles
+        statement["supportedProfile"] = profiles
     if references:
         statement["searchInclude"] = ["*", *(f"{kind}:{code}" for code in references)]
     if incoming := _incoming(kind):

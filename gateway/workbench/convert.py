@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.errors import Quarantined, Rejected
 from gateway.gather.study import Member, gather_study
-from gateway.model import Administration, Issue, JsonObject, Record, Severity, SharedFields
+from gateway.model import Administration, Dossier, Issue, JsonObject, Record, Severity, SharedFields
 from gateway.understanding import Understanding
 from gateway.workbench.folders import files_in
 
@@ -117,6 +117,7 @@ def bundles_of(
     for patient, shared in sorted(dossiers.items()):
         dossier = understanding.dossier(patient, [shared[key] for key in sorted(shared)], {})
         problems += _of_dossier(dossier.administrations, records, paths)
+        problems += _of_documents(dossier, records, paths)
         if not (dossier.administrations or dossier.results or dossier.documents):
             continue
         try:
@@ -140,6 +141,19 @@ def _of_dossier(administrations: Iterable[Administration], records: Sequence[Rec
         )
         path = next(telling)
         yield from (Problem(path=path, reason=i.reason, field=i.field, severity=i.severity) for i in item.issues)
+
+
+def _of_documents(dossier: Dossier, records: Sequence[Record], paths: Sequence[Path]) -> Iterator[Problem]:
+    """What of a document is not published, and what its facts must say besides, each once and under the file of the document."""
+    named = {str(record.shared.document.get("uid")): path for path, record in zip(paths, records, strict=True)}
+    studies = {str(record.shared.study.get("uid")): path for path, record in zip(reversed(paths), reversed(records), strict=True)}
+    home = {one.key: named.get(one.key) or studies.get(one.study_uid) for one in dossier.documents}
+    told = [(one.key, issue) for one in dossier.documents for issue in one.issues]
+    told += [(one.document, issue) for one in dossier.results for issue in one.issues]
+    for key, issue in dict.fromkeys(told):
+        path = home.get(key)
+        if path is not None:
+            yield Problem(path=path, reason=issue.reason, field=issue.field, severity=issue.severity)
 
 
 def _by_study(records: Sequence[Record], understanding: Understanding) -> dict[str, list[Member]]:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from pydicom._uid_dict import UID_dictionary
 
-from gateway.dicom.paths import Element, Item, Root, parse_path
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item, Root
 from gateway.dicom.paths import Path as DicomPath
+from gateway.dicom.paths import parse_path
 from gateway.dicom.reading import Header, read_header
 from gateway.dicom.sr import CONTENT
 from gateway.dicom.values import Invalid
@@ -29,6 +31,8 @@ SOP_CLASS = 0x00080016
 _CONCEPT = parse_path("ConceptNameCodeSequence[0]")
 _NAME = tuple(map(parse_path, ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")))
 _VALUE_TYPE = parse_path("ValueType")
+#: Value types that no mapping can read, with the reason (PS3.3 C.18.10: a table of values that are told one by one elsewhere).
+_NEVER_READ = {"TABLE": "The rows of a table stay in the document: no single fact is read of it."}
 _DEEPEST = 12
 
 
@@ -239,7 +243,9 @@ def judged(items: list[ContentItem], mapping: Mapping, reads: Reads) -> list[tup
     for item in items:
         around = reasons[item.above] if item.above is not None else None
         own = next((rule.reason for rule in mapping.ignored if fits(rule.path, item.names, item.value_type)), None)
-        reasons.append("" if reads.concept(item.names, item.value_type) else own or around or None)
+        own = own or _NEVER_READ.get(item.value_type)
+        read = item.value_type not in _NEVER_READ and reads.concept(item.names, item.value_type)
+        reasons.append("" if read else own or around or None)
     for index in range(len(items) - 1, -1, -1):
         above = items[index].above
         if reasons[index] == "" and above is not None:

@@ -1,5 +1,5 @@
 """Our published FHIR definitions, made of the tables that the code works by: StructureDefinition, CodeSystem, ValueSet, ConceptMap,
-SearchParameter (R4 profiling.html, codesystem.html, valueset.html, conceptmap.html, searchparameter.html). Differentials only.
+SearchParameter (R4 profiling.html, codesystem.html, valueset.html, conceptmap.html, searchparameter.html).
 
 ``python -m gateway.workbench.definitions`` (``make profiles``) writes them to ``gateway/r4/conformance``, and their guide pages to
 ``docs/profiles``.
@@ -20,6 +20,8 @@ from gateway.model import JsonObject
 from gateway.nuclear.results import CANONICAL, CODE_SYSTEM, KINDS
 from gateway.nuclear.terms import COMPONENTS
 from gateway.nuclear.terms import WORDS as TERM_WORDS
+from gateway.r4.definitions import own_search_parameters
+from gateway.workbench.snapshots import snapshot
 
 FOLDER = Path(__file__).parent.parent / "r4" / "conformance"
 DATE = "2026-11-23"
@@ -62,8 +64,12 @@ def structure_definition(profile: Profile) -> JsonObject:
         "type": "Observation",
         "baseDefinition": f"{_HL7}/Observation",
         "derivation": "constraint",
-        "differential": {"element": list(_differential(profile))},
+        **_elements("Observation", list(_differential(profile))),
     }
+
+
+def _elements(base: str, differential: list[JsonObject]) -> JsonObject:
+    return {"snapshot": {"element": snapshot(base, differential)}, "differential": {"element": differential}}
 
 
 def _element(identifier: str, **more: Any) -> JsonObject:
@@ -255,28 +261,11 @@ def _concept_map() -> JsonObject:
 
 
 def _search_parameters() -> Iterable[JsonObject]:
-    """Searches that R4 has no parameter for. They are published for servers that can learn them; ours does not yet."""
-    place = f"{CANONICAL}/StructureDefinition"
-    yield _search(
-        "nm-source-path",
-        "source-path",
-        "string",
-        f"Observation.extension.where(url = '{place}/source-path').value",
-        "Where a value was read: the item of the report, the cell of the table",
-    )
-    yield _search(
-        "nm-stated-quantity",
-        "stated-quantity",
-        "quantity",
-        f"Observation.value.extension.where(url = '{place}/stated-quantity').value",
-        "The number in the unit of its source",
-    )
-
-
-def _search(name: str, code: str, kind: str, expression: str, description: str) -> JsonObject:
-    head = _head("SearchParameter", name, "", description + ".")
-    del head["title"]
-    return {**head, "code": code, "base": ["Observation"], "type": kind, "expression": expression, "xpathUsage": "normal"}
+    """Searches that R4 has no parameter for; our store answers them (``r4/own_search_parameters.json``)."""
+    for told in own_search_parameters().values():
+        head = _head("SearchParameter", told["id"], "", told["description"])
+        del head["title"]
+        yield {**head, **told}
 
 
 def _extensions() -> Iterable[JsonObject]:
@@ -304,7 +293,7 @@ def _extension(name: str, context: str, kind: str, description: str) -> JsonObje
         "type": "Extension",
         "baseDefinition": f"{_HL7}/Extension",
         "derivation": "constraint",
-        "differential": {"element": elements},
+        **_elements("Extension", elements),
     }
 
 
@@ -313,6 +302,20 @@ def file_name(resource: JsonObject) -> str:
 
 
 def text_of(resource: JsonObject) -> str:
+    """Indented; each element of a snapshot on a line of its own, because nobody edits them and a diff shows which one changed."""
+    elements = resource.get("snapshot", {}).get("element")
+    if elements is None:
+        return _indented(resource)
+    lines = ",\n".join(f"      {msgspec.json.encode(element).decode()}" for element in elements)
+    shown = _indented({**resource, "snapshot": {"element": [_LINES]}})
+    return shown.replace(f'      "{_LINES}"', lines)
+
+
+#: Stands where the lines of a snapshot go.
+_LINES = "lines of the snapshot"
+
+
+def _indented(resource: JsonObject) -> str:
     return msgspec.json.format(msgspec.json.encode(resource), indent=2).decode() + "\n"
 
 

@@ -11,7 +11,8 @@ import yaml
 
 from gateway.errors import Misconfigured
 from gateway.mapping.complaints import Complaint, did_you_mean
-from gateway.mapping.files import INHERITED, Effective, Origin, read_files, resolve
+from gateway.mapping.file_shape import INHERITED
+from gateway.mapping.files import Effective, Origin, read_files, resolve
 
 #: A value that fits stands on one line; a longer one takes a line per key.
 _WIDTH = 100
@@ -24,7 +25,7 @@ def effective_mapping(directory: Path, name: str) -> str:
     documents = read_files(directory, complaints)
     found = {one.name: one for one in resolve(documents, complaints)}
     wanted = Path(name).stem if name.endswith((".yaml", ".yml")) or "/" in name else name
-    if wanted in found and not _about(complaints, found[wanted]):
+    if wanted in found and not found[wanted].left_out and not _about(complaints, found[wanted]):
         return "\n".join(_lines(found[wanted])) + "\n"
     if complaints:
         raise Misconfigured([str(complaint) for complaint in sorted(complaints)])

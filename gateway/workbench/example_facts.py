@@ -18,6 +18,16 @@ def gathered(record: Record) -> Dossier:
     return gather_dossier("example|example", [record.shared], known={}, mint=lambda alias: alias)
 
 
+def study_of(record: Record) -> JsonObject:
+    """The study of a record, as facts refer to it."""
+    told = record.shared.study
+    return {
+        "reference": _STUDY,
+        **{name: told[name] for name in ("accession", "accession_issuer") if name in told},
+        "uid": str(told.get("uid") or ""),
+    }
+
+
 def facts(mapping: Mapping, record: Record, refs: JsonObject) -> Iterator[tuple[ResourceTemplate, JsonObject]]:
     """The templates per document and per result of which something is made, each with what it is filled from."""
     if not (record.shared.document or record.shared.results):
@@ -26,7 +36,7 @@ def facts(mapping: Mapping, record: Record, refs: JsonObject) -> Iterator[tuple[
     patient = {"key": "example", **record.shared.patient}
     administrations = {item.key: administration_fields(item) for item in dossier.administrations}
     documents = {item.key: item for item in dossier.documents}
-    studies = [{"reference": _STUDY, "uid": str(record.shared.study.get("uid") or "")}]
+    studies = [study_of(record)]
     results: list[JsonObject] = []
     groups = grouped(dossier.results, {item.key: "Observation/example" for item in dossier.results})
     of_documents = {template.name: f"{template.resource_type}/example" for template in _per(mapping, "document")}

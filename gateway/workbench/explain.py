@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.dicom import sr
-from gateway.dicom.paths import Element, Item, Root
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item, Root
 from gateway.dicom.paths import Path as DicomPath
 from gateway.dicom.reading import read_header
 from gateway.dicom.values import Invalid

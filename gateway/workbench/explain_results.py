@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from gateway.dicom.paths import Element, Item, Root
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item, Root
 from gateway.dicom.values import Invalid
 from gateway.mapping.rules import FieldRule, Mapping, ResultRule
 from gateway.mapping.sources import ITEM, REPEATED, FieldRef, ItemPath, Source, plain

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.mapping import definition as language
 from gateway.mapping.conversion import Converter
 from gateway.mapping.definition import Key, Shape
-from gateway.mapping.reads import keywords
+from gateway.mapping.path_words import keywords
 from gateway.nuclear import units
 from gateway.nuclear.results import KINDS, MEMBERS
 from gateway.r4.definitions import resource_types
@@ -113,7 +113,7 @@ def _plain_shapes() -> dict[str, Schema]:
         "values": _list_of(_ref("value")),
         "pattern": text,
         "range": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
-        "keyword": {"enum": keywords()},
+        "keyword": {"enum": list(keywords())},
         "path": {"anyOf": [_ref("keyword"), {"type": "string", "pattern": _PATH}]},
         "field": {"type": "string", "pattern": _FIELD_READ},
         "scope_path": {"anyOf": [text, _list_of(text)]},

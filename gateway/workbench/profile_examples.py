@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.fhir.identity import Identity
 from gateway.fhir.render import Renderer
 from gateway.gather.dossier import gather_dossier
+from gateway.gather.study import Member, gather_study
 from gateway.mapping.language import load
 from gateway.model import DeclaredCycles, JsonObject, SharedFields
 from gateway.nuclear.results import DCM, KINDS, SCT, expected
@@ -44,11 +45,49 @@ def examples(mappings: Path) -> dict[str, JsonObject]:
     )
     dossier = gather_dossier("urn:example|EXAMPLE", records, known={}, mint=renderer.mint, declared=[declared])
     made = resources_of(renderer.dossier(dossier, recorded="2025-06-20T12:00:00Z").body)
+    study = gather_study("2.25.400", [Member(member_id=1, patient_key="urn:example|EXAMPLE", shared=_pet(), instance=_SLICE)])
+    patient = {"key": "urn:example|EXAMPLE", **_pet().patient}
+    made += resources_of(renderer.study(study, patient, recorded="2025-06-20T12:00:00Z").body)
     found: dict[str, JsonObject] = {}
     for resource in made:
         for url in resource.get("meta", {}).get("profile", ()):
             found.setdefault(url.rpartition("/")[2], resource)
     return found
+
+
+#: One slice, acquired an hour after the injection.
+_SLICE: JsonObject = {
+    "uid": "2.25.402",
+    "sop_class": "1.2.840.10008.5.1.4.1.1.128",
+    "pet": {"acquired_at": "2025-03-10T11:00:00+01:00"},
+}
+
+
+def _pet() -> SharedFields:
+    """An FDG PET series with all that an SUV factor needs: 350 MBq an hour before, 75 kg, 1.75 m."""
+    pet = {
+        "units": "BQML",
+        "decay_correction": "START",
+        "corrections": ["DECY", "ATTN"],
+        "patient_weight": {"value": Decimal(75), "unit": "kg"},
+        "patient_size": {"value": Decimal("1.75"), "unit": "m"},
+    }
+    return SharedFields(
+        key="example-pet",
+        mapping="pet_image",
+        mapping_version="1",
+        patient={"id": "EXAMPLE", "id_system": "urn:example", "gender": "male"},
+        study={"uid": "2.25.400"},
+        series={"uid": "2.25.401", "modality": "PT", "started": "2025-03-10T11:00:00+01:00", "pet": pet},
+        device={},
+        administrations=(
+            {
+                "started_at": "2025-03-10T10:00:00+01:00",
+                "activity": {"value": Decimal(350), "unit": "MBq"},
+                "half_life": {"value": Decimal("6586.2"), "unit": "s"},
+            },
+        ),
+    )
 
 
 def _record(number: int, day: str) -> SharedFields:

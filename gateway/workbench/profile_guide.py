@@ -19,13 +19,12 @@ from gateway.r4.canonical import encode
 from gateway.workbench.profile_examples import examples
 
 FOLDER = Path("docs/profiles")
-_NO_EXAMPLE = "An example stands in every store that holds a PET series: `GET /fhir/Observation?code={code}`."
 
 
 def pages(mappings: Path) -> dict[str, str]:
     """File name -> page."""
     shown = examples(mappings)
-    made = {f"{name}.md": "\n".join(_page(profile, shown.get(name))) for name, profile in PROFILES.items()}
+    made = {f"{name}.md": "\n".join(_page(profile, shown[name])) for name, profile in PROFILES.items()}
     return {"README.md": "\n".join(_index()), **made}
 
 
@@ -60,7 +59,7 @@ def _index() -> Iterator[str]:
     yield ""
 
 
-def _page(profile: Profile, example: JsonObject | None) -> Iterator[str]:
+def _page(profile: Profile, example: JsonObject) -> Iterator[str]:
     yield f"# {profile.title}"
     yield ""
     yield profile.purpose
@@ -91,14 +90,11 @@ def _page(profile: Profile, example: JsonObject | None) -> Iterator[str]:
         yield ""
     yield "## Example"
     yield ""
-    if example is None:
-        yield _NO_EXAMPLE.format(code="|".join(profile.codes[0]))
-    else:
-        yield "Rendered by the shipped mappings from an invented record."
-        yield ""
-        yield "```json"
-        yield msgspec.json.format(encode(example), indent=2).decode()
-        yield "```"
+    yield "Rendered by the shipped mappings from an invented record."
+    yield ""
+    yield "```json"
+    yield msgspec.json.format(encode(example), indent=2).decode()
+    yield "```"
     yield ""
 
 

@@ -73,20 +73,6 @@ def prove(mappings: Mappings, origins: Origins) -> list[Unproven]:
     return found
 
 
-def unproven_fields(mapping: Mapping, mappings: Iterable[Mapping]) -> list[str]:
-    """The mapping's own fields that could vanish without any of its own tests failing; of a base for others, any test of its heirs."""
-    users = [heir for heir in mappings if heir is mapping or (mapping.abstract and mapping.name in heir.lineage)]
-    cases = {user.name: [_Case(user, test) for test in user.tests] for user in users}
-    places = {(user.name, rule.name): rule.where for user in users for rule in user.fields}
-
-    def proven(name: str) -> bool:
-        where = places[mapping.name, name]
-        same = [user for user in users if places.get((user.name, name)) == where]
-        return any(case.fails_without_field(name) for user in same for case in _likely_first(cases[user.name], name))
-
-    return [name for name in _own_fields(mapping) if not proven(name)]
-
-
 def _own_fields(mapping: Mapping) -> list[str]:
     kept = {rule.name for rule in mapping.fields}
     return [name for name in mapping.own_fields if name in kept]  # one that is taken away has no rule to drop

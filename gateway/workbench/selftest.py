@@ -31,7 +31,7 @@ from gateway.model import Dossier, Json, JsonObject, Record, SharedFields
 from gateway.normalise.coerce import coerce
 from gateway.normalise.record import SharedCache, SiteContext, normalise
 from gateway.r4.validate import validate
-from gateway.workbench.example_facts import facts, gathered
+from gateway.workbench.example_facts import facts, gathered, study_of
 from gateway.workbench.plain import quoted
 
 #: Tests speak of local times in this zone.
@@ -309,7 +309,7 @@ def _scope(record: Record, per: str, refs: dict[str, str]) -> JsonObject:
 
 
 def _administration_scope(record: Record, patient: JsonObject, dossier: Dossier | None) -> JsonObject:
-    studies = [{"reference": "ImagingStudy/example", "uid": record.shared.study.get("uid")}]
+    studies = [study_of(record)]
     if dossier is None:
         return {"patient": patient, "administration": {}, "studies": studies}
     scope = administration_scope(dossier.administrations[0], patient, studies, dossier.documents, dossier.results)

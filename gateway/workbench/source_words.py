@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.dicom import sr
-from gateway.dicom.paths import Element, Item, Path, PathError, Root, parse_path
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Item, Root
+from gateway.dicom.paths import Path, PathError, parse_path
 from gateway.dicom.sr import SrPath
 from gateway.dicom.values import Invalid
 from gateway.mapping.rules import REPEATED

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import yaml
 
-from gateway.dicom.paths import Item, PathError, Root, parse_path, vr_of
+from gateway.dicom.items import Item, Root
 from gateway.dicom.paths import Path as DicomPath
+from gateway.dicom.paths import PathError, parse_path, vr_of
 from gateway.dicom.reading import Header, header_of, read_header
 from gateway.dicom.values import Invalid
 from gateway.errors import Misconfigured

@@ -22,6 +22,7 @@ from gateway.spool.ledger import Ledger
 from tests import builders
 from tests.harness.chaos import Installation
 from tests.harness.peers import Orthanc
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.needs("orthanc")
 
@@ -199,10 +200,3 @@ def attempts(gateway: Installation) -> int:
         return int(ledger.commitments.listed()[0]["attempts"])
     finally:
         ledger.close()
-
-
-def until(holds: Any, *, secs: float) -> None:
-    deadline = time.monotonic() + secs
-    while not holds():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.1)

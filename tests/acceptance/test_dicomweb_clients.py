@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from gateway.workbench.scu import AEAddress, send
 from tests.conftest import ROOT
 from tests.harness.account import settle
 from tests.harness.chaos import Installation
+from tests.harness.waiting import free_port
 
 SLICES = 6
 
@@ -85,14 +85,6 @@ print(json.dumps({'studies': len(studies), 'series': [s.modality.code for s in s
 """
 
 
-def _free_port() -> int:
-    """The Endpoint names the port before the gateway has it, so it is chosen here."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Place:
     """A gateway with one published study."""
 
@@ -104,7 +96,7 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("clients")
     sample = generate_sample(directory / "sample", slices=SLICES)
-    port = _free_port()
+    port = free_port()  # the Endpoint names the port before the gateway has it
     with Installation(directory / "gateway", settings={"web": {"bind": f"127.0.0.1:{port}"}}) as running:
         address = running.address
         assert address is not None

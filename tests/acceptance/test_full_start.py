@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from gateway.dicom.file_meta import FileMetaInputs
+from gateway.roles.child import process_name
 from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 from gateway.spool.ledger import Ledger
 from gateway.workbench import scu
 from tests import builders
 from tests.harness.chaos import Installation
+from tests.harness.waiting import free_port, until
 from tests.integration.receiving import PET, data_set_of, raw_peer_at
 
 pytestmark = pytest.mark.needs("root")
@@ -109,7 +110,7 @@ def stored(port: int, encoded: bytes) -> bool:
 
 def role(gateway: Installation, name: str) -> int:
     children = psutil.Process(gateway.pid).children()
-    return next(child.pid for child in children if name in child.cmdline())
+    return next(child.pid for child in children if child.name() == process_name(name))
 
 
 def known(gateway: Installation) -> set[str]:
@@ -119,15 +120,3 @@ def known(gateway: Installation) -> set[str]:
         return {item["sop_instance_uid"] for state in states for item in ledger.overview.instances(state, limit=1000)}
     finally:
         ledger.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
-def until(holds: Callable[[], bool], *, secs: float) -> None:
-    deadline = time.monotonic() + secs
-    while not holds():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import requests
 
 from gateway.workbench.sample import generate_samples
 from tests.conftest import ROOT
+from tests.harness.waiting import until
 
 pytestmark = [pytest.mark.needs("container", "dcmtk"), pytest.mark.timeout(900)]
 
@@ -82,13 +82,6 @@ class Container:
         return [entry["resource"] for entry in answer.json().get("entry", ())]
 
 
-def wait_for(condition: Callable[[], object], what: str, *, secs: float = 120) -> None:
-    deadline = time.monotonic() + secs
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {secs:.0f} s: {what}"
-        time.sleep(0.3)
-
-
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """The engine, with the image built from what is checked out."""
@@ -113,7 +106,7 @@ def started(engine: Engine, volume: str) -> Iterator[Callable[[], Container]]:
     def start() -> Container:
         names.append(f"{volume}-{len(names)}")
         container = engine.start(names[-1], volume)
-        wait_for(container.is_healthy, f"healthy: {engine('logs', names[-1], check=False).stderr[-2000:]}")
+        until(container.is_healthy, f"healthy: {engine('logs', names[-1], check=False).stderr[-2000:]}")
         return container
 
     yield start
@@ -148,10 +141,10 @@ def test_a_study_goes_through_and_survives_a_new_container(started: Callable[[],
         timeout=300,
     )
     assert pushed.returncode == 0, pushed.stderr
-    wait_for(lambda: len(first.search("ImagingStudy")) == 2, "both studies published")
+    until(lambda: len(first.search("ImagingStudy")) == 2, "both studies published")
     studies = {study["id"]: study["numberOfInstances"] for study in first.search("ImagingStudy")}
     assert sum(studies.values()) == sent
-    wait_for(lambda: len(first.search("MedicationAdministration")) == 2, "both administrations published")
+    until(lambda: len(first.search("MedicationAdministration")) == 2, "both administrations published")
     administrations = {each["id"] for each in first.search("MedicationAdministration")}
     first.engine("stop", "--time", "45", first.name)
     assert first.state()["ExitCode"] == 0, first.engine("logs", first.name).stderr[-2000:]

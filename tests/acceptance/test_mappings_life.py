@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ import requests
 from gateway.spool.ledger import Ledger
 from gateway.spool.mapping_versions import DIRECTORY
 from tests import builders
+from tests.few_mappings import few_mappings
 from tests.harness.chaos import REPOSITORY, Installation, clean_environment
+from tests.harness.waiting import until
 from tests.harness.witness import Witness, address_in
 
-PATIENCE_SECS = 120
 SHIPPED, OURS = "Fluorodeoxyglucose F-18", "Fluorodeoxyglucose as we call it"
 OVERLAY = """extends: pet_image
 priority: 10
@@ -39,7 +40,7 @@ def ledger_url(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Mappings of a site with a code table of its own: what the gateway starts with."""
-    made = shutil.copytree(REPOSITORY / "mappings", tmp_path / "ours")
+    made = few_mappings(tmp_path / "ours")
     table = made / "codes" / "radiopharmaceuticals.yaml"
     text = table.read_text()
     assert f"  {SHIPPED}:" in text
@@ -80,13 +81,6 @@ def send(gateway: Installation, tmp_path: Path, study: str, slices: int = 3) -> 
     assert Witness(tmp_path / f"{study}.jsonl", address_in(gateway.run_file), timeout_secs=30).send(files) == []
 
 
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECS
-    while not holds():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.1)
-
-
 def studies(gateway: Installation) -> int:
     return int(requests.get(f"{gateway.fhir_url}/ImagingStudy", timeout=30).json()["total"])
 
@@ -103,7 +97,7 @@ def test_rollback_brings_other_code_tables_back_whatever_is_killed(gateway: Inst
     rng = random.Random(random.SystemRandom().randrange(1 << 32))
     send(gateway, tmp_path, "LIFE-1")
     until(lambda: studies(gateway) == 1 and OURS in medication(gateway))
-    done(gateway, "mappings", "deploy", str(REPOSITORY / "mappings"), "--yes")
+    done(gateway, "mappings", "deploy", str(few_mappings(tmp_path / "shipped")), "--yes")
     assert OURS in medication(gateway)  # published studies stay as they are
     done(gateway, "replay", "--since", "2000-01-01")
     until(lambda: OURS not in medication(gateway) and SHIPPED in medication(gateway))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -19,12 +18,15 @@ import requests
 from gateway.spool.ledger import Ledger
 from gateway.spool.mapping_versions import DIRECTORY, MappingVersions, snapshot
 from tests import builders
+from tests.few_mappings import few_mappings
 from tests.harness import snapshot as fhir
 from tests.harness.account import settle, settle_account
 from tests.harness.chaos import REPOSITORY, Installation, Killer, clean_environment
 from tests.harness.witness import Witness, address_in, read_log
 
-KILLS = int(os.environ.get("ISOBRIDGE_KILLS", "8"))
+KILLS = int(os.environ.get("ISOBRIDGE_KILLS", "4"))
+#: How many deployments are killed.
+DEPLOYMENTS = max(5, KILLS)
 SLICES = 240
 #: A study is one of few objects, so that many are sealed under fire.
 STUDIES = 12
@@ -90,7 +92,7 @@ def _versions(installation: Installation) -> dict[str, str]:
 @pytest.mark.timeout(900)
 def test_a_deployment_that_is_killed_changes_all_or_nothing(tmp_path: Path) -> None:
     rng = random.Random(random.SystemRandom().randrange(1 << 32))
-    old, new = (shutil.copytree(REPOSITORY / "mappings", tmp_path / name) for name in ("old", "new"))
+    old, new = (few_mappings(tmp_path / name) for name in ("old", "new"))
     _changed(new)
     installation = Installation(tmp_path / "one", settings={"mappings": {"directory": str(old)}})
     with installation:
@@ -99,7 +101,7 @@ def test_a_deployment_that_is_killed_changes_all_or_nothing(tmp_path: Path) -> N
     began = time.monotonic()
     _done(installation, "mappings", "deploy", str(new), "--yes")
     takes_secs = time.monotonic() - began
-    for number in range(10):
+    for number in range(DEPLOYMENTS):
         process = _run(installation, "mappings", "deploy", str((old, new)[number % 2]), "--yes")
         # The switch stands at the end: half of the kills aim there.
         time.sleep(rng.uniform(0.5, 1.05) * takes_secs)
@@ -116,7 +118,7 @@ def test_deploy_rollback_and_replay_under_fire_lose_and_double_nothing(tmp_path:
     seed = random.SystemRandom().randrange(1 << 32)
     rng = random.Random(seed)
     files = _files(tmp_path)
-    old, new = (shutil.copytree(REPOSITORY / "mappings", tmp_path / name) for name in ("old", "new"))
+    old, new = (few_mappings(tmp_path / name) for name in ("old", "new"))
     _changed(new)
     installation = Installation(tmp_path / "beaten", settings={"mappings": {"directory": str(old)}})
     log = tmp_path / "witness.jsonl"

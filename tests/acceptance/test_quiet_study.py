@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
+from gateway.roles.child import process_name
 from gateway.spool.ledger import Ledger
 from gateway.workbench.scu import AEAddress, send
 from tests import builders
@@ -47,10 +49,19 @@ def transactions(installation: Installation) -> int:
     return int(states["verified"])
 
 
+def forks_safely(installation: Installation) -> None:
+    """Neither another thread nor an open database survives a fork, and the supervisor forks whenever a role dies."""
+    supervisor = psutil.Process(installation.pid)
+    assert supervisor.num_threads() == 1
+    assert [file.path for file in supervisor.open_files() if ".db" in file.path] == []
+    assert {role.name() for role in supervisor.children()} == {process_name(name) for name in ("receive", "work", "web")}
+
+
 @pytest.mark.timeout(300)
 def test_a_thousand_slices_cost_at_most_three_transactions_and_a_late_one_grows_the_study(tmp_path: Path) -> None:
     files = slices(tmp_path, range(1, 1002))
     with Installation(tmp_path / "gateway", settings={"gather": {"quiet_secs": 2, "quiet_cap_secs": 60}}) as running:
+        forks_safely(running)
         push(running, files[:1000])
         assert settle(running.data) == []
         assert number_of_instances(running) == 1000

@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from gateway.publish.remote_ids import references
+from gateway.r4.bundles import references
 from gateway.spool.ledger import Ledger
 from gateway.spool.overview import INSTANCE_STATES
 from tests import builders
@@ -137,13 +137,6 @@ def in_studies(fhir: Sekmet) -> dict[str, int]:
 def facts(fhir_url: str) -> snapshot.Snapshot:
     """What we publish, without what the server of others has of its own."""
     return {key: found for key, found in snapshot.fetch(fhir_url).items() if key.partition("/")[0] in KINDS}
-
-
-def in_use(found: snapshot.Snapshot) -> snapshot.Snapshot:
-    """Without medications, devices and patients that no fact names any more: a target that was down never saw versions on the way."""
-    shared = ("Medication/", "Device/", "Patient/", "Provenance/")
-    named = {name for key, resource in found.items() if not key.startswith(shared) for name in references(resource)}
-    return {key: resource for key, resource in found.items() if not key.startswith(shared[:3]) or key in named}
 
 
 def needless_versions(fhir: Sekmet) -> list[str]:
@@ -303,7 +296,7 @@ def _assert_balanced(house: House, files: list[Path], log: Path) -> None:
     held = house.orthanc.held()
     assert {(uid, digest) for uid, digests in held.items() for digest in digests} == states.keys() - house.other_contents()
     assert [uid for uid, digests in held.items() if len(digests) > 1] == []
-    assert snapshot.differences(in_use(facts(house.gateway.fhir_url)), in_use(facts(house.fhir.fhir_url))) == []
+    assert snapshot.differences(*(snapshot.in_use(facts(url)) for url in (house.gateway.fhir_url, house.fhir.fhir_url))) == []
     assert needless_versions(house.fhir) == []
     print(f"starts: Orthanc {house.orthanc.starts}, FHIR server {house.fhir.starts}; {len(held)} objects archived")
 

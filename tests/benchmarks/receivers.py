@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from gateway.workbench.scu import AEAddress, echo
 from tests.harness.chaos import Installation
+from tests.harness.waiting import free_port
 
 PEERS = Path(__file__).parent / "peers"
 START_SECS = 30.0
@@ -129,10 +129,3 @@ def _answering(address: AEAddress) -> AEAddress:
             raise TimeoutError(f"{address} did not start")
         time.sleep(0.05)
     return address
-
-
-def free_port() -> int:
-    """For peers that cannot choose a port themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -22,6 +21,8 @@ from typing import Any
 
 import requests
 from pynetdicom.dsutils import split_dataset
+
+from tests.harness.waiting import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECS = 60.0
@@ -33,7 +34,7 @@ class Peer:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self.port = _free_port()
+        self.port = free_port()
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -186,12 +187,6 @@ def _identity(content: bytes, scratch: Path) -> tuple[str, str]:
     meta, offset = split_dataset(scratch)
     digest = hashlib.sha256(str(meta.TransferSyntaxUID).encode("ascii") + content[offset:]).hexdigest()
     return str(meta.MediaStorageSOPInstanceUID), digest
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Outages:

@@ -69,13 +69,13 @@ class Clinic:
             "watcher": ("system/AuditEvent.rs", None),
         }
         clients = [
-            ClientSettings(name=name, token=hash_token(name), scopes=scopes, group=group)
+            ClientSettings(name=name, token_hash=hash_token(name), scopes=scopes, group=group)
             for name, (scopes, group) in static.items()
         ]
         clients += [
             ClientSettings(name="signer", keys=key_set(k1=EC), scopes="system/*.rs"),
             ClientSettings(name="plain", keys_file=key_file, scopes="system/Observation.rs", token_minutes=2),
-            ClientSettings(name="hasty", token=hash_token("hasty"), scopes="system/*.rs", requests_per_minute=12),
+            ClientSettings(name="hasty", token_hash=hash_token("hasty"), scopes="system/*.rs", requests_per_minute=12),
             ClientSettings(name="outside", issuer="hospital", subject="svc-lung", scopes="system/Observation.rs system/Device.r"),
         ]
         issuers = (IssuerSettings(name="hospital", url=ISSUER, audience="isobridge", keys_file=issuer_file, client_claim="azp"),)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection
 
 import pytest
 
@@ -12,7 +11,8 @@ from gateway.spool.decisions import By
 from gateway.spool.deliveries import InstanceTicket, Variant
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared
-from tests.integration.test_ledger_contract import NOW, QUIET, normalised, received
+from tests.integration.ledgers import NOW
+from tests.integration.test_ledger_contract import normalised, received
 
 STUDY = "1.2.1"
 X, Y, OTHER_X = received(1), received(2), received(1, content="other")
@@ -78,14 +78,9 @@ class Site:
         return {names[digest]: mark for digest, mark in self.marks.items()}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    sqlite = f"sqlite:///{tmp_path / 'ledger.db'}"
-    url: str = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    opened = Ledger(url, QUIET)
-    opened.migrate()
-    yield Site(opened)
-    opened.close()
+@pytest.fixture
+def site(ledger: Ledger) -> Site:
+    return Site(ledger)
 
 
 @pytest.mark.parametrize("understood", [True, False])

@@ -29,8 +29,9 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from tests import builders
 from tests.harness.peers import Orthanc
+from tests.harness.waiting import free_port
+from tests.integration.ledgers import QUIET
 from tests.integration.receiving import Receiving, receiving
-from tests.integration.test_ledger_contract import QUIET
 from tests.web_site import Site
 
 ORDER = Order(source="past", from_day="2025-03-01", to_day="2025-03-20")
@@ -90,12 +91,6 @@ def house(tmp_path: Path) -> Iterator[House]:
     built = House(tmp_path / "gateway")
     yield built
     built.ledger.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,20 +13,11 @@ from gateway.spool.decisions import By
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Compared, Ticket
 from gateway.spool.subjects import SubjectKind
-from tests.integration.test_ledger_contract import NOW, QUIET, due, normalised, received, sealed
+from tests.integration.ledgers import NOW, QUIET
+from tests.integration.test_ledger_contract import due, normalised, received, sealed
 
 STUDY = "1.2.1"
 BY = By(name="A Person", reason="seen at the scanner", at=NOW + 500)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    sqlite = f"sqlite:///{tmp_path / 'ledger.db'}"
-    url: str = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    opened = Ledger(url, QUIET)
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def take(ledger: Ledger, *numbers: int, patient: str, now: float = NOW, study: str = STUDY) -> list[Ticket]:

@@ -21,6 +21,7 @@ from gateway.model import JsonObject, Record
 from gateway.normalise.record import SiteContext
 from gateway.r4.bundles import resources_of
 from gateway.understanding import Understanding
+from gateway.workbench.convert import convert
 from gateway.workbench.coverage import coverage
 from tests.integration.test_reconciliation import Hospital
 
@@ -229,6 +230,11 @@ def test_an_image_of_350_bq_is_repaired_and_stays_the_same_administration(unders
         ],
     }
     header = record(understanding, image)
+    alone = facts(understanding, header)
+    (repaired,) = (item for item in alone if item["resourceType"] == "MedicationAdministration")
+    stated = repaired["dosage"]["dose"]["extension"][0]["valueQuantity"]
+    assert (str(stated["value"]), stated["code"]) == ("350", "Bq")
+    assert repaired["note"][-1]["text"].startswith("Activity repaired: the source says 350 Bq;")
     assert header.shared.administrations[0]["activity"]["value"] == 350
     assert header.shared.administrations[0]["activity_repaired"] is True
     for order in ([REPORT, image], [image, REPORT]):
@@ -247,6 +253,22 @@ def test_what_is_withheld_is_told_where_the_document_is_told_of(understanding: U
     (report,) = (item for item in found if item["resourceType"] == "DiagnosticReport")
     assert "explicitly diagnostic" in report["extension"][0]["valueString"]
     assert "result" not in report
+
+
+def test_a_partial_report_is_never_final_though_somebody_verified_it(understanding: Understanding) -> None:
+    found = facts(understanding, record(understanding, {**REPORT, "CompletionFlag": "PARTIAL"}))
+    assert {item["status"] for item in found if item["resourceType"] == "Observation"} == {"preliminary"}
+    assert [item["status"] for item in found if item["resourceType"] == "DiagnosticReport"] == ["partial"]
+    assert [item["docStatus"] for item in found if item["resourceType"] == "DocumentReference"] == ["preliminary"]
+
+
+def test_converting_tells_what_is_withheld(tmp_path: Path, understanding: Understanding) -> None:
+    path = tmp_path / "therapy.dcm"
+    path.write_bytes(encode(changed("363589002 SCT/363703001 SCT", {"code": "262202000 SCT"})))
+    made = convert([path], understanding, recorded=RECORDED)
+    (told,) = (one for one in made.problems if one.field == "effective-dose")
+    assert (told.path, made.complete) == (path, True)
+    assert told.reason == "Effective dose is withheld: it is published only where the procedure is explicitly diagnostic."
 
 
 def test_sending_it_again_changes_nothing(tmp_path: Path, understanding: Understanding) -> None:

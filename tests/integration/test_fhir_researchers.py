@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from gateway.r4.canonical import content_hash, decode
+from gateway.r4.published import as_transaction
 from gateway.r4.validate import validate
 from gateway.r4.xml_read import from_xml
 from gateway.store import FhirStore
@@ -21,6 +22,11 @@ from tests.integration.test_fhir_rest import TIMEOUT_SECS, Server, outcome
 
 XML = {"Accept": "application/fhir+xml"}
 SCT = "http://snomed.info/sct"
+OURS = "http://isobridge.org/fhir/StructureDefinition"
+OWN = {
+    *("tracer", "radionuclide", "administered-activity", "uptake-time", "organ", "absorbed-dose", "cycle"),
+    *("source-path", "stated-quantity"),
+}
 ACTIVITY: dict[str, Any] = {
     "resourceType": "Observation",
     "id": "activity",
@@ -40,6 +46,10 @@ ACTIVITY: dict[str, Any] = {
             "valueCodeableConcept": {"text": "Fluorine 18", "coding": [{"system": SCT, "code": "77004003"}]},
         },
         {"code": {"coding": [{"code": "cycle-number"}]}, "valueInteger": 2},
+        {
+            "code": {"coding": [{"code": "uptake-time"}]},
+            "valueQuantity": {"value": Decimal("1.05"), "unit": "h", "system": UCUM, "code": "h"},
+        },
     ],
 }
 KIDNEY: dict[str, Any] = {
@@ -49,7 +59,16 @@ KIDNEY: dict[str, Any] = {
     "code": {"coding": [{"system": DCM, "code": "128513"}]},
     "bodySite": {"coding": [{"system": SCT, "code": "64033007", "display": "Kidney"}]},
     "subject": {"reference": "Patient/p2"},
-    "valueQuantity": {"value": Decimal("4.36"), "unit": "Gy", "system": UCUM, "code": "Gy"},
+    "extension": [{"url": f"{OURS}/source-path", "valueString": "dosimetry: row 4, column D_cGy"}],
+    "valueQuantity": {
+        "extension": [
+            {"url": f"{OURS}/stated-quantity", "valueQuantity": {"value": Decimal(436), "system": UCUM, "code": "cGy"}}
+        ],
+        "value": Decimal("4.36"),
+        "unit": "Gy",
+        "system": UCUM,
+        "code": "Gy",
+    },
 }
 GIVEN: dict[str, Any] = {
     "resourceType": "MedicationAdministration",
@@ -76,6 +95,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     store = filled(FhirStore(f"sqlite:///{tmp_path_factory.mktemp('store') / 'store.db'}"))
     other = {**PATIENT, "id": "p2", "identifier": [{"system": "urn:hospital", "value": "H2"}]}
     store.transact(transaction(other, ACTIVITY, KIDNEY, GIVEN, MEDICATION, PROVENANCE))
+    store.transact(as_transaction())
     running = Server(store)
     yield running
     running.stop()
@@ -237,6 +257,12 @@ def test_a_history_can_begin_at_a_moment(server: Server) -> None:
         ("Observation?_lastUpdated:missing=true", []),
         ("Observation?absorbed-dose=gt4||Gy&organ=64033007", ["kidney"]),
         ("Observation?administered-activity=ge350||MBq", ["activity"]),
+        ("Observation?uptake-time=gt1||h&uptake-time=lt1.1||h", ["activity"]),
+        ("Observation?uptake-time=gt1.1||h", []),
+        ("Observation?source-path=dosimetry", ["kidney"]),
+        ("Observation?source-path:contains=row 4", ["kidney"]),
+        ("Observation?stated-quantity=436||cGy", ["kidney"]),
+        ("Observation?stated-quantity=4.36||Gy", []),
         ("MedicationAdministration?administered-activity=350||MBq", ["given"]),
         ("MedicationAdministration?medication.code=35321007", ["given"]),
         ("Observation?_tag=repaired&_profile=http://p.example/x&_source=urn:s", ["activity"]),
@@ -252,11 +278,15 @@ def test_our_own_parameters_are_declared_where_the_capability_statement_says(ser
     statement = server.get("metadata").json()
     observation = next(item for item in statement["rest"][0]["resource"] if item["type"] == "Observation")
     own = {item["name"]: item["definition"] for item in observation["searchParam"] if "definition" in item}
-    assert set(own) == {"tracer", "radionuclide", "administered-activity", "uptake-time", "organ", "absorbed-dose", "cycle"}
-    for url in own.values():
+    assert set(own) == OWN
+    for code, url in own.items():
         declared = server.get(f"SearchParameter/{url.rpartition('/')[2]}").json()
         assert validate(declared) == []
-        assert declared["url"] == url
+        assert (declared["url"], declared["code"]) == (url, code)
+        assert found(server.get(f"SearchParameter?code={code}&base=Observation")) == [f"SearchParameter/isobridge-{code}"]
+        assert found(server.get(f"SearchParameter?url={url}")) == [f"SearchParameter/isobridge-{code}"]
+    of_administrations = found(server.get("SearchParameter?base=MedicationAdministration&_sort=code"))
+    assert of_administrations == ["SearchParameter/isobridge-administered-activity", "SearchParameter/isobridge-stated-quantity"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from gateway.spool.deliveries import InstanceTicket
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.workers import caught
-from tests.integration.test_ledger_contract import NOW, QUIET, due, normalised, received, sealed
+from tests.integration.ledgers import NOW, QUIET
+from tests.integration.test_ledger_contract import due, normalised, received, sealed
 
 HOUR = LaneSettings(lease_secs=60, retry_budget_secs=3600)
 

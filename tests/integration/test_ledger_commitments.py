@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
 
@@ -14,19 +11,10 @@ from gateway.receive.reporter import Reporter, ReporterSettings
 from gateway.spool.commitments import COMMITTED, FRESH_SECS, Copy, Ticket
 from gateway.spool.deliveries import Variant
 from gateway.spool.ledger import Ledger
-from tests.integration.test_ledger_contract import NOW, QUIET, received
+from tests.integration.ledgers import NOW
+from tests.integration.test_ledger_contract import received
 
 PET = "1.2.840.10008.5.1.4.1.1.128"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    sqlite = f"sqlite:///{tmp_path / 'ledger.db'}"
-    url: str = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    opened = Ledger(url, QUIET)
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 class Clock:

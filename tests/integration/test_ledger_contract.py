@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -18,20 +16,7 @@ from gateway.spool.deliveries import Published
 from gateway.spool.ledger import Ledger
 from gateway.spool.stages import Normalised, Ticket
 from gateway.spool.subjects import Sealed, SubjectKind, SubjectTicket
-from gateway.spool.timers import QuietPolicy
-
-NOW = 1_700_000_000.0
-QUIET = QuietPolicy(quiet_secs=10, cap_secs=100)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    sqlite = f"sqlite:///{tmp_path / 'ledger.db'}"
-    url: str = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    opened = Ledger(url, QUIET)
-    opened.migrate()
-    yield opened
-    opened.close()
+from tests.integration.ledgers import NOW, QUIET
 
 
 def received(

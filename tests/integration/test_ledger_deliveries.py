@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import pytest
 import sqlalchemy as sa
 
 from gateway.spool.decisions import By
 from gateway.spool.deliveries import Given, InstanceTicket, Variant
 from gateway.spool.ledger import Ledger
-from tests.integration.test_ledger_contract import NOW, QUIET, normalised, received
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    sqlite = f"sqlite:///{tmp_path / 'ledger.db'}"
-    url: str = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    opened = Ledger(url, QUIET)
-    opened.migrate()
-    yield opened
-    opened.close()
+from tests.integration.ledgers import NOW
+from tests.integration.test_ledger_contract import normalised, received
 
 
 def take_in(ledger: Ledger, *numbers: int, patient: str = "sys|P1", archives: Sequence[str] = ("one",)) -> list[int]:

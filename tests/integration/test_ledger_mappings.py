@@ -18,9 +18,8 @@ from gateway.spool.ledger import Ledger
 from gateway.spool.replays import Scope
 from gateway.spool.stages import Normalised, Ticket
 from gateway.spool.subjects import SubjectKind
-from tests.integration.test_ledger_contract import NOW, due, ledger, normalised, received, sealed, take_in
-
-__all__ = ["ledger"]
+from tests.integration.ledgers import NOW
+from tests.integration.test_ledger_contract import due, normalised, received, sealed, take_in
 
 BY = By(name="A. Physicist", reason="looked at it", at=NOW)
 SCANNER_A, SCANNER_B = (

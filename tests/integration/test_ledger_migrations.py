@@ -16,7 +16,8 @@ from alembic.config import Config
 from gateway.errors import Misconfigured
 from gateway.spool import bodies
 from gateway.spool.ledger import MIGRATIONS, Ledger
-from tests.integration.test_ledger_contract import NOW, received
+from tests.integration.ledgers import NOW
+from tests.integration.test_ledger_contract import received
 
 #: Ids are given by the database: they count from 1 in this order.
 FIRST = [

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from gateway.spool.ledger import Ledger
-from tests.integration.test_ledger_contract import NOW, ledger, take_in
-
-__all__ = ["ledger"]  # the fixture: both engines
+from tests.integration.ledgers import NOW
+from tests.integration.test_ledger_contract import take_in
 
 
 def test_a_study_can_be_read_by_pages_and_dicomweb_alike(ledger: Ledger) -> None:

@@ -11,9 +11,8 @@ from gateway.model import SharedFields
 from gateway.spool.decisions import By
 from gateway.spool.ledger import Ledger
 from gateway.spool.tables import NO_PATIENT, NewPart, TableFile
-from tests.integration.test_ledger_contract import NOW, ledger, take_in
-
-__all__ = ["ledger"]
+from tests.integration.ledgers import NOW
+from tests.integration.test_ledger_contract import take_in
 
 BY = By(name="A. Physicist", reason="looked at it", at=NOW)
 FILE = TableFile(

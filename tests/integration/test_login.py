@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from gateway.web import login
 from gateway.web.app import run_web
 from gateway.web.passwords import hash_password, hash_token, new_token, password_matches
 from tests.web_site import Site
@@ -68,7 +69,10 @@ def test_a_token_opens_the_interfaces_of_programs_and_no_button(site: Site) -> N
     assert site.get("/fhir/Patient", headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 
-def test_guessing_is_slowed_down_and_then_stopped_but_who_is_known_stays_in(tmp_path: Path) -> None:
+def test_guessing_is_slowed_down_and_then_stopped_but_who_is_known_stays_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login, "LONGEST_WAIT_SECS", 0.5)
     site = Site(tmp_path, web={"users": {"ana": hash_password("correct horse")}})
     try:
         assert site.get("/", auth=("ana", "correct horse")).status_code == 200

@@ -28,7 +28,7 @@ from gateway.workbench import replay
 from gateway.workbench.deploy import done_lines, plan_deployment, plan_lines, plan_rollback, put_in_force
 from gateway.workbench.shadow import approve_mapping
 from tests import builders
-from tests.conftest import ROOT
+from tests.few_mappings import few_mappings
 from tests.web_site import Site
 
 BY = By(name="A. Physicist", reason="tried on last week", at=time.time())
@@ -37,7 +37,7 @@ BY = By(name="A. Physicist", reason="tried on last week", at=time.time())
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where the people of this site edit their mappings."""
-    return shutil.copytree(ROOT / "mappings", tmp_path / "mappings")
+    return few_mappings(tmp_path / "mappings")
 
 
 @pytest.fixture

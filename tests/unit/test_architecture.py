@@ -12,8 +12,8 @@ GATEWAY = Path(__file__).resolve().parents[2] / "gateway"
 LAYERS = [
     ["model", "errors", "yaml_hints"],
     ["client"],
-    ["yamlfile", "target_settings", "dicom_settings", "scopes"],
-    ["folder_settings", "source_settings", "client_settings"],
+    ["yamlfile", "named_settings", "dicom_settings", "scopes"],
+    ["target_settings", "folder_settings", "source_settings", "client_settings"],
     ["config", "telemetry", "database"],
     ["dicom", "r4"],
     ["nuclear"],

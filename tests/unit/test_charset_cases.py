@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydicom.data import get_charset_files
 
-from gateway.dicom.paths import Root, parse_path
+from gateway.dicom.items import Root
+from gateway.dicom.paths import parse_path
 from gateway.dicom.reading import read_header
 from gateway.dicom.values import person_name
 from gateway.mapping.language import load

@@ -74,10 +74,21 @@ def test_new_writes_once_and_never_over_something(file: Path, tmp_path: Path) ->
     assert mappings("explain", file, directory=copy).stdout.startswith(f"{file}: mapping ours@")
 
 
-def test_coverage_and_prove_speak_json(file: Path) -> None:
+PROVEN = """\
+match: everything
+fields:
+  study.id: {from: StudyID, as: text}
+example: {StudyID: S1}
+tests: [{name: the id is read, given: {}, expect: {fields: {study.id: S1}}}]
+"""
+
+
+def test_coverage_and_prove_speak_json(file: Path, tmp_path: Path) -> None:
     found = json.loads(mappings("coverage", file, "--json").stdout)
     assert {one["path"] for one in found["unread"]} >= {"Rows", "PixelSpacing"}
-    proven = mappings("test", "--prove", "--json")
+    shutil.copytree(SHIPPED / "codes", tmp_path / "m" / "codes")
+    (tmp_path / "m" / "one.yaml").write_text(PROVEN)
+    proven = mappings("test", "--prove", "--json", directory=tmp_path / "m")
     assert proven.exit_code == 0
     assert json.loads(proven.stdout)["unproven"] == []
 

@@ -21,7 +21,7 @@ from gateway.gather.study import Member, gather_study
 from gateway.mapping.language import Mappings, load
 from gateway.model import JsonObject, Record
 from gateway.normalise.record import SharedCache, SiteContext, normalise
-from tests.builders import ABSENT, part10, pet, uid
+from tests.builders import ABSENT, part10, pet, rrdsr, uid
 
 SHIPPED = Path(__file__).resolve().parents[2] / "mappings"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "pet"
@@ -88,6 +88,39 @@ def test_vector_11_an_activity_in_megabecquerels_is_repaired_and_marked() -> Non
     found = suv(slice_at(1, **{f"{RPI}.RadionuclideTotalDose": "350"}))
     assert close(found["factor"]["value"], VECTOR_1)
     assert found["repaired"] is True
+
+
+def reported(**changes: Any) -> Dataset:
+    """A dose report of the same injection, in the same study."""
+    report = rrdsr(SOPInstanceUID=uid("suv/report"), SeriesInstanceUID=uid("suv/reports"))
+    for item in report.ContentSequence[1].ContentSequence:
+        told = changes.get(f"c{item.ConceptNameCodeSequence[0].CodeValue}")
+        if told is not None and item.ValueType == "DATETIME":
+            item.DateTime = told
+        elif told is not None:
+            item.MeasuredValueSequence[0].NumericValue = told
+    return report
+
+
+def with_reports(*reports: Dataset) -> JsonObject:
+    records = [read(header_of(part10(one))) for one in (slice_at(1), *reports)]
+    members = [
+        Member(member_id=number, patient_key="P", shared=one.shared, instance=one.instance) for number, one in enumerate(records)
+    ]
+    [series] = [one for one in gather_study("1", members).series if one.suv]
+    return series.suv
+
+
+def test_a_dose_report_that_tells_another_time_of_injection_is_told_and_the_factor_rests_on_the_header() -> None:
+    started = "20250310095200+0100"
+    found = with_reports(reported(c123003=started))
+    assert close(found["factor"]["value"], VECTOR_1)
+    assert found["remarks"][-1] == (
+        "Compared with the header, a dose report of the study tells of the injection 8 min earlier, with the same activity; "
+        "the factor rests on the header."
+    )
+    assert with_reports(reported()).get("remarks", []) == [remark for remark in found["remarks"] if "dose report" not in remark]
+    assert any("10 % less activity" in remark for remark in with_reports(reported(c113507="315"))["remarks"])
 
 
 def test_slopes_that_differ_from_slice_to_slice_do_not_touch_the_factor() -> None:
@@ -345,3 +378,16 @@ def test_vector_9_a_long_lived_nuclide_needs_the_day_of_its_injection() -> None:
     assert close(1000 * dated["factor"]["value"], Decimal("5.465095"))
     undated = suv(slice_at(1, **(zirconium | {f"{RPI}.RadiopharmaceuticalStartDateTime": ABSENT})))
     assert reasons(undated) == {"injectionTime"}
+
+
+def test_the_uptake_time_is_from_the_injection_to_the_earliest_acquisition() -> None:
+    def injected(clock: object) -> dict[str, object]:
+        return {f"{RPI}.RadiopharmaceuticalStartDateTime": ABSENT, f"{RPI}.RadiopharmaceuticalStartTime": clock}
+
+    first, second = slice_at(1, AcquisitionTime="110300"), slice_at(2, AcquisitionTime="113000")
+    assert suv(second, first)["inputs"]["uptake_time"] == {"value": Decimal("1.05"), "unit": "h"}
+    assert suv(second)["inputs"]["uptake_time"] == {"value": Decimal("1.5"), "unit": "h"}
+    dynamic = slice_at(1, AcquisitionTime="110000", **injected("110100"))  # the scan was there before the tracer
+    assert "uptake_time" not in suv(dynamic)["inputs"]
+    assert "uptake_time" not in suv(slice_at(1, **injected(ABSENT)))["inputs"]
+    assert "uptake_time" not in suv(first, slice_at(2, **injected("100500")))["inputs"]

@@ -12,8 +12,8 @@ from gateway.mapping import (
     conditions,
     definition,
     dicom_section,
-    fields,
-    files,
+    field_words,
+    file_shape,
     lint_tests,
     matching,
     results,
@@ -28,9 +28,9 @@ from tests.unit.mapping_files import complaints
 @pytest.mark.parametrize(
     ("defined", "accepted"),
     [
-        (definition.names(definition.SECTIONS), files.SECTIONS),
+        (definition.names(definition.SECTIONS), file_shape.SECTIONS),
         (definition.names(definition.MATCH_KEYS), matching.WORDS),
-        (definition.names(definition.FIELD_KEYS), {*fields.FIELD_KEYS, *fields.LIST_KEYS}),
+        (definition.names(definition.FIELD_KEYS), {*field_words.FIELD_KEYS, *field_words.LIST_KEYS}),
         (definition.names(definition.SOURCE_FORMS), {"path", "frame", "meta", "arrival", "when", *sr_paths.KEYS}),
         (definition.ARRIVALS, sources.ARRIVAL),
         (definition.names(definition.CONDITION_KEYS), {"of", *conditions.OPERATORS, *conditions.COMBINED}),

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.mapping.language import examine
 from gateway.workbench.selftest import run_tests
-from tests.unit.mapping_files import SHIPPED
+from tests.unit.mapping_files import SHIPPED, directory
 
 OVERLAY = """\
 extends: ge_pet
@@ -165,3 +165,41 @@ def test_the_code_table_of_the_guide_is_right_and_breaks_no_test(tmp_path: Path)
     assert (found.complaints, found.warnings) == ([], [])
     assert found.mappings is not None
     assert [f"{result.mapping}: {result.name}" for result in run_tests(found.mappings) if not result.ok] == []
+
+
+def test_what_an_overlay_takes_away_while_a_base_reads_it_is_told_in_the_overlay(tmp_path: Path) -> None:
+    taken = OVERLAY.replace(
+        "  administration.measured_before: null",
+        "  series.description: null\n  patient.gender: null\n  study: {x: null}",
+    )
+    told = [str(one) for one in examine(site(tmp_path, taken)).complaints]
+    assert [line.rpartition(": ")[0].partition(" is ")[0] for line in told if "taken away" in line] == [
+        "sites/petct1.yaml:9:3: 'series.description'",
+        "sites/petct1.yaml:10:3: 'patient.gender'",
+    ], "\n".join(told)
+    assert "and image.yaml:" in told[1]
+    assert told[2:] == ["sites/petct1.yaml:11:11: the name of a field is written whole: 'study.x: ...'"]
+
+
+def test_an_heir_that_reads_what_its_base_took_away_is_told_itself(tmp_path: Path) -> None:
+    files = {
+        "base": "match: nothing\nfields:\n  series.x: {from: Modality, as: code}\n",
+        "middle": "extends: base\nmatch: nothing\nfields: {series.x: null}\n",
+        "heir": "extends: middle\nmatch: everything\nfields:\n  series.y: {from: Modality, as: code, when: {of: series.x, exists: true}}\n",
+    }
+    (told,) = examine(directory(tmp_path, **files)).complaints
+    assert str(told) == "heir.yaml:4:47: there is no field 'series.x'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tests:\n  - {name: sex, given: {PatientSex: M}, expect: {fields: {patient.sex: male}}}\n",
+        "fields: {series.z: {from: Modality, as: text, when: {of: patient.sex, equals: M}}}\n",
+        "dicom: {elements: {StationName: {field: patient.sex}}}\n",
+    ],
+)
+def test_a_field_that_is_called_as_its_element_is_found_by_what_it_reads(tmp_path: Path, text: str) -> None:
+    base = "match: nothing\nfields:\n  patient.name: {from: PatientName, as: person_name}\n  patient.gender: {from: PatientSex, as: gender}\n"
+    (told,) = examine(directory(tmp_path, base=base, a=f"extends: base\nmatch: everything\n{text}")).complaints
+    assert "(did you mean 'patient.gender'?)" in told.text

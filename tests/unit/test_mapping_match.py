@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from gateway.dicom.paths import DatasetHeader
+from gateway.dicom.headers import DatasetHeader
 from gateway.errors import Quarantined
 from gateway.mapping.conflicts import could_both_fit
 from gateway.mapping.example import opened

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dicom.paths import Budget
+from gateway.dicom.budget import Budget
 from gateway.dicom.reading import Header, header_of
 from gateway.errors import Quarantined
 from gateway.mapping.example import opened

@@ -10,7 +10,6 @@ import pytest
 from gateway import yamlfile
 from gateway.mapping.language import Mapping, lint, load
 from gateway.mapping.rules import MappingTest
-from gateway.workbench.prove import unproven_fields
 from gateway.workbench.selftest import run_test
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "mappings"
@@ -26,12 +25,6 @@ def test_the_shipped_mappings_have_no_complaints() -> None:
 def test_inline(mapping: Mapping, test: MappingTest) -> None:
     result = run_test(mapping, test, MAPPINGS)
     assert result.ok, "\n".join((result.where, *result.reasons))
-
-
-@pytest.mark.parametrize("mapping", list(MAPPINGS), ids=lambda mapping: mapping.name)
-def test_every_field_is_proven_by_an_inline_test(mapping: Mapping) -> None:
-    """Each field is dropped in turn: where no test then fails, the rule could be wrong for years."""
-    assert unproven_fields(mapping, MAPPINGS) == []
 
 
 def test_the_worked_example_of_the_guide_is_the_shipped_one_and_works(tmp_path: Path) -> None:

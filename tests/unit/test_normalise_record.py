@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dicom.paths import DatasetHeader, parse_path, vr_of
+from gateway.dicom.headers import DatasetHeader
+from gateway.dicom.paths import parse_path, vr_of
 from gateway.dicom.reading import Header, header_of, read_header
 from gateway.errors import GatewayError, Quarantined
 from gateway.mapping.example import encode, merged

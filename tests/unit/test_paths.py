@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from gateway.dicom.paths import DatasetHeader, Item, PathError, Root, is_sequence, parse_path
+from gateway.dicom.headers import DatasetHeader
+from gateway.dicom.items import Item, Root
+from gateway.dicom.paths import PathError, is_sequence, parse_path
 from gateway.dicom.reading import header_of
 from gateway.dicom.values import Invalid
 from gateway.mapping.example import encode

@@ -75,6 +75,7 @@ def test_our_own_parameters_find_what_fhirpath_finds(declared: dict[str, Any]) -
         return {"code": {"coding": [{"code": "other"}, {"code": code}]}, **value}
 
     tracer, cycle = {"valueCodeableConcept": {"text": "x"}}, {"valueInteger": 2}
+    place = "http://isobridge.org/fhir/StructureDefinition"
     hours = {"valueQuantity": {"value": 1, "unit": "h"}}
     resources: list[dict[str, Any]] = [
         {"resourceType": "Observation", **coded("113507"), "valueQuantity": {"value": 350}, "bodySite": {"text": "kidney"}},
@@ -92,6 +93,11 @@ def test_our_own_parameters_find_what_fhirpath_finds(declared: dict[str, Any]) -
         },
         {"resourceType": "MedicationAdministration", "dosage": {"dose": {"value": 350}}},
         {"resourceType": "BodyStructure", "location": {"text": "liver"}},
+        {
+            "resourceType": "Observation",
+            "extension": [{"url": f"{place}/source-path", "valueString": "A1"}, {"url": f"{place}/remark", "valueString": "x"}],
+            "valueQuantity": {"extension": [{"url": f"{place}/stated-quantity", "valueQuantity": {"value": 4}}], "value": 4},
+        },
     ]
     met = 0
     for resource in resources:

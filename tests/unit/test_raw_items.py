@@ -10,7 +10,9 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
-from gateway.dicom.paths import Budget, Item, parse_path
+from gateway.dicom.budget import Budget
+from gateway.dicom.items import Item
+from gateway.dicom.paths import parse_path
 from gateway.dicom.raw_items import read_items
 from gateway.errors import Quarantined
 

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from gateway.dicom import paths, sr
-from gateway.dicom.paths import Budget, Element, Root, parse_path
+from gateway.dicom import items, sr
+from gateway.dicom.budget import Budget
+from gateway.dicom.elements import Element
+from gateway.dicom.items import Root
+from gateway.dicom.paths import parse_path
 from gateway.dicom.raw_items import RawItem
 from gateway.dicom.reading import header_of, read_header
 from gateway.dicom.sr import SrPath
@@ -203,13 +206,13 @@ def test_merging_a_short_form_changes_one_word_and_leaves_the_example_alone() ->
 
 def test_a_large_report_is_opened_item_by_item_once_and_stays_far_below_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[object, int]] = []
-    read_items, budget = paths._sequence, Budget()
+    read_items, budget = items._sequence, Budget()
 
-    def counted(dataset: Dataset | RawItem, tag: int, *more: Any) -> tuple[paths.Item, ...]:
+    def counted(dataset: Dataset | RawItem, tag: int, *more: Any) -> tuple[items.Item, ...]:
         opened.append((dataset, tag))
         return read_items(dataset, tag, *more)
 
-    monkeypatch.setattr(paths, "_sequence", counted)
+    monkeypatch.setattr(items, "_sequence", counted)
     monkeypatch.setattr(record, "Budget", lambda: budget)
     dataset = builders.rrdsr()
     (one,) = [item for item in dataset.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "113502"]

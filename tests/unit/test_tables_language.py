@@ -264,3 +264,45 @@ def test_tables_that_are_no_facts_about_patients_are_refused(shipped: Adapters, 
     path = data_directory() / "dosimetry" / file
     with pytest.raises(Rejected, match="No adapter reads this table"):
         shipped.read(path.read_bytes(), path.name, ZONE)
+
+
+def small(codes: Codes, **replaced: str) -> Adapters:
+    text = SMALL
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    complaints: list[Complaint] = []
+    adapter = compile_adapter("small", yamlfile.parse(text, name="small.yaml"), codes, complaints)
+    assert adapter is not None, complaints
+    return Adapters(adapters=(adapter,), codes=codes)
+
+
+def test_a_row_with_a_cell_too_many_is_named_and_the_adapter_with_it(codes: Codes) -> None:
+    with pytest.raises(Rejected) as told:
+        small(codes).read(b"Organ;Dose\nKidney;4,4;0\n", "a.csv", ZONE)
+    assert told.value.reason == (
+        "The adapter 'small' reads tables with these columns, but not this one: Row 2 has more cells than the header has columns."
+    )
+    assert told.value.status == 422
+    with pytest.raises(Rejected, match="No adapter reads this table"):
+        small(codes).read(b"Gland;Dose\nKidney;4,4;0\n", "a.csv", ZONE)
+
+
+def test_a_number_beyond_belief_is_withheld_unless_the_adapter_says_its_own_range(codes: Codes) -> None:
+    table = b"Organ;Dose\nKidney;4,4\nLiver;44000\n"
+    (part,) = small(codes).read(table, "a.csv", ZONE).parts
+    assert [result["value"]["value"] for result in part.results] == [Decimal("4.4")]
+    (issue,) = part.issues
+    assert issue.reason.startswith("is beyond belief: what it measures lies between 0 and 10000 Gy; check the unit")
+    (believed,) = small(codes, **{"unit: Gy": "unit: Gy, range: [0, 50000]"}).read(table, "a.csv", ZONE).parts
+    assert len(believed.results) == 2
+
+
+def test_rad_and_rem_are_told_in_words_that_help(codes: Codes) -> None:
+    with pytest.raises(Rejected, match=r"the absorbed dose is RAD there \(100 RAD are 1 Gy\); say 'unit' in the adapter"):
+        small(codes, **{"Dose]": "'D [rad]']", "column: Dose, unit: Gy": "column: 'D [rad]'"}).read(
+            b"Organ;D [rad]\nKidney;440\n", "a.csv", ZONE
+        )
+    (complaint,) = complaints_of(SMALL.replace("unit: Gy", "unit: rem"), codes)
+    assert complaint.endswith("the unit is rem, which UCUM does not know; the equivalent dose is REM there (100 REM are 1 Sv)")
+    (part,) = small(codes, **{"unit: Gy": "unit: RAD"}).read(b"Organ;Dose\nKidney;440\n", "a.csv", ZONE).parts
+    assert part.results[0]["value"] == {"value": Decimal("4.4"), "unit": "Gy"}
