@@ -13,7 +13,7 @@ from gateway.errors import Rejected, Retryable
 from gateway.spool.archive import Archive
 from gateway.store import FhirStore
 from gateway.store.reach import EVERYTHING, Reach
-from gateway.web.access import ANYBODY_HERE, PRINCIPAL, Principal, allows
+from gateway.web.access import ANYBODY_HERE, NOBODY, PRINCIPAL, Principal, allows
 from gateway.web.fhir_http import outcome
 from gateway.web.interactions import Interaction, interaction
 from gateway.web.limits import Rates
@@ -57,7 +57,7 @@ class Guard:
 
     def _too_fast(self, scope: Scope, principal: Principal) -> Response | None:
         per_minute = self._of_clients.get(principal.name, self._per_minute)
-        if principal.kind == "open" or per_minute == 0:
+        if principal.kind == "open" or principal is NOBODY or per_minute == 0:
             return None
         wait = self._rates.wait_secs(principal.name, per_minute)
         if not wait:

@@ -422,6 +422,19 @@ def test_clients_open_no_pages_and_no_metrics(clinic: Clinic) -> None:
     assert clinic.get("old", "/fhir/Patient").status_code == 200
 
 
+def test_the_open_addresses_open_nothing_else(clinic: Clinic) -> None:
+    for method in ("GET", "PUT", "DELETE", "PATCH"):
+        answer = requests.request(method, f"{clinic.site.url}/fhir/auth/token", timeout=TIMEOUT_SECS)
+        assert answer.status_code in (403, 404, 405), answer.text
+    for path in (
+        "/fhir/auth/token/",
+        "/fhir/auth/token/x",
+        "/fhir//auth/token",
+        "/fhir/.well-known/smart-configuration/../../Patient",
+    ):
+        assert clinic.site.get(path).status_code == 401
+
+
 def test_who_asks_too_often_waits(clinic: Clinic) -> None:
     answers = [clinic.get("hasty", "/fhir/metadata") for _ in range(5)]
     assert [one.status_code for one in answers] == [200, 200, 200, 429, 429]
