@@ -29,10 +29,10 @@ demo: setup      ## start a gateway, push invented studies, show the FHIR; ONCE=
 	$(BIN)/isobridge demo $(if $(ONCE),--once)
 
 test: setup      ## all tests that need nothing but Python (and the sample data, where it is)
-	$(BIN)/python -m pytest --only plain -q -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --only plain -q -n 3 --dist worksteal $(PYTEST_ARGS)
 
 test-peers: setup apt peers  ## the tests against real peers: DCMTK, Orthanc, PostgreSQL, other clients
-	$(BIN)/python -m pytest --only peers -q -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --only peers -q -n 3 --dist worksteal $(PYTEST_ARGS)
 
 check: setup     ## formatting, lint, types, layers, mappings, settings
 	$(BIN)/ruff format --check .

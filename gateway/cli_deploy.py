@@ -29,6 +29,7 @@ def _nobody_to_ask(context: click.Context, parameter: click.Parameter, yes: bool
     return yes
 
 
+_ALL = click.option("--all", "every", is_flag=True, help="Show every difference, not only the first 30.")
 _YES = click.option("--yes", is_flag=True, callback=_nobody_to_ask, help="Do not ask.")
 
 
@@ -38,8 +39,8 @@ def add_deployment(group: click.Group, with_settings: Callable[[Command], Comman
     deploy = click.option("--dry-run", is_flag=True, help="Print what would change; write nothing.")(deploy)
     rollback = click.option("--to", metavar="VERSION", help="As 'history' prints it; first digits are enough.")(_rollback)
     for command, options in (
-        (deploy, (_BY, _WHY, _YES)),
-        (rollback, (_BY, _WHY, _YES)),
+        (deploy, (_BY, _WHY, _ALL, _YES)),
+        (rollback, (_BY, _WHY, _ALL, _YES)),
         (_history, ()),
         (_approve, (_BY, _REASON)),
     ):
@@ -72,27 +73,29 @@ def replay_command(with_settings: Callable[[Command], Command]) -> click.Command
     return click.command("replay")(built)
 
 
-def _deploy(loaded: Loaded, arguments: list[str], directory: Path, dry_run: bool, by: str, reason: str, yes: bool) -> None:
+def _deploy(
+    loaded: Loaded, arguments: list[str], directory: Path, dry_run: bool, by: str, reason: str, every: bool, yes: bool
+) -> None:
     """Lint, test and try the mapping files of DIRECTORY, then put them in force. The version before stays for 'rollback'."""
     from gateway.workbench.deploy import plan_deployment
 
     ledger = _ledger(loaded)
-    _put(ledger, plan_deployment(loaded.settings, ledger, directory), by, reason, yes=yes, dry_run=dry_run)
+    _put(ledger, plan_deployment(loaded.settings, ledger, directory), by, reason, yes=yes, every=every, dry_run=dry_run)
 
 
-def _rollback(loaded: Loaded, arguments: list[str], to: str | None, by: str, reason: str, yes: bool) -> None:
+def _rollback(loaded: Loaded, arguments: list[str], to: str | None, by: str, reason: str, every: bool, yes: bool) -> None:
     """Put a former version in force again; by default the one before."""
     from gateway.workbench.deploy import plan_rollback
 
     ledger = _ledger(loaded)
-    _put(ledger, plan_rollback(loaded.settings, ledger, to), by, reason, yes=yes)
+    _put(ledger, plan_rollback(loaded.settings, ledger, to), by, reason, yes=yes, every=every)
 
 
-def _put(ledger: Any, plan: Any, by: str, reason: str, *, yes: bool, dry_run: bool = False) -> None:
+def _put(ledger: Any, plan: Any, by: str, reason: str, *, yes: bool, every: bool = False, dry_run: bool = False) -> None:
     from gateway.spool.decisions import By
     from gateway.workbench.deploy import done_lines, plan_lines, put_in_force
 
-    for line in plan_lines(plan):
+    for line in plan_lines(plan, every=every):
         click.echo(line)
     if dry_run:
         return

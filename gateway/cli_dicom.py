@@ -94,9 +94,10 @@ def send(paths: tuple[Path, ...], to: str, calling: str, associations: int, tls:
     from rich.progress import Progress
 
     from gateway.workbench import scu
+    from gateway.workbench.ae_address import parse_address
     from gateway.workbench.inspect import failure_lines
 
-    target = scu.parse_address(to)
+    target = parse_address(to)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sending", total=None)
 
@@ -119,8 +120,9 @@ def _echo_out(target: str, calling: str, wait: int, tls: Any) -> bool:
     import time
 
     from gateway.workbench import scu
+    from gateway.workbench.ae_address import parse_address
 
-    peer, deadline = scu.parse_address(target), time.monotonic() + wait
+    peer, deadline = parse_address(target), time.monotonic() + wait
     report = scu.echo(peer, calling_ae=calling, tls=tls)
     while not report.ok and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -134,9 +136,10 @@ def _echo_in(caller: str, wait: int, loaded: Loaded) -> bool:
     import time
 
     from gateway.roles.rooms import open_existing_ledger
-    from gateway.workbench import calls, health, scu
+    from gateway.workbench import calls, health
+    from gateway.workbench.ae_address import check_ae_title
 
-    wanted, section = scu.check_ae_title(caller), loaded.settings.receive
+    wanted, section = check_ae_title(caller), loaded.settings.receive
     overview = open_existing_ledger(loaded.settings).overview
     started, deadline = time.time() if wait else 0.0, time.monotonic() + wait
     if wait:

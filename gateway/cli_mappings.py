@@ -36,6 +36,7 @@ def mappings_commands(with_settings: Callable[[Command], Command]) -> click.Grou
 def _lint(loaded: Loaded, arguments: list[str]) -> None:
     """Read every mapping file and print all complaints at once, with file and line. Exit 2 when something is wrong."""
     from gateway.mapping.codes import load_codes
+    from gateway.mapping.complaints import counted
     from gateway.mapping.language import examine
     from gateway.tables.library import examine_adapters
 
@@ -46,18 +47,21 @@ def _lint(loaded: Loaded, arguments: list[str]) -> None:
         click.echo(str(complaint), err=True)
     for warning in found.warnings:
         click.echo(f"{warning} (a warning)", err=True)
-    click.echo(f"{len(found.complaints)} complaints" + (f", {len(found.warnings)} warnings" if found.warnings else ""))
+    warnings = f", {counted(len(found.warnings), 'warning')}" if found.warnings else ""
+    click.echo(counted(len(found.complaints), "complaint") + warnings)
     sys.exit(2 if found.complaints else 0)
 
 
-@click.argument("kind", type=click.Choice(["mapping", "codes"]), default="mapping")
+@click.argument("kind", type=click.Choice(["mapping", "codes", "table"]), default="mapping")
 def _schema(kind: str, loaded: Loaded, arguments: list[str]) -> None:
-    """Print the JSON Schema of mapping files (or of code tables), for an editor that completes and checks."""
+    """Print the JSON Schema of mapping files (or of code tables, or of table adapters), for an editor that completes and checks."""
     import json
 
     from gateway.workbench.mapping_schema import code_table_schema, mapping_schema
+    from gateway.workbench.table_schema import table_adapter_schema
 
-    click.echo(json.dumps(mapping_schema() if kind == "mapping" else code_table_schema(), indent=1, ensure_ascii=False))
+    made = {"mapping": mapping_schema, "codes": code_table_schema, "table": table_adapter_schema}[kind]
+    click.echo(json.dumps(made(), indent=1, ensure_ascii=False))
 
 
 @_json

@@ -73,6 +73,7 @@ def _list(loaded: Loaded, arguments: list[str]) -> None:
 def _lint(loaded: Loaded, arguments: list[str]) -> None:
     """Read every adapter and print all complaints at once, with file and line. Exit 2 when something is wrong."""
     from gateway.mapping.codes import load_codes
+    from gateway.mapping.complaints import counted
     from gateway.tables.library import examine_adapters
 
     directory = loaded.settings.mappings.directory
@@ -80,7 +81,7 @@ def _lint(loaded: Loaded, arguments: list[str]) -> None:
     _, found = examine_adapters(directory, codes)
     for complaint in (*complaints, *found):
         click.echo(str(complaint), err=True)
-    click.echo(f"{len(complaints) + len(found)} complaints")
+    click.echo(counted(len(complaints) + len(found), "complaint"))
     sys.exit(2 if complaints or found else 0)
 
 

@@ -7,16 +7,14 @@ its hash.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
-from urllib.parse import urlsplit
+from typing import Any
 
-from gateway.named_settings import NAME
+from gateway.named_settings import Leaves, Problems, Section, http_address
 from gateway.scopes import Scope, read_scopes
 
 #: What an issuer may sign with: public keys only, so that no secret of ours makes a token.
@@ -28,7 +26,7 @@ _FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
-    """One program. It shows who it is by one of ``keys``/``keys_file`` (SMART Backend Services), ``token``, or ``issuer``/``subject``."""
+    """One program. It shows who it is by its key (``keys``, ``keys_file``), by a token (``token_hash``), or by a token of an ``issuer``."""
 
     name: str
     enabled: bool = True
@@ -36,7 +34,7 @@ class ClientSettings:
     group: str | None = None
     keys: str | None = None  #: a JWK Set as JSON
     keys_file: Path | None = None
-    token: str | None = None
+    token_hash: str | None = None
     issuer: str | None = None
     subject: str | None = None
     token_minutes: int = 5
@@ -63,100 +61,38 @@ class IssuerSettings:
     ca_file: Path | None = None
 
 
-T = TypeVar("T", ClientSettings, IssuerSettings)
-#: ``name.option`` -> (value, where it was written)
-Leaves = Mapping[str, tuple[Any, str]]
-Complaints = Iterator[tuple[str, str]]
-
-
-def build_clients(
-    leaves: Leaves,
-    issuers: Collection[str],
-    *,
-    convert: Callable[[Any, Any], Any],
-    hint: Callable[[str, list[str]], str],
-    complaints: list[str],
-) -> tuple[tuple[ClientSettings, ...], dict[str, str]]:
-    """The clients, and where each option came from. One that is wrong is left out and told in ``complaints``."""
-    return _build("clients", ClientSettings, leaves, lambda one: _client(one, issuers), convert, hint, complaints)
-
-
-def build_issuers(
-    leaves: Leaves,
-    *,
-    convert: Callable[[Any, Any], Any],
-    hint: Callable[[str, list[str]], str],
-    complaints: list[str],
-) -> tuple[tuple[IssuerSettings, ...], dict[str, str]]:
-    return _build("issuers", IssuerSettings, leaves, _issuer, convert, hint, complaints)
-
-
-def _build(
-    section: str,
-    kind: type[T],
-    leaves: Leaves,
-    judge: Callable[[T], Complaints],
-    convert: Callable[[Any, Any], Any],
-    hint: Callable[[str, list[str]], str],
-    complaints: list[str],
-) -> tuple[tuple[T, ...], dict[str, str]]:
-    known = [option.name for option in dataclasses.fields(kind) if option.name != "name"]
-    by_name: dict[str, dict[str, tuple[Any, str]]] = {}
-    for key, (value, origin) in leaves.items():
-        name, dot, option = key.partition(".")
-        if not dot:
-            complaints.append(f"{origin}: {section}.{name} must hold 'key: value' lines")
-        elif option not in known:
-            complaints.append(f"{origin}: unknown option '{option}'{hint(option, known)}")
-        else:
-            by_name.setdefault(name, {})[option] = (value, origin)
-    built: list[T] = []
-    origins: dict[str, str] = {}
-    for name, options in by_name.items():
-        before, first = len(complaints), next(iter(options.values()))[1]
-        one = _converted(section, kind, name, options, convert, complaints)
-        if not NAME.fullmatch(name):
-            complaints.append(f"{first}: {section}.{name}: a name is made of small letters, digits and single underscores")
-        for option, text in judge(one):
-            complaints.append(f"{options.get(option, ('', first))[1]}: {section}.{name}.{option} {text}")
-        if len(complaints) == before:
-            built.append(one)
-            origins.update({f"{section}.{name}.{option}": origin for option, (_, origin) in options.items()})
-    return tuple(built), origins
-
-
-def _converted(
-    section: str, kind: type[T], name: str, options: Leaves, convert: Callable[[Any, Any], Any], complaints: list[str]
-) -> T:
-    hints = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for option, (value, origin) in options.items():
-        try:
-            values[option] = convert(_as_text(option, value), hints[option])
-        except ValueError as error:
-            complaints.append(f"{origin}: {section}.{name}.{option} {error}")
-    return kind(name=name, **values)
-
-
-def _as_text(option: str, value: Any) -> Any:
+def as_texts(leaves: Leaves) -> Leaves:
     """A key set may stand in YAML, scopes may stand as a list."""
-    if option == "keys" and isinstance(value, dict):
-        return json.dumps(value, default=str)
-    if option == "scopes" and isinstance(value, list):
-        return " ".join(str(item) for item in value)
-    return value
+
+    def text(option: str, value: Any) -> Any:
+        if option == "keys" and isinstance(value, dict):
+            return json.dumps(value, default=str)
+        if option == "scopes" and isinstance(value, list):
+            return " ".join(str(item) for item in value)
+        return value
+
+    return {key: (text(key.rpartition(".")[2], value), origin) for key, (value, origin) in leaves.items()}
 
 
-def _client(one: ClientSettings, issuers: Collection[str]) -> Complaints:
-    ways = [option for option in ("keys", "keys_file", "token", "issuer") if getattr(one, option) is not None]
+def conflicts(clients: Iterable[ClientSettings], issuers: Leaves) -> Problems:
+    """Clients of an issuer that the settings do not name, as (origin, sentence)."""
+    named = {key.partition(".")[0] for key in issuers}
+    for one in clients:
+        if one.issuer is not None and one.issuer not in named:
+            yield f"clients.{one.name}.issuer", f"clients.{one.name}.issuer names none of the section issuers"
+
+
+def _client(one: ClientSettings, _given: Leaves) -> Problems:
+    ways = [option for option in ("keys", "keys_file", "token_hash", "issuer") if getattr(one, option) is not None]
     if len(ways) != 1:
-        yield (ways or ["keys_file"])[-1], "or one of keys, keys_file, token, issuer: exactly one of them tells who the client is"
+        yield (
+            (ways or ["keys_file"])[-1],
+            "or one of keys, keys_file, token_hash, issuer: exactly one of them tells who the client is",
+        )
     if one.keys_file is not None and not one.keys_file.is_file():
         yield "keys_file", f"names {one.keys_file}, which is no file"
-    if one.token is not None and not _TOKEN.fullmatch(one.token):
-        yield "token", "needs a line that 'isobridge web-token' printed"
-    if one.issuer is not None and one.issuer not in issuers:
-        yield "issuer", "names none of the section issuers"
+    if one.token_hash is not None and not _TOKEN.fullmatch(one.token_hash):
+        yield "token_hash", "needs a line that 'isobridge web-token' printed"
     if (one.issuer is None) != (one.subject is None):
         yield "subject", "and issuer belong together: the value by which that issuer's tokens name this client"
     yield from _rights(one)
@@ -168,7 +104,7 @@ def _client(one: ClientSettings, issuers: Collection[str]) -> Complaints:
         yield "requests_per_minute", "must be 1 or more"
 
 
-def _rights(one: ClientSettings) -> Complaints:
+def _rights(one: ClientSettings) -> Problems:
     try:
         if not one.rights:
             yield "scopes", "is missing: what the client may do, like system/Observation.rs or system/*.rs"
@@ -178,9 +114,7 @@ def _rights(one: ClientSettings) -> Complaints:
         yield "scopes", f"cannot be read: {error}"
 
 
-def _issuer(one: IssuerSettings) -> Complaints:
-    if not one.url:
-        yield "url", "is missing: the 'iss' of its tokens, letter by letter"
+def _issuer(one: IssuerSettings, _given: Leaves) -> Problems:
     if not one.audience:
         yield "audience", "is missing: the 'aud' of tokens that are made for this gateway"
     if (one.keys_url is None) == (one.keys_file is None):
@@ -197,13 +131,27 @@ def _issuer(one: IssuerSettings) -> Complaints:
         yield "clock_skew_secs", "must be 300 or less"
 
 
-def _keys_url(value: str) -> Complaints:
-    try:
-        parts = urlsplit(value)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.username
-    except ValueError:
-        sound = False
-    if not sound:
+def _keys_url(value: str) -> Problems:
+    parts = http_address(value)
+    if parts is None or parts.username:
         yield "keys_url", "must look like https://host/path, without credentials"
     elif parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
         yield "keys_url", "must be https: whoever changes these keys on their way gets in"
+
+
+CLIENTS = Section(
+    name="clients",
+    one="client",
+    kind=ClientSettings,
+    required="scopes",
+    choices="what it may do, like system/Observation.rs or system/*.rs",
+    check=_client,
+)
+ISSUERS = Section(
+    name="issuers",
+    one="issuer",
+    kind=IssuerSettings,
+    required="url",
+    choices="the 'iss' of its tokens, letter by letter",
+    check=_issuer,
+)

@@ -111,10 +111,8 @@ def load(
     targets, target_origins = target_settings.build(leaves["targets"], reading)
     folders, folder_origins = named_settings.build(folder_settings.FOLDERS, leaves["folders"], reading)
     sources, source_origins = named_settings.build(SOURCES, leaves["sources"], reading)
-    issuers, issuer_origins = client_settings.build_issuers(leaves["issuers"], convert=convert, hint=hint, complaints=complaints)
-    clients, client_origins = client_settings.build_clients(
-        leaves["clients"], {one.name for one in issuers}, convert=convert, hint=hint, complaints=complaints
-    )
+    issuers, issuer_origins = named_settings.build(client_settings.ISSUERS, leaves["issuers"], reading)
+    clients, client_origins = named_settings.build(client_settings.CLIENTS, client_settings.as_texts(leaves["clients"]), reading)
     settings, origins, wrong = build({key: entry for key, entry in given.items() if key[0] not in NAMED}, complaints)
     mappings = dataclasses.replace(settings.mappings, directory=_beside(path, settings.mappings.directory))
     settings = dataclasses.replace(
@@ -122,6 +120,7 @@ def load(
     )
     origins |= target_origins | folder_origins | source_origins | issuer_origins | client_origins
     complaints.extend(check(settings, origins, wrong))
+    complaints.extend(f"{origins[option]}: {text}" for option, text in client_settings.conflicts(clients, leaves["issuers"]))
     complaints.extend(
         f"{origins[option]}: {text}" for option, text in folder_settings.conflicts(folders, settings.data.directory)
     )

@@ -52,7 +52,7 @@ def administration_fields(item: Administration) -> JsonObject:
         "others": [person for person in persons if person is not performer],
         "measured_before_offset_ms": _offset_ms(item.fields.get("measured_before_at"), started),
         "measured_after_offset_ms": _offset_ms(item.fields.get("measured_after_at"), started),
-        "remarks": [issue.reason for issue in item.issues],
+        "remarks": [issue.reason[:1].upper() + issue.reason[1:] for issue in item.issues],  # a note stands alone
     }
 
 

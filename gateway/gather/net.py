@@ -36,7 +36,7 @@ def net_issue(fields: JsonObject) -> Issue | None:
     if abs(share) <= NET_TOLERANCE or ("measured_after" not in fields and share < 0):  # a residual that nobody wrote down
         return None
     percent = f"{abs(share) * 100:.1f}"
-    reason = f"Lies {percent} % {'above' if share > 0 else 'below'} the net of what was measured before and after: published as stated."
+    reason = f"lies {percent} % {'above' if share > 0 else 'below'} the net of what was measured before and after: published as stated."
     return Issue(field=_FIELD, reason=reason, severity=Severity.WARNING)
 
 

@@ -57,6 +57,7 @@ WORDS: dict[Reason, str] = {
 _OF_NO_LACK = {Reason.FRAMES, Reason.SUV_TYPE}
 #: Two accounts of one activity within this share agree.
 _NET_TOLERANCE = Decimal("0.01")
+_MISSING_IMAGES = "images that the series names"
 _DECAY = {"START": Decay.START, "ADMIN": Decay.ADMIN, "NONE": Decay.NONE, "YES": Decay.STATED, "NO": Decay.NONE}
 _ENHANCED = {"YES", "NO"}
 
@@ -262,7 +263,12 @@ def _remarks(told: _Told, made: Scale, tracers: tuple[Tracer, ...], net: Decimal
             yield "The syringe before minus after differs from the stated activity by more than 1 %; the stated one was taken."
     expected = _expected(told)
     if expected and expected > len(told.instances):
-        yield f"Of {expected} images that the series names {len(told.instances)} are here; the factor may change with the others."
+        yield f"Of {expected} {_MISSING_IMAGES} {len(told.instances)} are here; the factor may change with the others."
+
+
+def is_of_missing_images(remark: str) -> bool:
+    """True for the remark that fewer images are here than the series names."""
+    return remark.startswith("Of ") and _MISSING_IMAGES in remark
 
 
 def _expected(told: _Told) -> int | None:

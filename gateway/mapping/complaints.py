@@ -23,6 +23,11 @@ class Complaint:
         return f"{self.file}:{self.line}:{self.column}: {self.text}"
 
 
+def counted(number: int, word: str) -> str:
+    """``1 complaint``, ``2 complaints``."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def complain(document: Document, place: Place, text: str) -> Complaint:
     """A complaint about a place in a file, or about the nearest one above it that has a position."""
     file, line, column = document.where(place).rsplit(":", 2)

@@ -12,20 +12,29 @@ filling has a generation of its own: what an older filling left behind is not re
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from struct import Struct
 from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.spool.durable import make_directory, sync_directory, unwritable
+from gateway.spool.journal_segments import (
+    PAGE_BYTES,
+    ZERO_PAGE,
+    Draft,
+    Segment,
+    encode_head,
+    make_segment,
+    padded,
+    particulars,
+    read_head,
+    wipe,
+    write_all,
+)
 from gateway.spool.placing import Placing, QuarantineNote, commit_together
 from gateway.telemetry import token
 
@@ -37,23 +46,8 @@ _log = structlog.get_logger()
 
 JOURNAL, QUARANTINE = "journal", "quarantine"
 SEGMENT_BYTES = 16 << 20
-_PAGE_BYTES = 4096
-_ZERO_PAGE = bytes(_PAGE_BYTES)
-#: Magic, generation, checksum of all but the data set, lengths of the particulars, the Part 10 header and the data set.
-_HEAD = Struct("<8s16sIIIQ")
-_CHECKSUM_AT, _CHECKED_FROM = 24, 28
-_MAGIC = b"ISOBJRN1"
 _REPLAY_GROUP = 64
 _DAMAGED = "The disk changed this object while it stood in the journal: it was acknowledged and is no longer whole."
-
-
-@dataclass(slots=True)
-class _Segment:
-    descriptor: int
-    size_bytes: int
-    generation: bytes = b""
-    end: int = 0
-    pending: int = 0  #: records whose files do not stand yet
 
 
 class JournalRecord(Placing):
@@ -61,7 +55,7 @@ class JournalRecord(Placing):
 
     __slots__ = ("_header_bytes", "_length_bytes", "_start", "segment")
 
-    def __init__(self, files: SpoolFiles, segment: _Segment, start: int, header_bytes: int, data_bytes: int) -> None:
+    def __init__(self, files: SpoolFiles, segment: Segment, start: int, header_bytes: int, data_bytes: int) -> None:
         super().__init__(files)
         self.segment = segment
         self._start = start
@@ -92,11 +86,11 @@ class Journal:
     def __init__(self, files: SpoolFiles, *, capacity_bytes: int, segment_bytes: int | None = None) -> None:
         self._files = files
         self._directory = files.directory / JOURNAL
-        self._segment_bytes = segment_bytes or min(SEGMENT_BYTES, _padded(capacity_bytes // 2))
+        self._segment_bytes = segment_bytes or min(SEGMENT_BYTES, padded(capacity_bytes // 2))
         self._wanted = capacity_bytes // self._segment_bytes if capacity_bytes else 0
         self._lock = threading.Lock()
-        self._free: list[_Segment] = []
-        self._current: _Segment | None = None
+        self._free: list[Segment] = []
+        self._current: Segment | None = None
         self._pending_bytes = 0
         self._broken = False
 
@@ -118,17 +112,17 @@ class Journal:
         count = 0
         for path in sorted(self._directory.glob("*.seg")):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            segment = _Segment(descriptor, os.fstat(descriptor).st_size)
+            segment = Segment(descriptor, os.fstat(descriptor).st_size)
             try:
                 count += self._settle_left(segment)
-                _wipe(segment)
+                wipe(segment)
             except OSError as error:
                 raise unwritable(error) from error
             finally:
                 os.close(descriptor)
         return count
 
-    def _settle_left(self, segment: _Segment) -> int:
+    def _settle_left(self, segment: Segment) -> int:
         left = list(self._records(segment))
         for start in range(0, len(left), _REPLAY_GROUP):
             group = left[start : start + _REPLAY_GROUP]
@@ -137,7 +131,7 @@ class Journal:
                 raise failure
         return len(left)
 
-    def _records(self, segment: _Segment) -> Iterator[JournalRecord]:
+    def _records(self, segment: Segment) -> Iterator[JournalRecord]:
         """The records of the latest filling. A torn one at the end was never acknowledged. One that is damaged with good ones behind
         it was: it goes to quarantine with its reason, and the chain is taken up again behind it.
         """
@@ -154,21 +148,21 @@ class Journal:
             damaged = []
             yield record
 
-    def _chain(self, segment: _Segment) -> Iterator[tuple[JournalRecord, bool]]:
+    def _chain(self, segment: Segment) -> Iterator[tuple[JournalRecord, bool]]:
         """Every record of the filling that the first head belongs to, and whether its data set is the one that was received."""
         position, generation = 0, b""
         while position < segment.size_bytes:
-            head = _read_head(segment, position)
+            head = read_head(segment, position)
             if head is None or head.generation != (generation or head.generation):
                 if not generation:
                     return  # the first head was wiped: nothing is pending
-                position += _PAGE_BYTES  # the end of the chain, or a head that is damaged
+                position += PAGE_BYTES  # the end of the chain, or a head that is damaged
                 continue
             generation = head.generation
             record = JournalRecord(self._files, segment, position + head.size_bytes, head.header_bytes, head.data_bytes)
             record.stand_at(head.name, head.note)
             yield record, record.proves(head.transfer_syntax_uid, Path(head.name).stem)
-            position = _padded(position + head.size_bytes + head.header_bytes + head.data_bytes)
+            position = padded(position + head.size_bytes + head.header_bytes + head.data_bytes)
 
     def prepare(self) -> None:
         """Make the segments, full of zeros. Without them nothing is taken and every object gets its file at once.
@@ -180,7 +174,7 @@ class Journal:
         self._files.check_space(beside_bytes=2 * self._wanted * self._segment_bytes)
         make_directory(self._directory)
         for number in range(self._wanted):
-            segment = _make_segment(self._directory / f"{number:03d}.seg", self._segment_bytes)
+            segment = make_segment(self._directory / f"{number:03d}.seg", self._segment_bytes)
             sync_directory(self._directory)  # its name too must survive before anything in it is acknowledged
             with self._lock:
                 self._free.append(segment)
@@ -196,14 +190,14 @@ class Journal:
         buffers: list[bytes | bytearray] = []
         start = position
         for item, draft in zip(group, drafts, strict=True):
-            head = _encode_head(segment.generation, draft.told, draft.header, len(draft.data))
+            head = encode_head(segment.generation, draft.told, draft.header, len(draft.data))
             record = JournalRecord(self._files, segment, start + len(head), len(draft.header), len(draft.data))
             record.stand_at(item.name, item.note)
             records.append(record)
-            buffers += [head, draft.header, draft.data, _ZERO_PAGE[: draft.padding_bytes]]
+            buffers += [head, draft.header, draft.data, ZERO_PAGE[: draft.padding_bytes]]
             start += draft.size_bytes
         try:
-            _write_all(segment.descriptor, buffers, position)
+            write_all(segment.descriptor, buffers, position)
             os.fdatasync(segment.descriptor)
         except OSError as error:
             # A failed sync is never tried again: the kernel may have dropped the pages. The objects go to files of their own.
@@ -212,11 +206,11 @@ class Journal:
             return None
         return records
 
-    def _draft(self, item: Incoming) -> _Draft:
-        told = _particulars(item.name, item.meta.transfer_syntax_uid, item.note)
-        return _Draft(told, *item.journal_pieces())
+    def _draft(self, item: Incoming) -> Draft:
+        told = particulars(item.name, item.meta.transfer_syntax_uid, item.note)
+        return Draft(told, *item.journal_pieces())
 
-    def _reserve(self, count: int, size_bytes: int) -> tuple[_Segment, int] | None:
+    def _reserve(self, count: int, size_bytes: int) -> tuple[Segment, int] | None:
         with self._lock:
             if self._broken:
                 return None
@@ -239,7 +233,7 @@ class Journal:
                 segment.pending -= sum(record.segment is segment for record in records)
                 if segment.pending:
                     continue
-                _wipe(segment)
+                wipe(segment)
                 self._pending_bytes -= segment.end
                 segment.end = 0
                 if segment is not self._current:
@@ -253,113 +247,5 @@ class Journal:
             self._free, self._current = [], None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Head:
-    generation: bytes
-    size_bytes: int
-    header_bytes: int
-    data_bytes: int
-    name: str  #: where the file goes, below the spool directory
-    transfer_syntax_uid: str
-    note: QuarantineNote | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """What will be a record: particulars, Part 10 header, data set."""
-
-    told: bytes
-    header: bytes
-    data: bytearray
-
-    @property
-    def size_bytes(self) -> int:
-        return _padded(self._bare_bytes)
-
-    @property
-    def padding_bytes(self) -> int:
-        return self.size_bytes - self._bare_bytes
-
-    @property
-    def _bare_bytes(self) -> int:
-        return _HEAD.size + len(self.told) + len(self.header) + len(self.data)
-
-
 def _quarantined(name: str) -> str:
     return name if name.startswith(QUARANTINE) else f"{QUARANTINE}{os.sep}{name}"
-
-
-def _particulars(name: str, transfer_syntax_uid: str, note: QuarantineNote | None) -> bytes:
-    """What a record must tell beside the file itself."""
-    return json.dumps([name, transfer_syntax_uid, (note.reason, note.sender, note.received_at) if note else None]).encode()
-
-
-def _encode_head(generation: bytes, told: bytes, header: bytes, data_bytes: int) -> bytes:
-    fields = (_MAGIC, generation, 0, len(told), len(header), data_bytes)
-    checksum = _checksum(_HEAD.pack(*fields), told + header)
-    return _HEAD.pack(_MAGIC, generation, checksum, *fields[3:]) + told
-
-
-def _checksum(head: bytes, rest: bytes) -> int:
-    """Over all that is not the data set, which its own digest proves."""
-    return zlib.crc32(rest, zlib.crc32(head[_CHECKED_FROM:], zlib.crc32(head[:_CHECKSUM_AT])))
-
-
-def _read_head(segment: _Segment, position: int) -> _Head | None:
-    """The head at ``position``, if a whole one stands there and its record fits."""
-    encoded = os.pread(segment.descriptor, _HEAD.size, position)
-    if len(encoded) < _HEAD.size:
-        return None
-    magic, generation, checksum, told_bytes, header_bytes, data_bytes = _HEAD.unpack(encoded)
-    if magic != _MAGIC or position + _HEAD.size + told_bytes + header_bytes + data_bytes > segment.size_bytes:
-        return None
-    rest = os.pread(segment.descriptor, told_bytes + header_bytes, position + _HEAD.size)
-    if _checksum(encoded, rest) != checksum:
-        return None
-    name, syntax, note = json.loads(rest[:told_bytes])
-    return _Head(
-        generation=generation,
-        size_bytes=_HEAD.size + told_bytes,
-        header_bytes=header_bytes,
-        data_bytes=data_bytes,
-        name=name,
-        transfer_syntax_uid=syntax,
-        note=QuarantineNote(reason=note[0], sender=note[1], received_at=note[2]) if note else None,
-    )
-
-
-def _padded(size_bytes: int) -> int:
-    return -(-size_bytes // _PAGE_BYTES) * _PAGE_BYTES
-
-
-def _make_segment(path: Path, size_bytes: int) -> _Segment:
-    """A segment whose blocks exist and are written: overwriting them changes nothing in the file system's own tables."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if os.fstat(descriptor).st_size != size_bytes:
-            os.ftruncate(descriptor, 0)
-            zeros = bytes(1 << 20)
-            for position in range(0, size_bytes, len(zeros)):
-                _write_all(descriptor, [zeros[: size_bytes - position]], position)
-            os.fsync(descriptor)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return _Segment(descriptor, size_bytes)
-
-
-def _wipe(segment: _Segment) -> None:
-    """Forget the chain: its first head goes."""
-    if segment.size_bytes:
-        _write_all(segment.descriptor, [_ZERO_PAGE], 0)
-        os.fdatasync(segment.descriptor)
-
-
-def _write_all(descriptor: int, buffers: Sequence[bytes | bytearray], position: int) -> None:
-    size = sum(map(len, buffers))
-    written = os.pwritev(descriptor, buffers, position)
-    if written < size:  # rare: a signal
-        rest = memoryview(b"".join(buffers))[written:]
-        while rest:
-            count = os.pwrite(descriptor, rest, position + size - len(rest))
-            rest = rest[count:]

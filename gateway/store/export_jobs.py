@@ -24,7 +24,7 @@ import structlog
 from gateway.errors import GatewayError, Rejected
 from gateway.store.export import Exporter, Patients, Wanted, known_types, read_filter
 from gateway.store.export_files import Cancelled, JobFile, write_deletions, write_resources
-from gateway.store.reach import Reach
+from gateway.store.reach import EVERYTHING, Reach
 
 KEEP_SECS = 24 * 3600
 MOST_WAITING = 10
@@ -54,6 +54,13 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     def reach(self) -> Reach:
         types = None if self.reachable is None else frozenset(self.reachable)
         return Reach(self.within, types, types)
+
+    def is_within(self, reach: Reach) -> bool:
+        """Whether what was asked for then may be asked for now."""
+        types = None if self.reachable is None else frozenset(self.reachable)
+        return self.within == reach.group and all(
+            limit is None or (types is not None and types <= limit) for limit in (reach.readable, reach.searchable)
+        )
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,12 +110,12 @@ class ExportJobs:
         self._enqueue(job.id)
         return job.id
 
-    def get(self, job_id: str, user: str, within: str | None = None) -> Job | None:
-        """The job, if it is there still and was asked for by this user, when he had the limits that he has now."""
+    def get(self, job_id: str, user: str, reach: Reach = EVERYTHING) -> Job | None:
+        """The job, if it is there still, was asked for by this user, and holds nothing beyond what he may see now."""
         if not _JOB_ID.fullmatch(job_id):
             return None
         job = self._load(job_id)
-        if job is None or (job.order.user, job.order.within) != (user, within) or self._is_over(job):
+        if job is None or job.order.user != user or not job.order.is_within(reach) or self._is_over(job):
             return None
         return job
 

@@ -47,6 +47,8 @@ PROGRAM = READ_ALL
 
 #: Without users, tokens and clients in the settings, which is possible on loopback only.
 ANYBODY_HERE = Principal(name="web", kind="open", scopes=(*DO_ALL, *WATCH))
+#: Behind the addresses that are open to all: may do nothing. There a client shows who it is.
+NOBODY = Principal(name="", kind="client", scopes=())
 
 
 def allows(principal: Principal, verb: Verb, kind: str) -> bool:

@@ -105,6 +105,7 @@ def build(
             Middleware(
                 Guard,
                 store=store,
+                archive=ledger.archive,
                 per_minute=settings.web.requests_per_minute,
                 of_clients={one.name: one.requests_per_minute for one in settings.clients if one.requests_per_minute},
             ),

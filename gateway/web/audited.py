@@ -22,7 +22,7 @@ from gateway.errors import Rejected, Retryable
 from gateway.r4 import definitions
 from gateway.r4.canonical import encode
 from gateway.store import dates
-from gateway.web.access import PRINCIPAL, TOUCHED, Principal, principal_of
+from gateway.web.access import NOBODY, PRINCIPAL, TOUCHED, Principal, principal_of
 from gateway.web.fhir_http import Call, endpoint, outcome, resource_response
 from gateway.web.interactions import interaction
 
@@ -62,11 +62,10 @@ class Audited:
 
     def _record(self, scope: Scope, status: int) -> None:
         found = interaction(str(scope["method"]), str(scope["path"]))
-        who: Principal | None = scope.get(PRINCIPAL)
-        if not found.what or (
-            who is None and status != 429 and "authorization" not in Headers(scope=scope) and found.what != "token"
-        ):
-            return  # without a log-in nothing was tried and nothing seen
+        known: Principal = scope.get(PRINCIPAL, NOBODY)
+        who = None if known is NOBODY else known
+        if not found.what or (who is None and not _is_try(scope, found.what, status)):
+            return
         patients = sorted(scope[TOUCHED])
         self._trail.note(
             Record(
@@ -84,6 +83,11 @@ class Audited:
                 patients=tuple(patients[:_MOST_PATIENTS]),
             )
         )
+
+
+def _is_try(scope: Scope, what: str, status: int) -> bool:
+    """Whether one who was not let in tried to. What is turned away by its number alone would only fill the disk."""
+    return status != 429 and (what == "token" or "authorization" in Headers(scope=scope))
 
 
 def _names(query: bytes) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class Bearers:
         self._book = book
         self._issuers = issuers
         #: However long a guess runs, it is compared with all of them.
-        self._static = {one.name: one.token for one in self.clients.values() if one.token}
+        self._static = {one.name: one.token_hash for one in self.clients.values() if one.token_hash}
         self._outside = {(one.issuer, one.subject): one for one in self.clients.values() if one.issuer}
 
     @property

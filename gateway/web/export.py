@@ -106,7 +106,7 @@ class ExportApi:
         return StreamingResponse(_unpacked(path), headers=headers, media_type=NDJSON)
 
     async def _job(self, request: Request) -> Job:
-        job = await _in_thread(lambda: self._jobs.get(request.path_params["job"], _user(request), reach_of(request).group))
+        job = await _in_thread(lambda: self._jobs.get(request.path_params["job"], _user(request), reach_of(request)))
         if job is None:
             raise Rejected("there is no such export; exports are removed when they expire", status=404)
         return job

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import Rejected, Retryable
+from gateway.spool.archive import Archive
 from gateway.store import FhirStore
 from gateway.store.reach import EVERYTHING, Reach
-from gateway.web.access import ANYBODY_HERE, PRINCIPAL, Principal, allows
+from gateway.web.access import ANYBODY_HERE, NOBODY, PRINCIPAL, Principal, allows
 from gateway.web.fhir_http import outcome
 from gateway.web.interactions import Interaction, interaction
 from gateway.web.limits import Rates
@@ -29,12 +31,14 @@ class Guard:
         app: ASGIApp,
         *,
         store: FhirStore,
+        archive: Archive,
         per_minute: int,
         of_clients: Mapping[str, int],
         rates: Rates | None = None,
     ) -> None:
         self._app = app
         self._store = store
+        self._archive = archive
         self._per_minute = per_minute
         self._of_clients = dict(of_clients)
         self._rates = rates or Rates()
@@ -53,7 +57,7 @@ class Guard:
 
     def _too_fast(self, scope: Scope, principal: Principal) -> Response | None:
         per_minute = self._of_clients.get(principal.name, self._per_minute)
-        if principal.kind == "open" or per_minute == 0:
+        if principal.kind == "open" or principal is NOBODY or per_minute == 0:
             return None
         wait = self._rates.wait_secs(principal.name, per_minute)
         if not wait:
@@ -63,8 +67,9 @@ class Guard:
     async def _bounded(self, scope: Scope, group: str, found: Interaction) -> Response | None:
         """DICOM objects are seen when their study is published as one that is seen."""
 
+        @cache
         def is_seen(study: str) -> bool:
-            return study_is_seen(self._store, group, study)
+            return study_is_seen(self._store, self._archive, group, study)
 
         scope[STUDY_IS_SEEN] = is_seen
         try:
@@ -77,14 +82,19 @@ class Guard:
         return None
 
 
-def study_is_seen(store: FhirStore, group: str, study: str) -> bool:
-    """Whether every ImagingStudy of this UID is within the Group: a UID that two patients share is seen by neither's cohort."""
+def study_is_seen(store: FhirStore, archive: Archive, group: str, study: str) -> bool:
+    """Whether every ImagingStudy of this UID is within the Group, and its objects are one patient's.
+
+    A UID that two patients share is seen by neither's cohort, also while only one of them is published.
+    """
     asked = [("identifier", f"urn:dicom:uid|urn:oid:{study}"), ("_total", "none")]
 
     def ids(reach: Reach) -> set[str]:
         return {entry.stored.id for entry in store.search("ImagingStudy", asked, reach=reach).entries}
 
-    return bool(seen := ids(Reach(group))) and seen == ids(EVERYTHING)
+    if not (seen := ids(Reach(group))) or seen != ids(EVERYTHING):
+        return False
+    return len({told.patient_key for told in archive.told(study=study)}) == 1
 
 
 def _no_right(scope: Scope, principal: Principal, found: Interaction) -> Response | None:
@@ -104,6 +114,3 @@ def refused(scope: Scope, status: int, reason: str, headers: Mapping[str, str] |
     if str(scope["path"]).startswith("/fhir"):
         return outcome(status, reason, headers=headers)
     return JSONResponse({"error": reason}, status, {"Cache-Control": "no-store", **(headers or {})})
-
-
-IsSeen = Callable[[str], bool]

@@ -26,7 +26,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import Retryable
-from gateway.web.access import ANYBODY_HERE, PERSON, PRINCIPAL, Principal
+from gateway.web.access import ANYBODY_HERE, NOBODY, PERSON, PRINCIPAL, Principal
 from gateway.web.bearers import Bearers
 from gateway.web.fhir_http import outcome
 from gateway.web.passwords import hash_password, password_matches
@@ -105,6 +105,7 @@ class LogIn:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope.get("path") in OPEN:
+            scope[PRINCIPAL] = NOBODY
             await self._app(scope, receive, send)
             return
         if not self._users and self._bearers.is_empty:

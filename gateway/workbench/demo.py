@@ -22,10 +22,11 @@ from rich.table import Table
 
 from gateway.errors import Misconfigured
 from gateway.model import JsonObject
+from gateway.workbench.ae_address import AEAddress
 from gateway.workbench.demo_doses import check_kidneys, kidney_doses, print_kidneys
 from gateway.workbench.sample import SampleStudy, generate_cycle, generate_samples
 from gateway.workbench.sample_therapy import generate_earlier_cycles, write_dosimetry_table
-from gateway.workbench.scu import AEAddress, FileOutcome, send
+from gateway.workbench.scu import FileOutcome, send
 
 #: A machine that does much else may need minutes. Nothing is waited for that long where it is clear that nothing will come.
 START_SECS = 180

@@ -224,8 +224,8 @@ def _headers(examples: Sequence[Ticket], files: SpoolFiles, missing: list[str]) 
             missing.append(example.digest)
 
 
-def plan_lines(plan: Plan) -> Iterator[str]:
-    """What a person looks at before the switch."""
+def plan_lines(plan: Plan, *, every: bool = False) -> Iterator[str]:
+    """What a person looks at before the switch; ``every`` difference, or the first of them."""
     if plan.restores:
         yield f"version {plan.version} is in force already, but its files are gone or damaged: they are brought back"
         return
@@ -235,25 +235,24 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"no complaints, {plan.tests} tests passed"
     if plan.shadowed:
         yield f"in shadow, published when approved: {', '.join(plan.shadowed)}"
-    yield from tried_lines(plan.tried)
+    yield from tried_lines(plan.tried, every=every)
 
 
-def tried_lines(tried: Tried) -> Iterator[str]:
+def tried_lines(tried: Tried, *, every: bool = False) -> Iterator[str]:
     if tried.note:
         yield tried.note
         return
     gone = f"; {tried.gone} have left the spool" if tried.gone else ""
     yield f"tried on {tried.headers} distinct headers of the {tried.studies} latest studies{gone}"
-    shown = 0
+    total = sum(map(len, tried.changed.values()))
+    left = total if every else _SHOWN
     for uid, differences in tried.changed.items():
-        if shown >= _SHOWN:
-            break
-        yield f"  study {uid}"
-        for difference in differences[: _SHOWN - shown]:
-            yield f"    {difference_line(difference)}"
-        shown += len(differences)
-    if shown > _SHOWN:
-        yield "    ... and more: isobridge mappings diff"
+        if left > 0:
+            yield f"  study {uid}"
+            yield from (f"    {difference_line(difference)}" for difference in differences[:left])
+            left -= len(differences)
+    if total > _SHOWN and not every:
+        yield f"    ... and {total - _SHOWN} more differences, in {len(tried.changed)} studies in all: --all shows them"
     if not tried.changed:
         yield "  nothing would come out otherwise"
 

@@ -29,7 +29,7 @@ the beginning stands in the [mapping guide](mapping-guide.md).
 ## In your editor
 
 ```
-isobridge mappings schema > mapping.schema.json          # and: isobridge mappings schema codes > codes.schema.json
+isobridge mappings schema > mapping.schema.json          # and: schema codes > codes.schema.json, schema table > adapter.schema.json
 ```
 
 An editor with a YAML language server (VS Code with the extension "YAML" of Red Hat, Neovim, Emacs) then completes and checks while you

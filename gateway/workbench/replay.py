@@ -27,7 +27,7 @@ from gateway.spool.standing import standing
 from gateway.spool.study_view import NOT_FOUND
 from gateway.spool.subjects import Sealed, SubjectKind, SubjectTicket
 from gateway.workbench.deploy import difference_line
-from gateway.workbench.mapping_diff import Difference, What, element_differences
+from gateway.workbench.mapping_diff import Difference, resource_differences
 
 _UID_LETTERS = frozenset("0123456789.")
 #: Rendering reads no clock; of what is compared nothing depends on it.
@@ -173,20 +173,11 @@ class Rehearsal:
         last = self.line.ledger.subjects.last_sealed(ticket)
         before = _by_reference(resources_of(last.bundle) if last else [])
         after = _by_reference(resources_of(bodies.unpack(bodies.pack(sealed.bundle))) if sealed.bundle else [])
-        return list(_differences(before, after))
+        return list(resource_differences(before, after))
 
 
 def _by_reference(resources: Sequence[JsonObject]) -> dict[str, JsonObject]:
     return {f"{item['resourceType']}/{item['id']}": item for item in resources if item["resourceType"] != "Provenance"}
-
-
-def _differences(before: dict[str, JsonObject], after: dict[str, JsonObject]) -> Iterator[Difference]:
-    for subject in dict.fromkeys((*before, *after)):
-        old, new, kind = before.get(subject), after.get(subject), subject.partition("/")[0]
-        if old is None or new is None:
-            yield Difference(what=What.RESOURCE, subject=subject, element=kind, old=old, new=new)
-        else:
-            yield from element_differences(subject, kind, old, new)
 
 
 def rehearse(ledger: Ledger, line: Line, scope: Scope, on_study: Callable[[int, int], None]) -> Iterator[str]:

@@ -5,10 +5,7 @@ Every reason is a sentence for the person at the keyboard. pynetdicom does the p
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import re
-import socket
 import ssl
 import threading
 import time
@@ -19,64 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import AE, _config, build_context, evt
-from pynetdicom.presentation import PresentationContext
+from pynetdicom import _config, build_context
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
-from gateway.errors import Misconfigured
+from gateway.workbench.ae_address import AEAddress
+from gateway.workbench.associating import NoAssociation, associate, reactor_held
 from gateway.workbench.outgoing import DicomFile, Skipped, by_association, find_files
-
-#: Our maximum PDU length, and the time limits of one connection.
-MAX_PDU_BYTES = 128 * 1024
-CONNECT_SECS, ACSE_SECS, DIMSE_SECS = 10.0, 30.0, 120.0
 
 #: The Verification SOP Class (PS3.4 annex A).
 VERIFICATION_UID = "1.2.840.10008.1.1"
 
 #: How often one file may be sent again because the connection was lost before its answer came.
 MAX_ATTEMPTS = 3
-
-#: How long a peer may take to say that it refuses our certificate.
-_ALERT_SECS = 1.0
-
-#: How long the reactor thread must have been waiting before we believe that it sleeps; it wakes every millisecond.
-_REACTOR_ASLEEP_SECS = 0.02
-
-_ADDRESS = re.compile(r"(?P<ae>[^@]+)@(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^@:\[\]/\s]+)):(?P<port>\d{1,5})")
-#: PS3.5 6.2, AE: 1 to 16 characters, no backslash, no control characters.
-_AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AEAddress:
-    """Where a DICOM application listens."""
-
-    ae_title: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.ae_title}@{host}:{self.port}"
-
-
-def parse_address(text: str) -> AEAddress:
-    """Read ``AET@host:port``. Raises :class:`Misconfigured` with what is wrong with it."""
-    match = _ADDRESS.fullmatch(text.strip())
-    if match is None:
-        raise Misconfigured(f"'{text}' is not a DICOM address; write AET@host:port, for example ISOBRIDGE@127.0.0.1:11112")
-    port = int(match["port"])
-    if not 1 <= port <= 65535:
-        raise Misconfigured(f"'{text}': the port must be between 1 and 65535")
-    return AEAddress(ae_title=check_ae_title(match["ae"]), host=match["v6"] or match["host"], port=port)
-
-
-def check_ae_title(text: str) -> str:
-    """The title without padding. Raises :class:`Misconfigured` when it is no AE title."""
-    title = text.strip()
-    if not title or not _AE_TITLE.fullmatch(title):
-        raise Misconfigured(f"'{text}' is not an AE title: 1 to 16 ASCII characters, no backslash")
-    return title
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +106,8 @@ def status_meaning(status: int) -> str:
 
 def echo(target: AEAddress, *, calling_ae: str = "ISOBRIDGE", tls: ssl.SSLContext | None = None) -> EchoReport:
     """Connect (over TLS with ``tls``), associate, C-ECHO; the first step that fails says why and ends it."""
-    association = _associate(target, calling_ae, [build_context(VERIFICATION_UID)], tls)
-    if isinstance(association, _NoAssociation):
+    association = associate(target, calling_ae, [build_context(VERIFICATION_UID)], tls)
+    if isinstance(association, NoAssociation):
         if not association.connected:
             return EchoReport(target=target, steps=(EchoStep(name="connect", ok=False, detail=association.reason),))
         refused = EchoStep(name="associate", ok=False, detail=association.reason)
@@ -219,7 +170,7 @@ def _send_lane(
     attempts: dict[Path, int] = {}
     outcomes: list[FileOutcome] = []
     while waiting:
-        with _association(waiting, target, calling_ae, tls) as association, _reactor_held(association):
+        with _association(waiting, target, calling_ae, tls) as association, reactor_held(association):
             for outcome in _send_over(association, waiting, attempts):
                 report(outcome)
                 outcomes.append(outcome)
@@ -230,7 +181,7 @@ def _send_lane(
 
 def _send_over(association: Any, files: Sequence[DicomFile], attempts: dict[Path, int]) -> Iterator[FileOutcome]:
     """Yield an outcome per file until the connection is lost; what has none then is sent again by the caller."""
-    if isinstance(association, _NoAssociation):
+    if isinstance(association, NoAssociation):
         yield from (FileOutcome(file=file, status=None, meaning=association.reason) for file in files)
         return
     accepted = {(str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts}
@@ -258,110 +209,12 @@ def _send_over(association: Any, files: Sequence[DicomFile], attempts: dict[Path
 def _association(files: Sequence[DicomFile], target: AEAddress, calling_ae: str, tls: ssl.SSLContext | None) -> Iterator[Any]:
     """An association for these files, or the reason why there is none."""
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in dict.fromkeys(file.context for file in files)]
-    association = _associate(target, calling_ae, contexts, tls)
+    association = associate(target, calling_ae, contexts, tls)
     try:
         yield association
     finally:
-        if not isinstance(association, _NoAssociation) and association.is_established:
+        if not isinstance(association, NoAssociation) and association.is_established:
             association.release()
-
-
-@contextmanager
-def _reactor_held(association: Any) -> Iterator[None]:
-    """Keep pynetdicom's reactor thread asleep while we send.
-
-    ``send_c_store`` pauses it for each object, but the pause has a gap: a reactor that has just woken may still take the answer
-    of a fast peer off the queue, and the sender waits for it in vain (pynetdicom 3.0.4, ``Association._run_reactor``). Paused
-    once, and given the time to fall asleep, it can take nothing.
-    """
-    if isinstance(association, _NoAssociation):
-        yield
-        return
-    checkpoint = association._reactor_checkpoint
-    checkpoint.clear()
-    asleep_since = time.monotonic()
-    while time.monotonic() - asleep_since < _REACTOR_ASLEEP_SECS:
-        if not association._is_paused:
-            asleep_since = time.monotonic()
-        time.sleep(0.001)
-    checkpoint.set = _nothing
-    try:
-        yield
-    finally:
-        del checkpoint.set
-        checkpoint.set()
-
-
-def _nothing() -> None:
-    """Stands in for waking the reactor."""
-
-
-@dataclass(frozen=True, slots=True)
-class _NoAssociation:
-    """Whether the peer was reached at all, and a sentence that says what happened."""
-
-    connected: bool
-    reason: str
-
-
-def _associate(target: AEAddress, calling_ae: str, contexts: list[PresentationContext], tls: ssl.SSLContext | None) -> Any:
-    """An established pynetdicom association, or a :class:`_NoAssociation`."""
-    try:
-        socket.getaddrinfo(target.host, target.port)
-    except socket.gaierror:
-        return _NoAssociation(False, f"the host name {target.host} is not known")
-    entity = AE(ae_title=calling_ae)
-    entity.connection_timeout, entity.acse_timeout, entity.dimse_timeout = CONNECT_SECS, ACSE_SECS, DIMSE_SECS
-    entity.network_timeout = DIMSE_SECS
-    entity.maximum_pdu_size = MAX_PDU_BYTES
-    association = entity.associate(
-        target.host,
-        target.port,
-        contexts=contexts,
-        ae_title=target.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
-        tls_args=(tls, target.host) if tls else None,
-    )
-    return association if association.is_established else _why_not_established(association, target, tls)
-
-
-def _without_delay(event: Any) -> None:
-    """Switch Nagle's algorithm off: command and data set are two writes, and the second must not wait for a TCP ACK."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _why_not_established(association: Any, target: AEAddress, tls: ssl.SSLContext | None) -> _NoAssociation:
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        return _NoAssociation(
-            True, f"the peer rejected the association: {answer.reason_str} ({answer.result_str}, {answer.source_str})"
-        )
-    try:
-        _knock(target, tls)
-    except ssl.SSLError as error:
-        return _NoAssociation(False, f"TLS with {target.host}:{target.port} failed: {_tls_words(error)}")
-    except TimeoutError:
-        return _NoAssociation(False, f"{target.host}:{target.port} does not answer within {CONNECT_SECS:.0f} s")
-    except OSError as error:
-        return _NoAssociation(False, f"no connection to {target.host}:{target.port} ({error.strerror})")
-    if association.rejected_contexts:
-        return _NoAssociation(True, "the peer accepted the association but none of the offered SOP classes and transfer syntaxes")
-    return _NoAssociation(True, "the peer aborted, or does not speak DICOM on this port")
-
-
-def _knock(target: AEAddress, tls: ssl.SSLContext | None) -> None:
-    """Connect once more, for the reason. TLS 1.3 tells a caller whose certificate is refused only when it reads."""
-    with socket.create_connection((target.host, target.port), timeout=CONNECT_SECS) as plain:
-        if tls is not None:
-            with tls.wrap_socket(plain, server_hostname=target.host) as sock:
-                sock.settimeout(_ALERT_SECS)
-                with contextlib.suppress(TimeoutError):
-                    sock.recv(1)
-
-
-def _tls_words(error: ssl.SSLError) -> str:
-    detail = getattr(error, "verify_message", "")
-    return str(detail or (error.reason or "a fault").replace("_", " ").lower())
 
 
 def _implementation(association: Any) -> str:

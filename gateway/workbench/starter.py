@@ -30,6 +30,7 @@ from gateway.model import Json, JsonObject
 from gateway.normalise.record import SharedCache, normalise
 from gateway.workbench.coverage import kind_of
 from gateway.workbench.selftest import SITE, run_test
+from gateway.workbench.starter_report import report_example
 from gateway.workbench.walk import Tag, reads_of, tags_of
 
 #: What tells one scanner from another, in the order in which ``match`` lists it.
@@ -80,7 +81,7 @@ def starter(
     if any(mapping.name == called for mapping in mappings):
         raise Misconfigured(f"a mapping named '{called}' exists; give another --name")
     text = ""
-    for example in (_example(root, base), {}):
+    for example in (_example(root, base) | report_example(root, base), _example(root, base), {}):
         text = _written(called, header, base, scanner, example | scanner, read_as)
         problems = _tried(text, called, directory)
         if not problems:

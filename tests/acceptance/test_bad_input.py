@@ -18,7 +18,8 @@ import pytest
 import requests
 from pydicom.filewriter import write_dataset
 
-from gateway.workbench.scu import AEAddress, echo
+from gateway.workbench.ae_address import AEAddress
+from gateway.workbench.scu import echo
 from tests import builders
 from tests.harness.account import settle
 from tests.harness.chaos import Installation

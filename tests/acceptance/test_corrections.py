@@ -16,7 +16,8 @@ import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
-from gateway.workbench.scu import AEAddress, send
+from gateway.workbench.ae_address import AEAddress
+from gateway.workbench.scu import send
 from tests import builders
 from tests.conftest import ROOT, data_directory
 from tests.harness import snapshot

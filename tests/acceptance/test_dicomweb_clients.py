@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
+from gateway.workbench.ae_address import AEAddress
 from gateway.workbench.sample import SampleStudy, generate_sample
-from gateway.workbench.scu import AEAddress, send
+from gateway.workbench.scu import send
 from tests.conftest import ROOT
 from tests.harness.account import settle
 from tests.harness.chaos import Installation

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from gateway.workbench.ae_address import AEAddress
 from gateway.workbench.sample import generate_sample
-from gateway.workbench.scu import AEAddress, send
+from gateway.workbench.scu import send
 from tests import builders
 from tests.conftest import ROOT
 from tests.harness import snapshot

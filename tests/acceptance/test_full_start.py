@@ -19,6 +19,7 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.journal import Journal
 from gateway.spool.ledger import Ledger
 from gateway.workbench import scu
+from gateway.workbench.ae_address import AEAddress
 from tests import builders
 from tests.harness.chaos import Installation
 from tests.harness.waiting import free_port, until
@@ -51,7 +52,7 @@ def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is
     fill(ballast)
     gateway.launch()  # ready it will not be; the port is what counts
     try:
-        target = scu.AEAddress(ae_title="ISOBRIDGE", host="127.0.0.1", port=port)
+        target = AEAddress(ae_title="ISOBRIDGE", host="127.0.0.1", port=port)
         until(lambda: scu.echo(target).ok, secs=60)
         receiver = role(gateway, "receive")
         dataset = builders.pet(SOPInstanceUID="1.2.3.4.99")

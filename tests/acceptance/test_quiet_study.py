@@ -10,7 +10,8 @@ import requests
 
 from gateway.roles.child import process_name
 from gateway.spool.ledger import Ledger
-from gateway.workbench.scu import AEAddress, send
+from gateway.workbench.ae_address import AEAddress
+from gateway.workbench.scu import send
 from tests import builders
 from tests.harness.account import settle
 from tests.harness.chaos import Installation

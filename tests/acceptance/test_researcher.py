@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.workbench.ae_address import AEAddress
 from gateway.workbench.sample import generate_sample
-from gateway.workbench.scu import AEAddress, send
+from gateway.workbench.scu import send
 from tests.conftest import ROOT
 from tests.harness.account import settle
 from tests.harness.chaos import Installation

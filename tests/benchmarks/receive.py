@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.workbench.scu import AEAddress
+from gateway.workbench.ae_address import AEAddress
 from tests.benchmarks.measure import Sample, machine, ratio, table
 from tests.benchmarks.receivers import ISOBRIDGE, RECEIVERS, Receiver, find
 from tests.benchmarks.slices import make_slices

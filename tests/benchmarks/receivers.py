@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.workbench.scu import AEAddress, echo
+from gateway.workbench.ae_address import AEAddress
+from gateway.workbench.scu import echo
 from tests.harness.chaos import Installation
 from tests.harness.waiting import free_port
 

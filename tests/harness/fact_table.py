@@ -24,7 +24,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from gateway.config import Settings
-from gateway.dicom.paths import Root
+from gateway.dicom.items import Root
 from gateway.dicom.reading import header_of, read_header
 from gateway.errors import Quarantined
 from gateway.fhir.identity import Identity

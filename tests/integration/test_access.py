@@ -69,13 +69,13 @@ class Clinic:
             "watcher": ("system/AuditEvent.rs", None),
         }
         clients = [
-            ClientSettings(name=name, token=hash_token(name), scopes=scopes, group=group)
+            ClientSettings(name=name, token_hash=hash_token(name), scopes=scopes, group=group)
             for name, (scopes, group) in static.items()
         ]
         clients += [
             ClientSettings(name="signer", keys=key_set(k1=EC), scopes="system/*.rs"),
             ClientSettings(name="plain", keys_file=key_file, scopes="system/Observation.rs", token_minutes=2),
-            ClientSettings(name="hasty", token=hash_token("hasty"), scopes="system/*.rs", requests_per_minute=12),
+            ClientSettings(name="hasty", token_hash=hash_token("hasty"), scopes="system/*.rs", requests_per_minute=12),
             ClientSettings(name="outside", issuer="hospital", subject="svc-lung", scopes="system/Observation.rs system/Device.r"),
         ]
         issuers = (IssuerSettings(name="hospital", url=ISSUER, audience="isobridge", keys_file=issuer_file, client_claim="azp"),)
@@ -420,6 +420,19 @@ def test_clients_open_no_pages_and_no_metrics(clinic: Clinic) -> None:
         assert clinic.get("everything", path).status_code == 401
     assert clinic.get("old", "/metrics").status_code == 200
     assert clinic.get("old", "/fhir/Patient").status_code == 200
+
+
+def test_the_open_addresses_open_nothing_else(clinic: Clinic) -> None:
+    for method in ("GET", "PUT", "DELETE", "PATCH"):
+        answer = requests.request(method, f"{clinic.site.url}/fhir/auth/token", timeout=TIMEOUT_SECS)
+        assert answer.status_code in (403, 404, 405), answer.text
+    for path in (
+        "/fhir/auth/token/",
+        "/fhir/auth/token/x",
+        "/fhir//auth/token",
+        "/fhir/.well-known/smart-configuration/../../Patient",
+    ):
+        assert clinic.site.get(path).status_code == 401
 
 
 def test_who_asks_too_often_waits(clinic: Clinic) -> None:

@@ -442,3 +442,30 @@ def _empty_ledger(tmp_path: Path) -> MappingHistory:
     opened = Ledger(f"sqlite:///{tmp_path / 'empty.db'}")
     opened.migrate()
     return opened.mappings
+
+
+OVERLAY = """\
+extends: pet_image
+match: {Manufacturer: Maker of Nowhere}
+fields:
+  administration.activity:
+    from: {value: $administration.RadionuclideTotalDose, nuclide: administration.radionuclide}
+    as: activity
+    unit: {in: Bq, out: kBq}
+    need: should
+"""
+
+
+def test_a_rehearsal_meets_an_administration_under_its_new_id(site: Site, folder: Path) -> None:
+    site.put(*study(1, Manufacturer="Maker of Nowhere"))
+    site.work()
+    (folder / "sites" / "ours.yaml").write_text(OVERLAY)
+    plan = plan_deployment(site.settings, site.ledger, folder)
+    total = sum(map(len, plan.tried.changed.values()))
+    put_in_force(site.ledger, plan, BY)
+    told = list(replay.rehearse(site.ledger, line(site), Scope(study=builders.uid("deploy-1")), lambda _done, _total: None))
+    given = [text for text in told if "MedicationAdministration/" in text]
+    assert any("dosage.dose.value" in text for text in given), told
+    assert not [text for text in given if " MedicationAdministration: " in text], told  # neither lost nor new
+    shown = list(plan_lines(plan, every=True))
+    assert sum(text.startswith("    ") for text in shown) == total

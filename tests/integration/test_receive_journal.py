@@ -115,7 +115,7 @@ def _broken_disk(_descriptor: int) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_receiver_whose_settler_ends_ends_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the supervisor would see a child that lives and serves nobody."""
-    monkeypatch.setattr("gateway.spool.journal._wipe", _broken_wipe)
+    monkeypatch.setattr("gateway.spool.journal.wipe", _broken_wipe)
 
     def serve_until_it_ends() -> None:
         uid, part10 = pet_file(0)

@@ -23,6 +23,7 @@ from gateway.receive.settings import ReceiveSettings
 from gateway.receive.tls import TlsPort
 from gateway.spool.files import SpoolFiles
 from gateway.workbench import scu
+from gateway.workbench.ae_address import AEAddress
 from tests import builders
 from tests.certificates import Authority, Pair
 from tests.integration.receiving import PET, WAIT_SECS, MemoryRows, RawPeer, data_set_of
@@ -72,7 +73,7 @@ class Running:
         self.plain_port, self.tls_port, self.rows, self.events = plain_port, tls_port, rows, events
 
     def echo(self, context: ssl.SSLContext | None, *, calling: str = "PETCT1", port: int | None = None) -> scu.EchoReport:
-        target = scu.AEAddress(ae_title="ISOBRIDGE", host="localhost", port=port or self.tls_port)
+        target = AEAddress(ae_title="ISOBRIDGE", host="localhost", port=port or self.tls_port)
         return scu.echo(target, calling_ae=calling, tls=context)
 
     def reasons(self) -> list[str]:
@@ -114,7 +115,7 @@ def test_pynetdicom_stores_with_a_certificate_and_not_without(
         folder = tmp_path / "send"
         for number, dataset in enumerate(builders.pet_series(3)):
             builders.write(dataset, folder / f"{number}.dcm")
-        target = scu.AEAddress(ae_title="ISOBRIDGE", host="localhost", port=receiver.tls_port)
+        target = AEAddress(ae_title="ISOBRIDGE", host="localhost", port=receiver.tls_port)
         for pair in (hospital.scanner, hospital.curve):
             assert scu.send([folder], target, tls=hospital.context(pair, version)).ok
         assert len(receiver.rows.wait_for(6)) == 6

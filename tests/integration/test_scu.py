@@ -21,7 +21,8 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dsutils import split_dataset
 
-from gateway.workbench.scu import VERIFICATION_UID, AEAddress, FileOutcome, echo, send
+from gateway.workbench.ae_address import AEAddress
+from gateway.workbench.scu import VERIFICATION_UID, FileOutcome, echo, send
 from tests import builders
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]

@@ -230,7 +230,7 @@ def test_a_scope_that_is_none_is_told(text: str, told: str) -> None:
             "clients: {a: {keys_file: nowhere.pem, scopes: system/*.rs}}",
             "clients.a.keys_file names nowhere.pem, which is no file",
         ),
-        ("clients: {a: {token: 'sha256:1', scopes: system/*.rs}}", "needs a line that 'isobridge web-token' printed"),
+        ("clients: {a: {token_hash: 'sha256:1', scopes: system/*.rs}}", "needs a line that 'isobridge web-token' printed"),
         ("clients: {a: {scopes: system/*.rs}}", "exactly one of them tells who the client is"),
         ("clients: {a: {keys: '{}', scopes: system/*.cruds, group: g}}", "who is limited to a group changes nothing"),
         ("clients: {a: {keys: '{}', scopes: 'system/Observation.rs?code=1'}}", "has a query, which is not supported"),

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.dicom.reading import Header, header_of
 from gateway.mapping.language import load
-from gateway.workbench.mapping_diff import What, diff_files, difference_lines, mapping_diff
+from gateway.workbench.deploy import Tried, tried_lines
+from gateway.workbench.mapping_diff import Difference, What, diff_files, difference_lines, mapping_diff
 from tests.builders import part10, pet, pet_series, write
 from tests.unit.mapping_files import SHIPPED
 from tests.unit.workbench_site import site
@@ -101,6 +102,29 @@ def test_normalised_dicom_is_compared_as_it_goes_out(tmp_path: Path) -> None:
     ]
     assert found.files == 1
     assert [path.name for path, _ in found.unreadable] == ["words.txt"]
+
+
+def test_a_sample_of_the_headers_is_not_said_to_lack_images(tmp_path: Path) -> None:
+    one = [("one", header_of(part10(pet(SeriesType=["WHOLE BODY", "IMAGE"], NumberOfSlices=267))))]
+    new = changed(
+        tmp_path, "pet_common", old="series.pet.slices: {from: NumberOfSlices", new="series.pet.slices: {from: InstanceNumber"
+    )
+    assert not [
+        found for found in mapping_diff(OLD, load(new), one) if "images that the series names" in f"{found.old}{found.new}"
+    ]
+
+
+def test_the_rest_of_many_differences_is_counted_and_how_to_see_it_is_said() -> None:
+    many = {
+        uid: [Difference(what=What.ELEMENT, subject="Patient/1", element=str(number), old=1, new=2) for number in range(20)]
+        for uid in ("1.2", "1.3", "1.4")
+    }
+    tried = Tried(studies=3, headers=3, gone=0, changed=many, since="")
+    lines = list(tried_lines(tried))
+    assert sum("Patient/1" in line for line in lines) == 30
+    assert lines[-1] == "    ... and 30 more differences, in 3 studies in all: --all shows them"
+    assert sum("Patient/1" in line for line in tried_lines(tried, every=True)) == 60
+    assert not any("more" in line for line in tried_lines(tried, every=True))
 
 
 @pytest.mark.needs("data")

@@ -10,8 +10,9 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from gateway.errors import Misconfigured
+from gateway.workbench.ae_address import AEAddress, parse_address
 from gateway.workbench.outgoing import DicomFile, Skipped, by_association, find_files, inspect
-from gateway.workbench.scu import AEAddress, parse_address, status_meaning
+from gateway.workbench.scu import status_meaning
 from tests import builders
 
 

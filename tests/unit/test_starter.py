@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
+from gateway import yamlfile
 from gateway.errors import Misconfigured, Quarantined
 from gateway.mapping.language import lint, load
 from gateway.workbench.coverage import coverage, coverage_lines
@@ -65,7 +66,11 @@ def test_a_starter_names_private_and_unread_elements_but_no_values(tmp_path: Pat
 
 
 def test_a_starter_for_a_report_and_one_without_scanner(tmp_path: Path) -> None:
-    assert starter(write(rrdsr(), tmp_path / "sr.dcm"), MAPPINGS, SHIPPED).extends == "dose_report"
+    made = starter(write(rrdsr(), tmp_path / "sr.dcm"), MAPPINGS, SHIPPED)
+    assert made.extends == "dose_report"
+    container = yamlfile.parse(made.text, name="x").data["example"]["sr"]["113502 DCM"]["items"]
+    assert container["113507 DCM"] == {"num": "350.0", "unit": "MBq"}
+    assert container["113503 DCM"] == {"uid": "2.25.5001"}  # the base's invention, not the report's
     nobody = pet(Manufacturer=ABSENT, ManufacturerModelName=ABSENT, StationName=ABSENT)
     with pytest.raises(Misconfigured, match="names no manufacturer"):
         starter(write(nobody, tmp_path / "pet.dcm"), MAPPINGS, SHIPPED)
