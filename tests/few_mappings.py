@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 #: PET and its dose report with all they extend, CT, and what takes objects that are no images of a tracer.
 FEW = (
     *("image", "administration", "dosimetry", "report", "dose_report", "pet_common", "pet_image"),
-    *("ct_image", "secondary_capture", "raw_data", "table"),
+    *("vital_signs", "report_common", "xray_dose_common", "ct_image", "secondary_capture", "raw_data", "table"),
 )
 
 
