@@ -44,8 +44,8 @@ class SecondGateway:
 
     def __init__(self, directory: Path, mode: str = "loopback") -> None:
         clients = (
-            ClientSettings(name="first", token=hash_token(TOKEN), scopes="system/*.cruds system/AuditEvent.rs"),
-            ClientSettings(name="reader", token=hash_token(READER), scopes="system/*.rs system/Observation.c"),
+            ClientSettings(name="first", token_hash=hash_token(TOKEN), scopes="system/*.cruds system/AuditEvent.rs"),
+            ClientSettings(name="reader", token_hash=hash_token(READER), scopes="system/*.rs system/Observation.c"),
         )
         self.site = Site(directory, web={"fhir_write": mode}, clients=clients if mode == "scoped" else ())
         self.fhir_url = f"{self.site.url}/fhir"
