@@ -23,7 +23,8 @@ def _check_numbers(settings: Settings, origins: Mapping[str, str]) -> Iterable[s
     for option, url in (("ledger.url", settings.ledger.url), ("store.url", settings.store.url)):
         if url is not None and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
             yield f"{origins[option]}: {option} must start with sqlite:/// or postgresql+psycopg://"
-    for option in ("work.lease_secs", "work.batch_instances", "receive.max_associations", "receive.max_pdu_kilobytes"):
+    above_zero = ("work.lease_secs", "work.batch_instances", "receive.max_associations", "receive.max_pdu_kilobytes")
+    for option in (*above_zero, "web.fhir_max_request_megabytes"):
         section, _, name = option.partition(".")
         if getattr(getattr(settings, section), name) == 0:
             yield f"{origins[option]}: {option} must be 1 or more"
@@ -52,6 +53,8 @@ def check(settings: Settings, origins: Mapping[str, str], wrong: frozenset[str])
         yield from _check_open_dicom(settings.receive, origins)
     yield from _check_dicom_extras(settings, origins, unsound)
     yield from _check_web(settings.web, origins, unsound, [one.name for one in settings.clients])
+    if not unsound & {"web.bind", "web.fhir_write"}:
+        yield from _check_fhir_write(settings, f"{origins['web.fhir_write']}: web.fhir_write: {settings.web.fhir_write}")
     yield from _check_retention(settings, origins, unsound)
 
 
@@ -120,6 +123,15 @@ def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str], clients:
             yield f"{origins['web.cors_origins']}: web.cors_origins: an origin is like https://viewer.example, without a path and no *"
     if "web.bind" not in unsound and not is_loopback(web.bind):
         yield from _check_open_web(web, f"{origins['web.bind']}: web.bind is not loopback", unsound)
+
+
+def _check_fhir_write(settings: Settings, where: str) -> Iterable[str]:
+    """Nobody writes without a name, except on this machine alone and when a person said so."""
+    web = settings.web
+    if web.fhir_write == "loopback" and (not is_loopback(web.bind) or web.behind_tls_proxy):
+        yield f"{where} lets everybody on this machine write; it needs a web.bind on loopback and no web.behind_tls_proxy"
+    if web.fhir_write == "scoped" and not (settings.clients or settings.issuers):
+        yield f"{where} lets clients write that have a scope for it, but there is none; see the section clients"
 
 
 def _check_secrets(web: Web, origins: Mapping[str, str], clients: Collection[str]) -> Iterable[str]:

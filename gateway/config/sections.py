@@ -137,6 +137,8 @@ class Web:
     stow_senders: tuple[str, ...] = ()
     stow_max_request_megabytes: int = 4096
     cors_origins: tuple[str, ...] = ()
+    fhir_write: Literal["off", "loopback", "scoped"] = "off"
+    fhir_max_request_megabytes: int = 32
     requests_per_minute: int = 6000
 
     @property

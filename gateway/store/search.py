@@ -18,6 +18,7 @@ from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates
 from gateway.store.bookmarks import read_bookmark, write_bookmark
+from gateway.store.bundle import ID
 from gateway.store.index import Indexer
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Include, Query, SortKey
@@ -128,6 +129,14 @@ def _fits(mark: _Bookmark, sort: Sequence[SortKey]) -> bool:
 def as_stored(row: Any) -> Stored:
     body = decompress(row.body) if row.body else b""
     return Stored(row.type, row.id, row.version, row.updated, row.deleted, body)
+
+
+def current(connection: Connection, kind: str, logical_id: str) -> Stored | None:
+    """The current version (``deleted`` may be set), or ``None`` when there never was one."""
+    if not ID.fullmatch(logical_id):
+        return None
+    row = connection.execute(sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)).first()
+    return as_stored(row) if row else None
 
 
 def _total(connection: Connection, query: Query, where: Sequence[ColumnElement[bool]]) -> int | None:

@@ -20,17 +20,19 @@ from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates, history, search, writer
-from gateway.store.bundle import ID, read_transaction
+from gateway.store.bundle import ID, Change, read_transaction
 from gateway.store.compartment import compartment, everything
 from gateway.store.export import Exporter
 from gateway.store.history import HistoryPage, HistoryQuery
 from gateway.store.index import Indexer, ParamIds, fingerprint, wanted_parameters
 from gateway.store.limits import QUERY_SECS, limited
+from gateway.store.operations import Criteria, Operation, Planned, plan
 from gateway.store.predicates import Scope
 from gateway.store.query import Query, parse
 from gateway.store.reach import EVERYTHING, Fence, Reach
 from gateway.store.search import Page, Stored
 from gateway.store.tables import HIST, INDEX_TABLES, INDEXED, PARAM, RES
+from gateway.store.writer import Outcome
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: The parameter with the most rows, one per image: sites that search by study and series alone may leave it out.
@@ -91,6 +93,39 @@ class FhirStore:
             now = dates.from_datetime(self._clock())
             outcomes = writer.write(connection, prepared, self._indexer, now)
         return _transaction_response(outcomes)
+
+    def write(
+        self,
+        operations: Sequence[Operation],
+        *,
+        by: str,
+        base: str = "",
+        then: Callable[[Connection], None] = lambda _: None,
+    ) -> list[Outcome]:
+        """Do what somebody who is not this gateway asks, all of it or nothing: what became of each operation, in their order.
+
+        ``by`` is his name, never empty. ``base`` is the address under which he sees the store. ``then`` looks at what was written before it
+        is final; what it raises undoes everything. Raises :class:`~gateway.errors.Rejected`: 400, 409 for what the gateway published
+        itself, 412 and 422.
+        """
+        assert by  # noqa: S101 - the empty name is this gateway's own
+        with self._write_lock, self._database.write() as connection:
+            writer.lock_writers(connection)  # criteria are judged after it: of two who ask the same one comes second
+            with limited(connection, self._query_secs):
+                planned = plan(operations, lambda kind, criteria: self._matching(connection, kind, criteria, base), base)
+            now = dates.from_datetime(self._clock())
+            changes = [item.change() for item in planned if item.id and item.kept is None]
+            prepared = [writer.indexed(item, self._indexer) for item in writer.hashed(changes)]
+            done = iter(writer.write(connection, prepared, self._indexer, now, by=by))
+            outcomes = [_outcome(item, now) or next(done) for item in planned]
+            then(connection)
+        return outcomes
+
+    def _matching(self, connection: Connection, kind: str, criteria: Criteria, base: str) -> list[Stored]:
+        """At most two. A parameter that is not known is an error here: criteria that are ignored match everything."""
+        query = dataclasses.replace(parse(kind, criteria, strict=True), count=2, total="none")
+        scope = Scope(self._param_ids, self._zone, self._clock(), base)
+        return [entry.stored for entry in search.run(connection, query, scope, self._indexer, None).entries]
 
     def read(self, kind: str, logical_id: str, *, reach: Reach = EVERYTHING) -> Stored | None:
         """The current version (``deleted`` may be set), or ``None`` when there never was one within ``reach``."""
@@ -203,6 +238,14 @@ class FhirStore:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _outcome(item: Planned, now: int) -> Outcome | None:
+    """Of an operation that has nothing to write: what it found, or that it found nothing."""
+    if item.kept is not None:
+        found = item.kept
+        return Outcome(Change("PUT", found.type, found.id, None), "200 OK", found.version, found.updated)
+    return None if item.id else Outcome(item.change(), "204 No Content", 0, now)
 
 
 def _transaction_response(outcomes: Sequence[writer.Outcome]) -> JsonObject:

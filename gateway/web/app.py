@@ -31,7 +31,7 @@ from gateway.web.cors import SharedWithOrigins
 from gateway.web.dicomweb import dicomweb_routes
 from gateway.web.doors import Doors
 from gateway.web.dose_history import DosePages
-from gateway.web.fhir import fhir_routes
+from gateway.web.fhir import BaseWithoutSlash, fhir_routes
 from gateway.web.guard import Guard
 from gateway.web.health import Health
 from gateway.web.login import LogIn
@@ -98,6 +98,7 @@ def build(
         exception_handlers={404: pages.not_found, 500: crashed},
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
+            Middleware(BaseWithoutSlash),
             Middleware(SharedWithOrigins, origins=settings.web.cors_origins),
             Middleware(Audited, trail=trail),
             Middleware(LogIn, users=settings.web.users, bearers=doors.bearers),
