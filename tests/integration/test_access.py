@@ -79,7 +79,7 @@ class Clinic:
             ClientSettings(name="outside", issuer="hospital", subject="svc-lung", scopes="system/Observation.rs system/Device.r"),
         ]
         issuers = (IssuerSettings(name="hospital", url=ISSUER, audience="isobridge", keys_file=issuer_file, client_claim="azp"),)
-        web = {"users": {"ana": hash_password("correct horse")}, "tokens": {"old": hash_token("old")}}
+        web = {"users": {"ana": hash_password("correct horse")}, "tokens": {"old": hash_token("old")}, "fhir_write": "scoped"}
         self.site = Site(directory / "data", web=web, clients=tuple(clients), issuers=issuers)
         self.directory = directory / "data"
         self._fill()
@@ -413,6 +413,45 @@ def test_a_cohort_is_closed_to_the_rest(clinic: Clinic) -> None:
     assert stored.status_code == 403
     assert clinic.get("nowhere", "/fhir/Observation").status_code == 403
     assert clinic.get("nowhere", "/fhir/Observation/own").status_code == 403
+
+
+def bundle(clinic: Clinic, who: str, form: str, *requests_in_it: tuple[str, str]) -> requests.Response:
+    resource = observation("forged", clinic.ours)
+    entries = [
+        {"request": {"method": method, "url": url}, **({"resource": resource} if method in ("PUT", "POST") else {})}
+        for method, url in requests_in_it
+    ]
+    body = {"resourceType": "Bundle", "type": form, "entry": entries}
+    headers = {"Authorization": f"Bearer {who}", "Content-Type": "application/fhir+json"}
+    return requests.post(f"{clinic.site.url}/fhir", json=body, headers=headers, timeout=TIMEOUT_SECS)
+
+
+@pytest.mark.parametrize("form", ["batch", "transaction"])
+def test_a_bundle_is_no_way_around(clinic: Clinic, form: str) -> None:
+    for url in (f"Patient/{clinic.theirs}", "Observation/not-own", "Observation/moved/_history/1", "Group/others"):
+        answer = bundle(clinic, "cohort", form, ("GET", url))
+        statuses = [entry["response"]["status"][:3] for entry in answer.json().get("entry", ())]
+        assert statuses == ["404"] if form == "batch" else answer.status_code == 404, answer.text
+        assert "Secret" not in answer.text
+    narrow = bundle(clinic, "observations", form, ("GET", f"Patient/{clinic.ours}"))
+    assert '"403"' in narrow.text or narrow.status_code == 403
+    assert "Ours" not in narrow.text
+    for who in ("cohort", "everything", "old", "reader"):
+        written = bundle(clinic, who, form, ("PUT", "Observation/forged"), ("GET", "Observation/own"))
+        assert written.status_code == 403 or written.json()["entry"][0]["response"]["status"].startswith("403"), written.text
+        assert clinic.site.store.read("Observation", "forged") is None
+
+
+def test_who_may_not_write_changes_nothing(clinic: Clinic) -> None:
+    resource = observation("own", clinic.ours, status="cancelled")
+    for who in ("cohort", "everything", "observations", "old"):
+        headers = {"Authorization": f"Bearer {who}", "Content-Type": "application/fhir+json"}
+        put = requests.put(f"{clinic.site.url}/fhir/Observation/own", json=resource, headers=headers, timeout=TIMEOUT_SECS)
+        gone = requests.delete(f"{clinic.site.url}/fhir/Observation/own", headers=headers, timeout=TIMEOUT_SECS)
+        assert (put.status_code, gone.status_code) == (403, 403)
+    stored = clinic.site.store.read("Observation", "own")
+    assert stored is not None
+    assert (stored.version, stored.deleted) == (1, False)
 
 
 def test_clients_open_no_pages_and_no_metrics(clinic: Clinic) -> None:
