@@ -23,6 +23,7 @@ from gateway.r4 import definitions
 from gateway.r4.canonical import encode
 from gateway.store import dates
 from gateway.web.access import NOBODY, PRINCIPAL, TOUCHED, Principal, principal_of
+from gateway.web.fhir_capability import AUDIT_SEARCH
 from gateway.web.fhir_http import Call, endpoint, outcome, resource_response
 from gateway.web.interactions import interaction
 
@@ -157,10 +158,10 @@ def read_asked(parameters: list[tuple[str, str]]) -> Asked:
         if name == "date":
             low, high = _span(value)
             since, until = low if low is not None else since, high if high is not None else until
-        elif name in ("agent-name", "patient", "_count", "_page", "_format", "_pretty"):
+        elif name in (*AUDIT_SEARCH, "_count", "_page", "_format", "_pretty"):
             values[name] = value
         else:
-            raise Rejected("AuditEvents are searched by date, agent-name and patient", status=400)
+            raise Rejected(f"AuditEvents are searched by {', '.join(AUDIT_SEARCH)}", status=400)
     for name in ("_count", "_page"):
         if not re.fullmatch(r"\d{1,15}", values.get(name, "1"), re.ASCII):
             raise Rejected(f"{name} must be a whole number", status=400)

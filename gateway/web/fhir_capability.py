@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway import __version__
 from gateway.fhir.radiation_dose_summary import MODALITY_DEVICE, RDS
 from gateway.model import JsonObject
@@ -14,6 +16,8 @@ from gateway.web.fhir_entries import RESERVED
 #: Profiles of HL7 that resources claim.
 _OF_HL7 = {"Observation": (RDS,), "Device": (MODALITY_DEVICE,)}
 _INTERACTIONS = ("read", "vread", "history-instance", "history-type", "search-type")
+#: What finds a record of the audit trail.
+AUDIT_SEARCH = ("agent-name", "date", "patient")
 #: What finds a concept map: name -> type (R4 conceptmap.html#search).
 CONCEPT_MAP_SEARCH = {"_id": "token", "url": "uri", "name": "string", "version": "token", "status": "token"}
 
@@ -52,6 +56,8 @@ def capability_statement(*, base: str, site: str, since: str, writable: bool = F
 
 def _resource(kind: str, writable: bool) -> JsonObject:
     parameters = list(definitions.search_parameters()[kind].values())
+    if kind == "AuditEvent":
+        return _audit_events(parameters)
     references = [item.code for item in parameters if item.type == "reference"]
     statement: JsonObject = {
         "type": kind,
@@ -76,6 +82,13 @@ def _resource(kind: str, writable: bool) -> JsonObject:
         definition = "http://hl7.org/fhir/OperationDefinition/Patient-everything"
         statement["operation"] = [{"name": "everything", "definition": definition}]
     return statement
+
+
+def _audit_events(parameters: Sequence[SearchParameter]) -> JsonObject:
+    """They come from the audit trail, not from the store."""
+    searched = [_parameter(item) for item in parameters if item.code in AUDIT_SEARCH]
+    interactions = [{"code": code} for code in ("read", "search-type")]
+    return {"type": "AuditEvent", "interaction": interactions, "versioning": "no-version", "searchParam": searched}
 
 
 def _parameter(item: SearchParameter) -> JsonObject:
