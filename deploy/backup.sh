@@ -10,7 +10,7 @@ backup=$2
 umask 077
 mkdir -p "$backup/keys"
 cp -p "$data"/keys/* "$backup/keys/"
-for name in ledger.db store.db; do
+for name in ledger.db store.db audit.db; do
   [ -e "$data/$name" ] || continue
   rm -f "$backup/$name.new"
   # SQLite's own online copy: consistent, and the gateway goes on writing.

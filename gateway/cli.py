@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from gateway import __version__, config
+from gateway.cli_audit import audit_commands
 from gateway.cli_backfill import backfill_command
 from gateway.cli_deploy import replay_command, scanner_commands
 from gateway.cli_dicom import dicom_commands
@@ -214,7 +215,7 @@ def web_password() -> None:
 
 @main.command("web-token")
 def web_token() -> None:
-    """Make a token for a program (Authorization: Bearer ...) and the line for web.tokens that stands for it."""
+    """Make a token for a program (Authorization: Bearer ...) and the line for web.tokens or clients that stands for it."""
     from gateway.web.passwords import hash_token, new_token
 
     token = new_token()
@@ -227,6 +228,7 @@ for command in dicom_commands(with_settings):
 main.add_command(spool_commands(with_settings))
 main.add_command(backfill_command(with_settings))
 main.add_command(study_commands(with_settings))
+main.add_command(audit_commands(with_settings))
 main.add_command(mappings_commands(with_settings))
 main.add_command(scanner_commands(with_settings))
 main.add_command(replay_command(with_settings))

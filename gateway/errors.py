@@ -29,11 +29,15 @@ class Misconfigured(GatewayError):
 
 
 class Rejected(GatewayError):
-    """The sender must be told now. ``status`` is the answer in its own protocol: a DIMSE status or an HTTP one."""
+    """The sender must be told now. ``status`` is the answer in its own protocol: a DIMSE status or an HTTP one.
 
-    def __init__(self, reason: str, *, status: int) -> None:
+    ``code`` is FHIR's issue code (R4 valueset-issue-type.html) where the status alone does not tell it.
+    """
+
+    def __init__(self, reason: str, *, status: int, code: str | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.code = code
 
 
 class Quarantined(GatewayError):

@@ -146,6 +146,15 @@ def postgres_server() -> Iterator[object]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def postgres_module_url(postgres_server: object) -> Iterator[str]:
+    """One database for all tests of a module."""
+    from tests import postgres
+
+    with postgres.database(postgres_server) as url:
+        yield url
+
+
 @pytest.fixture
 def postgres_url(postgres_server: object) -> Iterator[str]:
     """A fresh, empty database."""

@@ -17,6 +17,7 @@ FEW = (
 def few_mappings(directory: Path, *also: str) -> Path:
     """Copy :data:`FEW` (and ``also``) with all code tables into a new ``directory``."""
     shutil.copytree(ROOT / "mappings" / "codes", directory / "codes")
+    (directory / "sites").mkdir()
     for name in (*FEW, *also):
         shutil.copy(ROOT / "mappings" / f"{name}.yaml", directory)
     return directory

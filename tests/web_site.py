@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from gateway import model
+from gateway.client_settings import ClientSettings, IssuerSettings
 from gateway.config import Derive, Settings, Web
 from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import read_file_meta
@@ -51,6 +52,8 @@ class Site:
         mappings: Path = ROOT / "mappings",
         shadow_new_scanners: bool = False,
         derive: Derive | None = None,
+        clients: tuple[ClientSettings, ...] = (),
+        issuers: tuple[IssuerSettings, ...] = (),
     ) -> None:
         settings = Settings()
         self.settings = dataclasses.replace(
@@ -59,6 +62,8 @@ class Site:
             mappings=dataclasses.replace(settings.mappings, directory=mappings, shadow_new_scanners=shadow_new_scanners),
             web=Web(**dict(web or {})),
             derive=derive or settings.derive,
+            clients=clients,
+            issuers=issuers,
         )
         self.files = SpoolFiles(self.settings.spool_directory)
         self.ledger = Ledger(self.settings.ledger_url, QuietPolicy(quiet_secs=0, cap_secs=0))
@@ -74,7 +79,7 @@ class Site:
         marker = Marker(directory / "work.current")
         self.worker = Worker(line, settings_of_work, marker, threading.Event(), look=self.site.refresh)
         self._lane = FactLane(line.targets[0], line, LaneSettings(lease_secs=60, retry_budget_secs=3600), caught)
-        app = build(self.settings, self.ledger, self.store, self.files, decisions=decisions, site=self.site)
+        self.app = app = build(self.settings, self.ledger, self.store, self.files, decisions=decisions, site=self.site)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
@@ -115,6 +120,7 @@ class Site:
         self._server.should_exit = True
         self._thread.join(TIMEOUT_SECS)
         self._listener.close()
+        self.app.state.trail.close()
         self.ledger.close()
         self.store.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from zoneinfo import ZoneInfoNotFoundError
 
 from gateway.config.sections import Receive, Settings, Web, address, is_loopback, night_window
@@ -23,7 +23,8 @@ def _check_numbers(settings: Settings, origins: Mapping[str, str]) -> Iterable[s
     for option, url in (("ledger.url", settings.ledger.url), ("store.url", settings.store.url)):
         if url is not None and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
             yield f"{origins[option]}: {option} must start with sqlite:/// or postgresql+psycopg://"
-    for option in ("work.lease_secs", "work.batch_instances", "receive.max_associations", "receive.max_pdu_kilobytes"):
+    above_zero = ("work.lease_secs", "work.batch_instances", "receive.max_associations", "receive.max_pdu_kilobytes")
+    for option in (*above_zero, "web.fhir_max_request_megabytes"):
         section, _, name = option.partition(".")
         if getattr(getattr(settings, section), name) == 0:
             yield f"{origins[option]}: {option} must be 1 or more"
@@ -51,7 +52,9 @@ def check(settings: Settings, origins: Mapping[str, str], wrong: frozenset[str])
     if not unsound & {"receive.bind", "receive.behind_tls_proxy", "receive.calling_aes"}:
         yield from _check_open_dicom(settings.receive, origins)
     yield from _check_dicom_extras(settings, origins, unsound)
-    yield from _check_web(settings.web, origins, unsound)
+    yield from _check_web(settings.web, origins, unsound, [one.name for one in settings.clients])
+    if not unsound & {"web.bind", "web.fhir_write"}:
+        yield from _check_fhir_write(settings, f"{origins['web.fhir_write']}: web.fhir_write: {settings.web.fhir_write}")
     yield from _check_retention(settings, origins, unsound)
 
 
@@ -104,9 +107,9 @@ def _check_open_dicom(receive: Receive, origins: Mapping[str, str]) -> Iterable[
         )
 
 
-def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str]) -> Iterable[str]:
+def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str], clients: Collection[str]) -> Iterable[str]:
     """Log-in, TLS and address of the HTTP side. What is wrong is told all at once."""
-    yield from _check_secrets(web, origins)
+    yield from _check_secrets(web, origins, clients)
     for option, path in (("web.tls_certificate", web.tls_certificate), ("web.tls_key", web.tls_key)):
         if path is not None and not path.is_file():
             yield f"{origins[option]}: {option}: there is no file {path}"
@@ -122,7 +125,16 @@ def _check_web(web: Web, origins: Mapping[str, str], unsound: Set[str]) -> Itera
         yield from _check_open_web(web, f"{origins['web.bind']}: web.bind is not loopback", unsound)
 
 
-def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
+def _check_fhir_write(settings: Settings, where: str) -> Iterable[str]:
+    """Nobody writes without a name, except on this machine alone and when a person said so."""
+    web = settings.web
+    if web.fhir_write == "loopback" and (not is_loopback(web.bind) or web.behind_tls_proxy):
+        yield f"{where} lets everybody on this machine write; it needs a web.bind on loopback and no web.behind_tls_proxy"
+    if web.fhir_write == "scoped" and not (settings.clients or settings.issuers):
+        yield f"{where} lets clients write that have a scope for it, but there is none; see the section clients"
+
+
+def _check_secrets(web: Web, origins: Mapping[str, str], clients: Collection[str]) -> Iterable[str]:
     for name, line in web.users.items():
         if not name or ":" in name or not _PASSWORD.fullmatch(line):
             yield f"{origins['web.users']}: web.users: '{name}' needs a line that 'isobridge web-password' printed"
@@ -130,8 +142,11 @@ def _check_secrets(web: Web, origins: Mapping[str, str]) -> Iterable[str]:
         if not _TOKEN.fullmatch(line):
             yield f"{origins['web.tokens']}: web.tokens: '{name}' needs a line that 'isobridge web-token' printed"
     for name in web.stow_senders:
-        if name not in web.users and name not in web.tokens:
-            yield f"{origins['web.stow_senders']}: web.stow_senders: '{name}' is neither in web.users nor in web.tokens"
+        if name not in web.users and name not in web.tokens and name not in clients:
+            yield f"{origins['web.stow_senders']}: web.stow_senders: '{name}' is neither in web.users nor in web.tokens nor in clients"
+    names = [*web.users, *web.tokens, *clients]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{origins['web.users']}: '{name}' is the name of two among web.users, web.tokens and clients; records tell them by it"
 
 
 def _check_open_web(web: Web, where: str, unsound: Set[str]) -> Iterable[str]:

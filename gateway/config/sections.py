@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from gateway.client_settings import ClientSettings, IssuerSettings
 from gateway.dicom_settings import CommitmentSettings, TlsSettings
 from gateway.folder_settings import FolderSettings
 from gateway.source_settings import SourceSettings
 from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
 
 #: Sections that hold things with names of their own, each with its options.
-NAMED = frozenset({"targets", "folders", "sources"})
+NAMED = frozenset({"targets", "folders", "sources", "issuers", "clients"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +137,9 @@ class Web:
     stow_senders: tuple[str, ...] = ()
     stow_max_request_megabytes: int = 4096
     cors_origins: tuple[str, ...] = ()
+    fhir_write: Literal["off", "loopback", "scoped"] = "off"
+    fhir_max_request_megabytes: int = 32
+    requests_per_minute: int = 6000
 
     @property
     def address(self) -> str | None:
@@ -172,6 +176,8 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     folders: tuple[FolderSettings, ...] = ()
     sources: tuple[SourceSettings, ...] = ()
+    issuers: tuple[IssuerSettings, ...] = ()
+    clients: tuple[ClientSettings, ...] = ()
     web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
 
@@ -182,6 +188,15 @@ class Settings:
     @property
     def ledger_url(self) -> str:
         return self.ledger.url or f"sqlite:///{self.data.directory / 'ledger.db'}"
+
+    @property
+    def access_url(self) -> str:
+        """Tokens given out and assertions seen: worth nothing after an hour."""
+        return f"sqlite:///{self.data.directory / 'access.db'}"
+
+    @property
+    def audit_url(self) -> str:
+        return f"sqlite:///{self.data.directory / 'audit.db'}"
 
     @property
     def store_url(self) -> str:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from gateway.model import Administration, Document, DoseResult, JsonObject
+from gateway.nuclear.results import THERAPEUTIC
 
 #: Person Role in Procedure: Irradiation Authorizing (PS3.16 CID 10033).
 AUTHORIZING = "113850"
-#: Intent of a procedure (PS3.16 CID 3629) that makes an administration part of a therapy; SNOMED CT.
-_THERAPEUTIC = {"262202000", "1279505009", "363676003", "373808002"}
 _THERAPY, _DIAGNOSTIC = "therapeutic", "diagnostic"
 
 
@@ -77,7 +76,7 @@ def _therapy(item: Administration, patient_key: str, documents: Sequence[Documen
     uses = {str(one.fields["use"]) for one in results if one.fields.get("use")}
     for document in documents:
         code = (document.fields.get("intent") or {}).get("code")
-        uses |= {_THERAPY} if code in _THERAPEUTIC else {_DIAGNOSTIC} if code else set()
+        uses |= {_THERAPY} if code in THERAPEUTIC else {_DIAGNOSTIC} if code else set()
     if uses != {_THERAPY}:
         return {}
     agent = item.fields.get("agent") or item.fields.get("radionuclide") or {}

@@ -23,7 +23,7 @@ from gateway.gather.readings import Source
 from gateway.gather.rules import allowed, remarks_on, status_of
 from gateway.gather.vital_signs import BODY, of_one_moment
 from gateway.model import Administration, Document, DoseResult, Issue, JsonObject, Severity
-from gateway.nuclear.results import KINDS, LABEL, OF, PLACE, Link
+from gateway.nuclear.results import KINDS, LABEL, OF, PLACE, THERAPEUTIC, Link
 
 #: Two numbers agree when they differ by no more than half a unit of the last digit of the coarser one.
 _AGREE = Decimal("0.5")
@@ -120,9 +120,10 @@ def gather_results(
     linker = Linker(administrations, bound, frames or {})
     tellings: list[Telling] = []
     withheld: dict[str, list[Issue]] = defaultdict(list)
+    therapies = _therapies(documents, linker)
     for document in documents:
         for telling in _tellings(document, linker):
-            problem = allowed(telling.fields) if document.stands else None
+            problem = allowed(telling.fields, therapy=telling.administration in therapies) if document.stands else None
             problem = problem or unlinked(telling.fields, document, telling.administration)
             if problem is None:
                 tellings.append(telling)
@@ -141,6 +142,12 @@ def gather_results(
         minted={alias: one.key for one in results for alias in one.aliases if known.get(alias) != one.key},
         replaced=replacements(results, known, replaced or {}),
     )
+
+
+def _therapies(documents: Iterable[Told], linker: Linker) -> set[str]:
+    """Administrations that a document calls therapeutic, whatever another one says of its own facts."""
+    said = [one for one in documents if one.stands and (one.fields.get("intent") or {}).get("code") in THERAPEUTIC]
+    return {key for one in said for key in linker.of_record(one.shared)}
 
 
 def _tellings(document: Told, linker: Linker) -> Iterable[Telling]:

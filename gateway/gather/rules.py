@@ -14,11 +14,11 @@ _EFFECTIVE = frozenset({"113839", "113814"})
 _FORMULA_TOLERANCE = Decimal("0.02")
 
 
-def allowed(fields: JsonObject) -> Issue | None:
-    """Why a result is not published at all, or ``None``."""
+def allowed(fields: JsonObject, *, therapy: bool = False) -> Issue | None:
+    """Why a result is not published at all, or ``None``. ``therapy``: a document calls its administration therapeutic."""
     kind = KINDS[fields["kind"]]
     effective = kind.use is Use.DIAGNOSTIC or (fields.get("code") or {}).get("code") in _EFFECTIVE
-    if effective and fields.get("use") != "diagnostic":
+    if effective and (therapy or fields.get("use") != "diagnostic"):
         title = kind.title if kind.use is Use.DIAGNOSTIC else "Effective dose of X-rays"
         reason = f"{title} is withheld: it is published only where the procedure is explicitly diagnostic."
         return Issue(field=kind.name, reason=reason, severity=Severity.WARNING)

@@ -38,8 +38,8 @@ def other_account(series: Sequence[SharedFields], study: Iterable[SharedFields])
 
 
 def _differs(apart: Gap) -> bool:
-    none = Decimal(0)
-    return abs(apart.seconds or none) >= _SECONDS or abs(apart.share or none) >= _SHARE
+    seconds, share = apart.seconds or Decimal(0), apart.share or Decimal(0)
+    return abs(seconds) >= _SECONDS or abs(share) >= _SHARE
 
 
 def with_remark(suv: JsonObject, remark: str | None) -> JsonObject:

@@ -279,6 +279,10 @@ WORDS: dict[str, frozenset[str]] = {
 }
 
 
+#: Intent of a procedure (PS3.16 CID 3629) that makes an administration part of a therapy; SNOMED CT.
+THERAPEUTIC = frozenset({"262202000", "1279505009", "363676003", "373808002"})
+
+
 def is_final(document: Mapping[str, Any]) -> bool:
     """Whether a document may be taken as the last word: a person verified it (PS3.3 C.17.2), and it is not PARTIAL."""
     return document.get("verification") == "VERIFIED" and document.get("completion") != "PARTIAL"

@@ -112,8 +112,8 @@ def refusal(status: int, headers: Mapping[str, str], body: Json, *, sent: Json =
         )
     text = outcome_text(body, sent=sent)
     told = f"The target refuses this (HTTP {status}){': ' + text if text else '.'}"
-    if status == 412 and "multiple-matches" in _codes(body):
-        return Quarantined(told)
+    if {(412, "multiple-matches"), (409, "business-rule")} & {(status, code) for code in _codes(body)}:
+        return Quarantined(told)  # the same answer every time: a person must decide
     if status in _LATER or status >= 500:
         return Retryable(told, wait_secs=wait_secs)
     return Quarantined(told)

@@ -25,7 +25,7 @@ EDITION = "FHIR R4 (4.0.1)"
 LICENCE = "HL7 FHIR definitions, CC0-1.0"
 
 _RESOURCES = """
-AuditEvent Binary BodyStructure Bundle CapabilityStatement CodeSystem Composition Device DiagnosticReport
+AuditEvent Binary BodyStructure Bundle CapabilityStatement CodeSystem Composition Condition Device DiagnosticReport
 DocumentReference Encounter Endpoint Group ImagingStudy List Location Medication MedicationAdministration Observation
 OperationOutcome Organization Patient Practitioner PractitionerRole Procedure Provenance SearchParameter ServiceRequest
 Specimen StructureDefinition Substance ValueSet

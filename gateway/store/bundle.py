@@ -15,6 +15,7 @@ ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 BAD_REQUEST = 400
+CONFLICT = 409
 PRECONDITION_FAILED = 412
 
 
@@ -27,6 +28,7 @@ class Change:
     id: str
     resource: JsonObject | None
     if_match: int | None = None
+    only_new: bool = False  #: fail when there is such a resource already
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -66,10 +68,16 @@ def _change(number: int, entry: Mapping[str, Any]) -> Change:
 def _if_match(number: int, request: Mapping[str, Any]) -> int | None:
     if "ifMatch" not in request:
         return None
-    match = _ETAG.fullmatch(str(request["ifMatch"]))
-    if match is None:
+    version = read_etag(str(request["ifMatch"]))
+    if version is None:
         raise _refuse(f'entry[{number}]: ifMatch must be of the form W/"3"')
-    return int(match[1])
+    return version
+
+
+def read_etag(text: str) -> int | None:
+    """The version that ``W/"3"`` names, or ``None`` when it is no ETag of this store."""
+    match = _ETAG.fullmatch(text.strip())
+    return int(match[1]) if match else None
 
 
 def _resolve(entries: list[Mapping[str, Any]], changes: list[Change]) -> list[Change]:

@@ -24,6 +24,7 @@ PATIENT: dict[str, tuple[str, ...]] = {
     "AuditEvent": ("patient",),
     "BodyStructure": ("patient",),
     "Composition": ("subject", "author", "attester"),
+    "Condition": ("patient", "asserter"),
     "DiagnosticReport": ("subject",),
     "DocumentReference": ("subject", "author"),
     "Encounter": ("patient",),
@@ -50,6 +51,7 @@ def compartment(logical_id: str, kind: str | None = None) -> Compartment:
 _CARE_DATES = {
     "AuditEvent": "date",
     "Composition": "date",
+    "Condition": "recorded-date",
     "DiagnosticReport": "date",
     "DocumentReference": "date",
     "Encounter": "date",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,22 +18,19 @@ from sqlalchemy.sql import ColumnElement
 
 from gateway.database import Database
 from gateway.errors import Rejected
-from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates
-from gateway.store.compartment import PATIENT
 from gateway.store.index import Indexer, ParamIds
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Filter, parse
+from gateway.store.reach import COMPARTMENT, EVERYTHING, Fence, Reach, owners
 from gateway.store.tables import HIST, REF, RES
 from gateway.store.writer import decompress, lock_writers
 
 _GROUP_ROWS = 500
 _RIDS_AT_ONCE = 2_000
 
-#: The Patient compartment without the Patient itself, and without Groups, which would tell of others.
-COMPARTMENT: Mapping[str, tuple[str, ...]] = {kind: codes for kind, codes in PATIENT.items() if kind not in ("Group", "Patient")}
 #: Types that speak of nobody but would tell who else is in a cohort, or are not data: never part of an export by patient.
 _NEVER_BY_PATIENT = frozenset({"Group", "Bundle", "Binary", "OperationOutcome"})
 
@@ -76,16 +73,30 @@ def read_filter(kind: str, parameters: Sequence[tuple[str, str]]) -> tuple[Filte
 
 
 class Exporter:
-    """Reads for exports from one store; made by :meth:`gateway.store.store.FhirStore.exporter`."""
+    """Reads for exports from one store; made by :meth:`gateway.store.store.FhirStore.exporter`.
+
+    Within a reach that is limited to a Group every export is one of that Group, whatever is wanted.
+    """
 
     def __init__(
-        self, database: Database, param_ids: ParamIds, indexer: Indexer, zone: ZoneInfo, clock: Callable[[], dt.datetime]
+        self,
+        database: Database,
+        param_ids: ParamIds,
+        indexer: Indexer,
+        zone: ZoneInfo,
+        clock: Callable[[], dt.datetime],
+        reach: Reach = EVERYTHING,
     ) -> None:
+        self._reach = reach
         self._database = database
         self._param_ids = param_ids
         self._indexer = indexer
         self._zone = zone
         self._clock = clock
+
+    def within(self, reach: Reach) -> Exporter:
+        """The same for one who sees no further than that."""
+        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach)
 
     def moment(self) -> int:
         """Now, when every transaction that wrote until now is committed and no other has begun."""
@@ -100,27 +111,46 @@ class Exporter:
 
     def is_in_reach(self, wanted: Wanted) -> bool:
         """Whether such an export can hold this type at all."""
-        return wanted.patients is None or wanted.type not in _NEVER_BY_PATIENT
+        wanted = self._within(wanted)
+        return (wanted.patients is None or wanted.type not in _NEVER_BY_PATIENT) and self._reach.may_read(wanted.type)
+
+    def _within(self, wanted: Wanted) -> Wanted:
+        if self._reach.group is None:
+            return wanted
+        if wanted.patients is not None and wanted.patients.group not in (None, self._reach.group):
+            raise Rejected("there is no such Group", status=404)
+        return replace(wanted, patients=Patients(self._reach.group))
+
+    def _fence(self) -> Fence | None:
+        if self._reach.group is None:
+            return None
+        with self._database.read() as connection:
+            return Fence.read(connection, self._reach.group, self._param_ids)
 
     def group_exists(self, logical_id: str) -> bool:
-        return self._group(logical_id) is not None
+        return self._reach.group in (None, logical_id) and self._group(logical_id) is not None
 
     def resources(self, wanted: Wanted) -> Iterator[Exported]:
         """Every resource wanted, once, in the order in which they were first written."""
+        wanted = self._within(wanted)
         if not self.is_in_reach(wanted):
             return
+        fence = self._fence()
         for rows in self._groups(self._rids(wanted, deleted=False)):
             for row in rows:
                 moment = self._as_of(row, wanted.until)
                 if moment is not None and not moment.deleted and (wanted.since is None or moment.updated > wanted.since):
-                    yield Exported(row.type, row.id, decompress(moment.body))
+                    body = decompress(moment.body)
+                    if fence is None or fence.shows(row.type, row.id, body):
+                        yield Exported(row.type, row.id, body)
 
     def patients(self, wanted: Wanted) -> set[str]:
         """The ids of the patients that the resources wanted are about."""
-        return {owner for found in self.resources(wanted) for owner in self._owners(decode(found.body))}
+        return {owner for found in self.resources(wanted) for owner in owners(decode(found.body), self._indexer)}
 
     def deletions(self, wanted: Wanted) -> Iterator[tuple[str, str]]:
         """(type, id) of what was deleted since ``wanted.since``; nothing when no time is given."""
+        wanted = self._within(wanted)
         if wanted.since is None or not self.is_in_reach(wanted):
             return
         members = self._members(wanted.patients) if wanted.patients else None
@@ -149,7 +179,10 @@ class Exporter:
         return found
 
     def _restrictions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-        scope = Scope(self._param_ids, self._zone, self._clock(), "")
+        fence = self._fence()
+        scope = Scope(self._param_ids, self._zone, self._clock(), "", fence.visible if fence else None)
+        for part in wanted.alternatives:
+            self._reach.check_filters(part)
         if wanted.alternatives:
             yield sa.or_(*(sa.and_(*(condition(item, scope) for item in part)) for part in wanted.alternatives))
         if wanted.patients is not None:
@@ -230,19 +263,8 @@ class Exporter:
             version = connection.execute(last).first()
         if version is None:
             return False
-        owners = self._owners(decode(decompress(version.body)))
-        return bool(owners) if members is None else bool(owners & members)
-
-    def _owners(self, resource: JsonObject) -> set[str]:
-        """The ids of the patients whose compartment holds a resource."""
-        if resource["resourceType"] == "Patient":
-            return {resource["id"]}
-        return {
-            target
-            for code in COMPARTMENT.get(resource["resourceType"], ())
-            for kind, target in self._indexer.references(resource, code)
-            if kind == "Patient"
-        }
+        found = owners(decode(decompress(version.body)), self._indexer)
+        return bool(found) if members is None else bool(found & members)
 
 
 def known_types() -> frozenset[str]:

@@ -24,6 +24,7 @@ import structlog
 from gateway.errors import GatewayError, Rejected
 from gateway.store.export import Exporter, Patients, Wanted, known_types, read_filter
 from gateway.store.export_files import Cancelled, JobFile, write_deletions, write_resources
+from gateway.store.reach import EVERYTHING, Reach
 
 KEEP_SECS = 24 * 3600
 MOST_WAITING = 10
@@ -34,7 +35,10 @@ log = structlog.get_logger()
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was asked for. ``since`` is microseconds since 1970, UTC; ``filters`` are (type, search parameters)."""
+    """What was asked for. ``since`` is microseconds since 1970, UTC; ``filters`` are (type, search parameters).
+
+    ``within`` is the Group that the asker is limited to, ``reachable`` the types that he may read and search (``None``: all).
+    """
 
     request: str  #: the address with its parameters, as the manifest repeats it
     level: Literal["system", "patient", "group"] = "system"
@@ -43,6 +47,20 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     since: int | None = None
     filters: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     user: str = ""
+    within: str | None = None
+    reachable: tuple[str, ...] | None = None
+
+    @property
+    def reach(self) -> Reach:
+        types = None if self.reachable is None else frozenset(self.reachable)
+        return Reach(self.within, types, types)
+
+    def is_within(self, reach: Reach) -> bool:
+        """Whether what was asked for then may be asked for now."""
+        types = None if self.reachable is None else frozenset(self.reachable)
+        return self.within == reach.group and all(
+            limit is None or (types is not None and types <= limit) for limit in (reach.readable, reach.searchable)
+        )
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,12 +110,12 @@ class ExportJobs:
         self._enqueue(job.id)
         return job.id
 
-    def get(self, job_id: str, user: str) -> Job | None:
-        """The job, if it is there still and was asked for by this user."""
+    def get(self, job_id: str, user: str, reach: Reach = EVERYTHING) -> Job | None:
+        """The job, if it is there still, was asked for by this user, and holds nothing beyond what he may see now."""
         if not _JOB_ID.fullmatch(job_id):
             return None
         job = self._load(job_id)
-        if job is None or job.order.user != user or self._is_over(job):
+        if job is None or job.order.user != user or not job.order.is_within(reach) or self._is_over(job):
             return None
         return job
 
@@ -137,8 +155,11 @@ class ExportJobs:
         for kind, parameters in order.filters:
             if order.types and kind not in order.types:
                 raise Rejected(f"_typeFilter is about {kind}, which _type does not name", status=400)
-            read_filter(kind, parameters)
-        if order.group is not None and not self._exporter.group_exists(order.group):
+            order.reach.check_filters(read_filter(kind, parameters))
+        for kind in order.types:
+            if not order.reach.may_read(kind):
+                raise Rejected(f"this token may not export {kind}: that needs the right to read and to search it", status=403)
+        if order.group is not None and not self._exporter.within(order.reach).group_exists(order.group):
             raise Rejected("there is no such Group", status=404)
 
     def _enqueue(self, job_id: str) -> None:
@@ -193,7 +214,8 @@ class ExportJobs:
         order, folder = job.order, self._folder(job.id)
         for left_over in folder.glob("*.gz"):
             left_over.unlink()
-        until = self._exporter.moment()
+        exporter = self._exporter.within(order.reach)
+        until = exporter.moment()
         patients = None if order.level == "system" else Patients(order.group)
         output: list[JobFile] = []
         deleted: list[JobFile] = []
@@ -203,12 +225,12 @@ class ExportJobs:
             if stop.is_set():
                 raise Cancelled
 
-        for kind in order.types or self._exporter.types():
+        for kind in order.types or exporter.types():
             note(kind, 0)
             alternatives = tuple(read_filter(kind, parameters) for about, parameters in order.filters if about == kind)
             wanted = Wanted(kind, until, order.since, alternatives, patients)
-            output += write_resources(folder, kind, self._exporter.resources(wanted), note)
-            deleted += write_deletions(folder, kind, self._exporter.deletions(wanted))
+            output += write_resources(folder, kind, exporter.resources(wanted), note)
+            deleted += write_deletions(folder, kind, exporter.deletions(wanted))
         return msgspec.structs.replace(
             job, state="done", transaction_time=until, output=tuple(output), deleted=tuple(deleted), reason=""
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -44,6 +44,7 @@ class Scope:
     zone: ZoneInfo
     now: dt.datetime  #: only ``ap`` dates look at it
     base: str  #: the address clients see, to tell our own absolute references from foreign ones
+    within: Callable[[Iterable[str]], ColumnElement[bool]] | None = None  #: bounds for rows of these types; ``None``: no bounds
 
 
 def condition(found: Filter, scope: Scope) -> Sql:
@@ -312,7 +313,8 @@ def _has(found: Has, scope: Scope) -> Sql:
 
 def _inner_resources(kind: str, inner: Filter, scope: Scope, column: ColumnElement[Any]) -> sa.Select[Any]:
     """A selection of resources of its own: correlated with nothing outside."""
-    return sa.select(column).where(RES.c.type == kind, sa.not_(RES.c.deleted), condition(inner, scope)).correlate(None)
+    found = sa.select(column).where(RES.c.type == kind, sa.not_(RES.c.deleted), condition(inner, scope))
+    return (found.where(scope.within([kind])) if scope.within else found).correlate(None)
 
 
 def _bad(found: Condition, reason: str) -> Rejected:

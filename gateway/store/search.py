@@ -14,12 +14,15 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
 from gateway.errors import Rejected
+from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates
 from gateway.store.bookmarks import read_bookmark, write_bookmark
+from gateway.store.bundle import ID
 from gateway.store.index import Indexer
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Include, Query, SortKey
+from gateway.store.reach import EVERYTHING, Fence, Reach
 from gateway.store.tables import DAT, INDEX_TABLES, REF, RES
 from gateway.store.writer import decompress
 
@@ -77,10 +80,24 @@ class _Bookmark:
     keys: tuple[SortValue, ...]
 
 
-def run(connection: Connection, query: Query, scope: Scope, indexer: Indexer, start: str | None) -> Page:
-    """One page of the answer. Raises :class:`Rejected` (400) when ``start`` is no bookmark of such a search."""
+def run(
+    connection: Connection,
+    query: Query,
+    scope: Scope,
+    indexer: Indexer,
+    start: str | None,
+    reach: Reach = EVERYTHING,
+    fence: Fence | None = None,
+) -> Page:
+    """One page of the answer, within ``reach``; ``fence`` stands for its Group.
+
+    Raises :class:`Rejected`: 400 when ``start`` is no bookmark of such a search, 403 for a question about what is out of reach.
+    """
+    reach.check(query)
     kinds = RES.c.type.in_(query.types) if query.types else RES.c.type == query.type
     where = [kinds, sa.not_(RES.c.deleted), *(condition(found, scope) for found in query.filters)]
+    if scope.within:
+        where.append(scope.within(query.types or (query.type,)))
     mark = read_bookmark(start, _Bookmark) if start else None
     if mark and not _fits(mark, query.sort):
         raise Rejected("_page does not belong to this search", status=400)
@@ -93,10 +110,14 @@ def run(connection: Connection, query: Query, scope: Scope, indexer: Indexer, st
     following = None
     if len(rows) > len(shown) and shown:
         following = write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :])))
-    matches = [as_stored(row) for row in shown]
-    included = _included(connection, query, scope, indexer, matches, warnings)
+    matches = _shown([as_stored(row) for row in shown], fence)
+    included = _shown(_included(connection, query, scope, indexer, matches, warnings, reach), fence)
     entries = [Entry(stored, "match") for stored in matches] + [Entry(stored, "include") for stored in included]
     return Page(tuple(entries), total, following, tuple(warnings), query.used)
+
+
+def _shown(found: Sequence[Stored], fence: Fence | None) -> list[Stored]:
+    return [one for one in found if fence is None or fence.shows(one.type, one.id, one.body)]
 
 
 def _fits(mark: _Bookmark, sort: Sequence[SortKey]) -> bool:
@@ -108,6 +129,14 @@ def _fits(mark: _Bookmark, sort: Sequence[SortKey]) -> bool:
 def as_stored(row: Any) -> Stored:
     body = decompress(row.body) if row.body else b""
     return Stored(row.type, row.id, row.version, row.updated, row.deleted, body)
+
+
+def current(connection: Connection, kind: str, logical_id: str) -> Stored | None:
+    """The current version (``deleted`` may be set), or ``None`` when there never was one."""
+    if not ID.fullmatch(logical_id):
+        return None
+    row = connection.execute(sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)).first()
+    return as_stored(row) if row else None
 
 
 def _total(connection: Connection, query: Query, where: Sequence[ColumnElement[bool]]) -> int | None:
@@ -170,8 +199,15 @@ def _behind(sort: Sequence[SortKey], keys: Sequence[ColumnElement[Any]], mark: _
 
 
 def _included(
-    connection: Connection, query: Query, scope: Scope, indexer: Indexer, matches: Sequence[Stored], warnings: list[str]
+    connection: Connection,
+    query: Query,
+    scope: Scope,
+    indexer: Indexer,
+    matches: Sequence[Stored],
+    warnings: list[str],
+    reach: Reach,
 ) -> list[Stored]:
+    not_told = "what is of types that this token may not read is not included"
     found: dict[tuple[str, str], Stored] = {}
     seen = {(stored.type, stored.id) for stored in matches}
     frontier = list(matches)
@@ -182,6 +218,9 @@ def _included(
                 continue
             step = _referring if include.reverse else _referred
             for stored in step(connection, include, scope, indexer, frontier, seen):
+                if not reach.may_read(stored.type):
+                    warnings += [] if not_told in warnings else [not_told]
+                    continue
                 seen.add((stored.type, stored.id))
                 found[stored.type, stored.id] = stored
                 fresh.append(stored)
@@ -197,7 +236,7 @@ def _included(
 def _referred(
     connection: Connection,
     include: Include,
-    _scope: Scope,
+    scope: Scope,
     indexer: Indexer,
     frontier: Sequence[Stored],
     seen: set[tuple[str, str]],
@@ -211,7 +250,8 @@ def _referred(
                     wanted.setdefault(kind, set()).add(logical_id)
     for kind, ids in sorted(wanted.items()):
         for part in _chunks(sorted(ids)):
-            yield from _select(connection, RES.c.type == kind, RES.c.id.in_(part))
+            within = [scope.within([kind])] if scope.within else []
+            yield from _select(connection, RES.c.type == kind, RES.c.id.in_(part), *within)
 
 
 def _referring(
@@ -235,7 +275,8 @@ def _referring(
     for kind, ids in targets.items():
         for part in _chunks(ids):
             rows = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.target.in_(part))
-            for stored in _select(connection, RES.c.rid.in_(rows)):
+            within = [scope.within(definitions.resource_types())] if scope.within else []
+            for stored in _select(connection, RES.c.rid.in_(rows), *within):
                 if (stored.type, stored.id) not in seen:
                     yield stored
 

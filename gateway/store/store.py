@@ -15,20 +15,24 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gateway.database import Database
+from gateway.errors import Rejected
 from gateway.model import JsonObject
 from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates, history, search, writer
-from gateway.store.bundle import ID, read_transaction
+from gateway.store.bundle import ID, Change, read_transaction
 from gateway.store.compartment import compartment, everything
 from gateway.store.export import Exporter
 from gateway.store.history import HistoryPage, HistoryQuery
 from gateway.store.index import Indexer, ParamIds, fingerprint, wanted_parameters
 from gateway.store.limits import QUERY_SECS, limited
+from gateway.store.operations import Criteria, Operation, Planned, plan
 from gateway.store.predicates import Scope
 from gateway.store.query import Query, parse
+from gateway.store.reach import EVERYTHING, Fence, Reach
 from gateway.store.search import Page, Stored
 from gateway.store.tables import HIST, INDEX_TABLES, INDEXED, PARAM, RES
+from gateway.store.writer import Outcome
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: The parameter with the most rows, one per image: sites that search by study and series alone may leave it out.
@@ -90,25 +94,64 @@ class FhirStore:
             outcomes = writer.write(connection, prepared, self._indexer, now)
         return _transaction_response(outcomes)
 
-    def read(self, kind: str, logical_id: str) -> Stored | None:
-        """The current version (``deleted`` may be set), or ``None`` when there never was one."""
-        if not ID.fullmatch(logical_id):
-            return None
-        with self._database.read() as connection:
-            row = connection.execute(sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)).first()
-        return search.as_stored(row) if row else None
+    def write(
+        self,
+        operations: Sequence[Operation],
+        *,
+        by: str,
+        base: str = "",
+        then: Callable[[Connection], None] = lambda _: None,
+    ) -> list[Outcome]:
+        """Do what somebody who is not this gateway asks, all of it or nothing: what became of each operation, in their order.
 
-    def vread(self, kind: str, logical_id: str, version: int) -> Stored | None:
+        ``by`` is his name, never empty. ``base`` is the address under which he sees the store. ``then`` looks at what was written before it
+        is final; what it raises undoes everything. Raises :class:`~gateway.errors.Rejected`: 400, 409 for what the gateway published
+        itself, 412 and 422.
+        """
+        assert by  # noqa: S101 - the empty name is this gateway's own
+        with self._write_lock, self._database.write() as connection:
+            writer.lock_writers(connection)  # criteria are judged after it: of two who ask the same one comes second
+            with limited(connection, self._query_secs):
+                planned = plan(operations, lambda kind, criteria: self._matching(connection, kind, criteria, base), base)
+            now = dates.from_datetime(self._clock())
+            changes = [item.change() for item in planned if item.id and item.kept is None]
+            prepared = [writer.indexed(item, self._indexer) for item in writer.hashed(changes)]
+            done = iter(writer.write(connection, prepared, self._indexer, now, by=by))
+            outcomes = [_outcome(item, now) or next(done) for item in planned]
+            then(connection)
+        return outcomes
+
+    def _matching(self, connection: Connection, kind: str, criteria: Criteria, base: str) -> list[Stored]:
+        """At most two. A parameter that is not known is an error here: criteria that are ignored match everything."""
+        query = dataclasses.replace(parse(kind, criteria, strict=True), count=2, total="none")
+        scope = Scope(self._param_ids, self._zone, self._clock(), base)
+        return [entry.stored for entry in search.run(connection, query, scope, self._indexer, None).entries]
+
+    def read(self, kind: str, logical_id: str, *, reach: Reach = EVERYTHING) -> Stored | None:
+        """The current version (``deleted`` may be set), or ``None`` when there never was one within ``reach``."""
+        if not ID.fullmatch(logical_id) or not reach.may_read(kind):
+            return None
+        wanted = sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)
+        with self._database.read() as connection:
+            fence = self._fence(connection, reach)
+            row = connection.execute(wanted.where(fence.visible([kind])) if fence else wanted).first()
+        stored = search.as_stored(row) if row else None
+        return stored if stored is None or fence is None or fence.shows(kind, logical_id, stored.body) else None
+
+    def vread(self, kind: str, logical_id: str, version: int, *, reach: Reach = EVERYTHING) -> Stored | None:
         """One version, current or earlier."""
-        current = self.read(kind, logical_id)
+        current = self.read(kind, logical_id, reach=reach)
         if current is None or current.version == version:
             return current
         names = RES.c.type, RES.c.id
         earlier = sa.select(*names, HIST).join_from(HIST, RES, HIST.c.rid == RES.c.rid)
         earlier = earlier.where(RES.c.type == kind, RES.c.id == logical_id, HIST.c.version == version)
         with self._database.read() as connection:
+            fence = self._fence(connection, reach)
             row = connection.execute(earlier).first()
-        return search.as_stored(row) if row else None
+        found = search.as_stored(row) if row else None
+        seen = found and (fence is None or fence.shows_version(kind, logical_id, found.body, self._indexer, current=False))
+        return found if seen else None
 
     def history(self, kind: str, logical_id: str) -> list[Stored]:
         """Every version of one resource, the newest first; empty when there never was one."""
@@ -116,10 +159,17 @@ class FhirStore:
             return []
         return list(self.history_page(HistoryQuery(type=kind, id=logical_id, count=2**31)).versions)
 
-    def history_page(self, query: HistoryQuery) -> HistoryPage:
+    def history_page(self, query: HistoryQuery, *, reach: Reach = EVERYTHING) -> HistoryPage:
         """One page of the versions of a resource, of a type, or of everything. Raises :class:`~gateway.errors.Rejected` (400)."""
         with self._reading() as connection:
-            return history.run(connection, query)
+            fence = self._fence(connection, reach)
+            if fence is None:
+                return history.run(connection, query)
+
+            def keeps(stored: Stored, current: bool) -> bool:
+                return fence.shows_version(stored.type, stored.id, stored.body, self._indexer, current=current)
+
+            return history.run(connection, query, history.Bounds(fence.visible, keeps))
 
     def search(
         self,
@@ -129,38 +179,50 @@ class FhirStore:
         strict: bool = False,
         base: str = "",
         patient: str | None = None,
+        reach: Reach = EVERYTHING,
     ) -> Page:
         """One page of a search (R4 search.html); ``_page`` among the parameters continues an earlier one. With ``patient`` only
         what is in the compartment of that Patient.
 
         ``base`` is the address under which the client sees the store. Raises :class:`~gateway.errors.Rejected` (400) for a
         value in the wrong form and, when ``strict``, for a parameter that is not known; else such a one is ignored with a
-        warning.
+        warning; 403 when the question goes beyond ``reach``.
         """
+        if not reach.may_search(kind):
+            raise Rejected(f"this token may not search {kind}", status=403)
         query = parse(kind, parameters, strict=strict)
         if patient is not None:
             query = dataclasses.replace(query, filters=(*query.filters, compartment(patient, kind)))
-        return self._run(query, parameters, base)
+        return self._run(query, parameters, base, reach)
 
-    def everything(self, patient: str, parameters: Sequence[tuple[str, str]], *, base: str = "") -> Page | None:
+    def everything(
+        self, patient: str, parameters: Sequence[tuple[str, str]], *, base: str = "", reach: Reach = EVERYTHING
+    ) -> Page | None:
         """One page of what there is about a patient (``Patient/$everything``), or ``None`` when there is no such patient.
 
         Understands ``_since``, ``_type``, ``start``, ``end`` and ``_count``. Raises :class:`~gateway.errors.Rejected` (400).
         """
-        found = self.read("Patient", patient) if ID.fullmatch(patient) else None
+        found = self.read("Patient", patient, reach=reach) if ID.fullmatch(patient) else None
         if found is None or found.deleted:
             return None
-        return self._run(everything(patient, parameters), parameters, base)
+        query = everything(patient, parameters)
+        query = dataclasses.replace(query, types=tuple(kind for kind in query.types if reach.may_read(kind)))
+        return self._run(query, parameters, base, reach)
 
-    def _run(self, query: Query, parameters: Sequence[tuple[str, str]], base: str) -> Page:
+    def _run(self, query: Query, parameters: Sequence[tuple[str, str]], base: str, reach: Reach) -> Page:
         start = next((value for name, value in parameters if name == "_page"), None)
-        scope = Scope(self._param_ids, self._zone, self._clock(), base)
         with self._reading() as connection:
-            return search.run(connection, query, scope, self._indexer, start)
+            fence = self._fence(connection, reach)
+            within = fence.visible if fence else None
+            scope = Scope(self._param_ids, self._zone, self._clock(), base, within)
+            return search.run(connection, query, scope, self._indexer, start, reach, fence)
 
-    def exporter(self) -> Exporter:
+    def _fence(self, connection: Connection, reach: Reach) -> Fence | None:
+        return Fence.read(connection, reach.group, self._param_ids) if reach.group is not None else None
+
+    def exporter(self, reach: Reach = EVERYTHING) -> Exporter:
         """Reads many resources at once: for bulk export and tables."""
-        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock)
+        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -176,6 +238,14 @@ class FhirStore:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _outcome(item: Planned, now: int) -> Outcome | None:
+    """Of an operation that has nothing to write: what it found, or that it found nothing."""
+    if item.kept is not None:
+        found = item.kept
+        return Outcome(Change("PUT", found.type, found.id, None), "200 OK", found.version, found.updated)
+    return None if item.id else Outcome(item.change(), "204 No Content", 0, now)
 
 
 def _transaction_response(outcomes: Sequence[writer.Outcome]) -> JsonObject:

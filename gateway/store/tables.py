@@ -38,6 +38,7 @@ RES = sa.Table(
     sa.Column("deleted", sa.Boolean),
     sa.Column("hash", TEXT),
     sa.Column("body", sa.LargeBinary),
+    sa.Column("writer", TEXT, default="", server_default=""),  # empty: this gateway itself
 )
 
 HIST = sa.Table(

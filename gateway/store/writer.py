@@ -14,7 +14,7 @@ from gateway.errors import Rejected
 from gateway.model import JsonObject
 from gateway.r4.canonical import content_hash, decode, encode
 from gateway.store import dates
-from gateway.store.bundle import PRECONDITION_FAILED, Change
+from gateway.store.bundle import CONFLICT, PRECONDITION_FAILED, Change
 from gateway.store.index import Indexer, Rows
 from gateway.store.tables import HIST, INDEX_TABLES, RES
 
@@ -90,6 +90,21 @@ def indexed(item: Prepared, indexer: Indexer) -> Prepared:
         raise Rejected(reason, status=400) from error
 
 
+def _same(item: Prepared, current: sa.Row[Any], by: str) -> bool:
+    """Whether there is nothing to write. What others wrote becomes the gateway's own once it writes the same."""
+    return bool(current.hash == item.hash) and (by != "" or current.writer == "")
+
+
+def _check_owner(item: Prepared, current: sa.Row[Any] | None, by: str) -> None:
+    """What this gateway published is not for others to change: it would be published again, or stay wrong."""
+    if by and current is not None and not current.writer:
+        raise Rejected(
+            f"{item.change.type}: this resource is published by the gateway itself; correct it where it comes from",
+            status=CONFLICT,
+            code="business-rule",
+        )
+
+
 def unchanged(connection: Connection, prepared: Sequence[Prepared]) -> dict[tuple[str, str], Outcome]:
     """The changes that change nothing, by identity: what they would write is there already."""
     known = {(row.type, row.id): row for row in _existing(connection, [item.change for item in prepared])}
@@ -97,13 +112,17 @@ def unchanged(connection: Connection, prepared: Sequence[Prepared]) -> dict[tupl
     for item in prepared:
         current = known.get(item.change.identity)
         _check_version(item.change, current)
-        if current is not None and current.hash == item.hash:
+        if current is not None and _same(item, current, ""):
             found[item.change.identity] = _as_it_was(item, current)
     return found
 
 
-def write(connection: Connection, prepared: Sequence[Prepared], indexer: Indexer, now: int) -> list[Outcome]:
-    """Do all changes in the open transaction. Raises :class:`Rejected` (412) when a version expected is not the current one."""
+def write(connection: Connection, prepared: Sequence[Prepared], indexer: Indexer, now: int, *, by: str = "") -> list[Outcome]:
+    """Do all changes in the open transaction. ``by``: who asks, empty for this gateway itself.
+
+    Raises :class:`Rejected`: 412 when a version expected is not the current one, 409 when somebody else wants to change what the gateway
+    published.
+    """
     lock_writers(connection)
     known = {(row.type, row.id): row for row in _existing(connection, [item.change for item in prepared])}
     next_rid = (connection.execute(sa.select(sa.func.max(RES.c.rid))).scalar() or 0) + 1
@@ -115,14 +134,15 @@ def write(connection: Connection, prepared: Sequence[Prepared], indexer: Indexer
         if current is None and item.change.resource is None:
             outcomes.append(Outcome(item.change, "204 No Content", 0, now))
             continue
-        if current is not None and current.hash == item.hash:
+        if current is not None and _same(item, current, by):
             outcomes.append(_as_it_was(item, current))
             continue
+        _check_owner(item, current, by)
         rid = next_rid if current is None else current.rid
         next_rid += current is None
         # Rows are missing only when another writer changed the resource since we looked.
         ready = item if item.rows is not None else indexed(item, indexer)
-        outcomes.append(_change(batch, ready, current, rid, now, indexer))
+        outcomes.append(_change(batch, ready, current, rid, now, indexer, by))
     _flush(connection, batch)
     return outcomes
 
@@ -144,6 +164,8 @@ def _existing(connection: Connection, changes: Sequence[Change]) -> Iterator[sa.
 def _check_version(change: Change, current: sa.Row[Any] | None) -> None:
     if change.if_match is not None and (current is None or current.version != change.if_match):
         raise Rejected(f"{change.type}: the version expected is not the current one", status=PRECONDITION_FAILED)
+    if change.only_new and current is not None and not current.deleted:
+        raise Rejected(f"{change.type}: there is a resource under this id already", status=PRECONDITION_FAILED)
 
 
 def _as_it_was(item: Prepared, current: sa.Row[Any]) -> Outcome:
@@ -151,10 +173,10 @@ def _as_it_was(item: Prepared, current: sa.Row[Any]) -> Outcome:
     return Outcome(item.change, status, current.version, current.updated)
 
 
-def _change(batch: _Batch, item: Prepared, current: sa.Row[Any] | None, rid: int, now: int, indexer: Indexer) -> Outcome:
+def _change(batch: _Batch, item: Prepared, current: sa.Row[Any] | None, rid: int, now: int, indexer: Indexer, by: str) -> Outcome:
     version = 1 if current is None else current.version + 1
     body = b"" if item.change.resource is None else encode(stamped(item.change.resource, version, now))
-    row = {"version": version, "updated": now, "deleted": item.change.resource is None, "hash": item.hash}
+    row = {"version": version, "updated": now, "deleted": item.change.resource is None, "hash": item.hash, "writer": by}
     row["body"] = compress(body) if body else b""
     old_rows: Rows = {}
     if current is None:
@@ -188,7 +210,9 @@ def _flush(connection: Connection, batch: _Batch) -> None:
     if batch.retired:
         connection.execute(sa.insert(HIST), batch.retired)
     if batch.updated:
-        columns: dict[str, Any] = {name: sa.bindparam(name) for name in ("version", "updated", "deleted", "hash", "body")}
+        columns: dict[str, Any] = {
+            name: sa.bindparam(name) for name in ("version", "updated", "deleted", "hash", "writer", "body")
+        }
         connection.execute(sa.update(RES).where(RES.c.rid == sa.bindparam("at")).values(columns), batch.updated)
     if batch.inserted:
         connection.execute(sa.insert(RES), batch.inserted)

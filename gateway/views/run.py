@@ -14,6 +14,7 @@ from gateway.model import JsonObject
 from gateway.r4.canonical import decode
 from gateway.store import FhirStore
 from gateway.store.export import Patients, Wanted, read_filter
+from gateway.store.reach import EVERYTHING, Reach
 from gateway.views.definition import Row, View, read_view
 
 _SHIPPED = Path(__file__).parent / "shipped"
@@ -63,19 +64,22 @@ def run_view(
     *,
     group: str | None = None,
     images_at: str | None = None,
+    reach: Reach = EVERYTHING,
 ) -> Iterator[Row]:
     """The rows, resource by resource, in the order in which these were first written; memory does not grow with their number.
 
     ``where`` are search parameters of the view's type, ``group`` a cohort, ``images_at`` the DICOMweb address that links lead to.
+    What is beyond ``reach`` is neither read nor followed to.
     Raises :class:`Rejected` (400) for a parameter that is not known, before the first row is read.
     """
     filters = read_filter(view.resource, where)
-    exporter = store.exporter()
+    reach.check_filters(filters)
+    exporter = store.exporter(reach)
     if group is not None and not exporter.group_exists(group):
         raise Rejected("there is no such Group", status=404)
     patients = Patients(group) if group is not None else None
     wanted = Wanted(view.resource, exporter.moment(), None, (filters,) if filters else (), patients)
-    follow = _Follow(store)
+    follow = _Follow(store, reach)
     constants = {"wado_root": images_at}
     return (
         row for found in exporter.resources(wanted) for row in view.rows(decode(found.body), constants=constants, resolve=follow)
@@ -85,14 +89,15 @@ def run_view(
 class _Follow:
     """Reads what references of the store point to, and remembers it for a while. What was deleted is not there."""
 
-    def __init__(self, store: FhirStore) -> None:
+    def __init__(self, store: FhirStore, reach: Reach) -> None:
         self._store = store
+        self._reach = reach
         self._known: OrderedDict[str, Mapping[str, Any] | None] = OrderedDict()
 
     def __call__(self, reference: str) -> Mapping[str, Any] | None:
         if reference not in self._known:
             kind, _, logical_id = reference.partition("/")
-            stored = self._store.read(kind, logical_id)
+            stored = self._store.read(kind, logical_id, reach=self._reach)
             self._known[reference] = stored.resource() if stored and not stored.deleted else None
             while len(self._known) > _MOST_REMEMBERED:
                 self._known.popitem(last=False)

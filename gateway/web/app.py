@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 
+from gateway.audit.trail import AuditTrail
 from gateway.config import Settings
 from gateway.in_force import SiteInForce
 from gateway.mapping.language import Mappings
@@ -25,10 +26,13 @@ from gateway.store.store import FhirStore
 from gateway.table_door import TableDoor
 from gateway.web.actions import Actions, Decisions
 from gateway.web.assets import asset
+from gateway.web.audited import Audited, AuditEvents
 from gateway.web.cors import SharedWithOrigins
 from gateway.web.dicomweb import dicomweb_routes
+from gateway.web.doors import Doors
 from gateway.web.dose_history import DosePages
-from gateway.web.fhir import fhir_routes
+from gateway.web.fhir import BaseWithoutSlash, fhir_routes
+from gateway.web.guard import Guard
 from gateway.web.health import Health
 from gateway.web.login import LogIn
 from gateway.web.notes import Notes
@@ -55,12 +59,15 @@ def build(
 
     It answers only under names of its own: a page elsewhere cannot reach it by rebinding a name (DNS rebinding).
     """
+    trail = AuditTrail(settings.audit_url, settings.data.directory / "audit")
+    trail.start()
+    doors = Doors.open(settings)
     health = Health(ledger, store, settings.spool_directory, settings.spool.reserve_megabytes, site)
     notes = Notes()
     thumbnails = Thumbnails(ledger.archive, files, settings.data.directory / "cache" / "thumbnails")
     pages = Pages(settings, ledger, files, thumbnails, notes, mappings=mappings, site=site, can_decide=decisions is not None)
     actions = Actions(ledger, notes, decisions, external_url=settings.web.external_url, site=site)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", pages.overview),
             Route("/held", pages.held),
@@ -77,7 +84,9 @@ def build(
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
-            Mount("/fhir", routes=fhir_routes(store, settings)),
+            Mount(
+                "/fhir", routes=[*doors.routes(), *AuditEvents(trail, settings.site.name).routes(), *fhir_routes(store, settings)]
+            ),
             Mount(
                 "/dicom-web",
                 routes=[
@@ -89,10 +98,21 @@ def build(
         exception_handlers={404: pages.not_found, 500: crashed},
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
+            Middleware(BaseWithoutSlash),
             Middleware(SharedWithOrigins, origins=settings.web.cors_origins),
-            Middleware(LogIn, users=settings.web.users, tokens=settings.web.tokens),
+            Middleware(Audited, trail=trail),
+            Middleware(LogIn, users=settings.web.users, bearers=doors.bearers),
+            Middleware(
+                Guard,
+                store=store,
+                archive=ledger.archive,
+                per_minute=settings.web.requests_per_minute,
+                of_clients={one.name: one.requests_per_minute for one in settings.clients if one.requests_per_minute},
+            ),
         ],
     )
+    app.state.trail = trail
+    return app
 
 
 def _table_routes(
@@ -114,7 +134,7 @@ def _direct_door(settings: Settings, ledger: Ledger, files: SpoolFiles) -> Direc
 def _stow_settings(settings: Settings) -> StowSettings:
     web = settings.web
     return StowSettings(
-        senders=frozenset(web.stow_senders) if web.users or web.tokens else None,
+        senders=frozenset(web.stow_senders) if web.users or web.tokens or settings.clients else None,
         ae_title=settings.receive.ae_title,
         external_url=web.external_url,
         accept_raw_data=settings.receive.accept_raw_data,
@@ -140,8 +160,9 @@ def run_web(
     site: SiteInForce | None = None,
 ) -> None:
     """Serve until ``stop`` is set; requests in hand are finished."""
+    app = build(settings, ledger, store, files, decisions=decisions, site=site)
     config = uvicorn.Config(
-        build(settings, ledger, store, files, decisions=decisions, site=site),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -159,6 +180,8 @@ def run_web(
 
     threading.Thread(target=wait, name="stop", daemon=True).start()
     server.run(sockets=[listener])
+    trail: AuditTrail = app.state.trail
+    trail.close()
 
 
 def _text(path: Path | None) -> str | None:

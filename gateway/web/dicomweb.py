@@ -22,6 +22,7 @@ from gateway.spool.files import SpoolFiles
 from gateway.web import dicomweb_files as content
 from gateway.web import dicomweb_search as qido
 from gateway.web.dicomweb_accept import DICOM, DICOM_JSON, OCTETS, PDF, choose, json_accepted
+from gateway.web.guard import STUDY_IS_SEEN
 from gateway.web.multipart import HEADERS, Part, multipart
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -161,7 +162,8 @@ class _Api:
     async def _search(self, request: Request, level: qido.Level) -> Response:
         json_accepted(request.headers.get("accept"))
         query = qido.parse(request.query_params.multi_items(), uids_of(request), level)
-        found = await run_in_threadpool(qido.search, self._archive, query, base_address(request, self._external_url))
+        base, is_seen = base_address(request, self._external_url), request.scope.get(STUDY_IS_SEEN)
+        found = await run_in_threadpool(qido.search, self._archive, query, base, is_seen)
         headers = {**HEADERS, **({"Warning": f'299 isobridge "{found.warning}"'} if found.warning else {})}
         return Response(_encoder.encode(found.items), 200, headers, DICOM_JSON)
 

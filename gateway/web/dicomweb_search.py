@@ -99,10 +99,10 @@ def _keyword(name: str) -> str:
     return name
 
 
-def search(archive: Archive, query: Query, base: str) -> Found:
-    """The matching studies, series or instances as DICOM JSON, newest studies first."""
+def search(archive: Archive, query: Query, base: str, is_seen: Callable[[str], bool] | None = None) -> Found:
+    """The matching studies, series or instances as DICOM JSON, newest studies first; only of studies that ``is_seen`` lets through."""
     budget = _Budget()
-    wanted = islice(_matches(archive, query, base, budget), query.offset, query.offset + query.limit + 1)
+    wanted = islice(_matches(archive, query, base, budget, is_seen), query.offset, query.offset + query.limit + 1)
     items = list(wanted)
     warnings = [f"not matched here: {', '.join(query.ignored)}"] if query.ignored else []
     if len(items) > query.limit:
@@ -125,8 +125,12 @@ class _Budget:
         return not self.spent
 
 
-def _matches(archive: Archive, query: Query, base: str, budget: _Budget) -> Iterator[Values]:
+def _matches(
+    archive: Archive, query: Query, base: str, budget: _Budget, is_seen: Callable[[str], bool] | None
+) -> Iterator[Values]:
     for uid in _study_uids(archive, query.matching, budget):
+        if is_seen is not None and not is_seen(uid):
+            continue
         study = _Study.read(archive, uid)
         if not study.series or not _all_match(study.values(base), query.matching, _STUDY_KEYS):
             continue

@@ -26,6 +26,7 @@ from gateway.r4.canonical import encode
 from gateway.store import FhirStore, dates
 from gateway.store.export_files import JobFile
 from gateway.store.export_jobs import ExportJobs, Job, instant
+from gateway.web.access import reach_of
 from gateway.web.export_order import read_order, read_parameters
 from gateway.web.fhir_http import crashed, outcome
 
@@ -47,7 +48,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 def export_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
     """The routes, to stand before those of the REST endpoint."""
     jobs = ExportJobs(settings.data.directory / "exports", store.exporter())
-    api = ExportApi(jobs, token_required=bool(settings.web.users or settings.web.tokens))
+    api = ExportApi(jobs, token_required=bool(settings.web.users or settings.web.tokens or settings.clients))
     return api.routes()
 
 
@@ -72,7 +73,9 @@ class ExportApi:
             raise Rejected("an export is made while you wait elsewhere: ask with the header 'Prefer: respond-async'", status=400)
         parameters = await read_parameters(request)
         query = f"?{urlencode(parameters)}" if parameters else ""
-        order = read_order(request, parameters, asked=f"{base_of(request)}{_below(request)}{query}", user=_user(request))
+        order = read_order(
+            request, parameters, asked=f"{base_of(request)}{_below(request)}{query}", user=_user(request), reach=reach_of(request)
+        )
         job_id = await _in_thread(lambda: self._jobs.start(order))
         where = f"{base_of(request)}/$export-status/{job_id}"
         answer = outcome(202, "the export is accepted; its state is at the address of Content-Location")
@@ -103,7 +106,7 @@ class ExportApi:
         return StreamingResponse(_unpacked(path), headers=headers, media_type=NDJSON)
 
     async def _job(self, request: Request) -> Job:
-        job = await _in_thread(lambda: self._jobs.get(request.path_params["job"], _user(request)))
+        job = await _in_thread(lambda: self._jobs.get(request.path_params["job"], _user(request), reach_of(request)))
         if job is None:
             raise Rejected("there is no such export; exports are removed when they expire", status=404)
         return job

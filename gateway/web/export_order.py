@@ -15,6 +15,7 @@ from gateway.r4.canonical import decode
 from gateway.store import dates
 from gateway.store.export import known_types
 from gateway.store.export_jobs import Order
+from gateway.store.reach import EVERYTHING, Reach
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_PARAMETERS = 200
@@ -44,7 +45,7 @@ async def read_parameters(request: Request) -> Parameters:
     return found + list(_members(bytes(body)))
 
 
-def read_order(request: Request, parameters: Parameters, *, asked: str, user: str) -> Order:
+def read_order(request: Request, parameters: Parameters, *, asked: str, user: str, reach: Reach = EVERYTHING) -> Order:
     """What is asked for. Parameters that are not known are refused, unless ``Prefer: handling=lenient``."""
     lenient = "handling=lenient" in request.headers.get("prefer", "").replace(" ", "")
     group = request.path_params.get("group")
@@ -67,7 +68,14 @@ def read_order(request: Request, parameters: Parameters, *, asked: str, user: st
             raise Rejected(f"'{name[:64]}' is not a parameter of this export", status=400)
     kept = _types(types, lenient=lenient)
     kept_filters = tuple(item for item in filters if not lenient or (item[0] in known_types() and (not kept or item[0] in kept)))
-    return Order(asked, level, group, kept, since, kept_filters, user)
+    return Order(asked, level, group, kept, since, kept_filters, user, reach.group, _reachable(reach))
+
+
+def _reachable(reach: Reach) -> tuple[str, ...] | None:
+    """An export is a search whose every result is read."""
+    if reach.readable is None and reach.searchable is None:
+        return None
+    return tuple(sorted(kind for kind in known_types() if reach.may_read(kind) and reach.may_search(kind)))
 
 
 def _types(names: Sequence[str], *, lenient: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The FHIR R4 REST endpoint over the embedded store: read, vread, history, search (R4 http.html). Read-only for clients.
+"""The FHIR R4 REST endpoint over the embedded store: read, vread, history, search (R4 http.html), and the write mode where it is on.
 
 Store calls block, so they run in a small pool of threads; the database gives each its own connection.
 """
@@ -18,6 +18,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.config import Settings
 from gateway.errors import Rejected
@@ -27,7 +28,9 @@ from gateway.r4.published import unstored
 from gateway.store import FhirStore, Stored, dates, history
 from gateway.store.compartment import PATIENT
 from gateway.store.history import HistoryQuery
+from gateway.web.access import reach_of, touched
 from gateway.web.export import export_routes
+from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_bundles import history_bundle, search_bundle, shape_of
 from gateway.web.fhir_capability import capability_statement
 from gateway.web.fhir_concept_maps import concept_maps
@@ -43,6 +46,8 @@ from gateway.web.fhir_http import (
     resource_response,
 )
 from gateway.web.fhir_shape import shaped
+from gateway.web.fhir_transact import BundleApi
+from gateway.web.fhir_write import WriteApi, Writers
 from gateway.web.views import view_routes
 
 THREADS = 4
@@ -55,13 +60,26 @@ T = TypeVar("T")
 def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
     """The routes of the endpoint, to be mounted at ``/fhir``. Every answer, also to an unknown address, is FHIR."""
     api = _Api(store, settings)
+    writers, bodies = Writers(settings), Bodies(settings.web.fhir_max_request_megabytes << 20)
+    write = WriteApi(store, writers, bodies, api.pool)
+    bundles = BundleApi(store, writers, bodies, api.pool)
 
-    def route(path: str, handle: Endpoint, *allow: str) -> Route:
+    def route(path: str, handle: Endpoint, *allow: str, form: bool = True) -> Route:
         middleware = [
             Middleware(ServerErrorMiddleware, handler=crashed),
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES),
         ]
-        return Route(path, endpoint(handle, allow=allow or ("GET", "HEAD")), methods=_METHODS, middleware=middleware)
+        answer = endpoint(handle, allow=allow or ("GET", "HEAD"), form=form)
+        return Route(path, answer, methods=_METHODS, middleware=middleware)
+
+    def several(path: str, read: Endpoint, **others: Endpoint) -> Route:
+        """An address with a handler for each method."""
+        by_method = {"GET": read, "HEAD": read, **others}
+
+        async def handle(call: Call) -> Response:
+            return await by_method[call.request.method](call)
+
+        return route(path, handle, *by_method, form=False)
 
     return [
         *export_routes(store, settings),
@@ -75,10 +93,23 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
         route("/{kind}/{id}/_history", api.history),
         route("/Patient/{patient}/{kind}/_search", api.search, "POST"),
         route("/Patient/{patient}/{kind}", api.search),
-        route("/{kind}/{id}", api.read),
-        route("/{kind}", api.search),
+        several("/{kind}/{id}", api.read, **write.of_one),
+        several("/{kind}", api.search, **write.of_type),
+        several("/", api.nowhere, POST=bundles.handle),
         route("/{path:path}", api.nowhere),
     ]
+
+
+class BaseWithoutSlash:
+    """Middleware: the base address is ``/fhir``, and a mount knows it with a slash at its end only. Bundles are sent there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/fhir":
+            scope = {**scope, "path": "/fhir/", "raw_path": b"/fhir/"}
+        await self._app(scope, receive, send)
 
 
 class _Api:
@@ -89,13 +120,14 @@ class _Api:
         self._site = settings.site.name
         self._zone = ZoneInfo(settings.site.timezone)
         self._since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fhir")
+        self._writable = settings.web.fhir_write != "off"
+        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fhir")
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
     async def metadata(self, call: Call) -> Response:
-        statement = capability_statement(base=call.base, site=self._site, since=self._since)
+        statement = capability_statement(base=call.base, site=self._site, since=self._since, writable=self._writable)
         return resource_response(encode(statement), pretty=call.pretty)
 
     async def nowhere(self, call: Call) -> Response:
@@ -107,26 +139,29 @@ class _Api:
             if one["id"] == logical_id:
                 return resource_response(encode(one), pretty=call.pretty)
         kind = _kind(call)
-        stored = await self._in_thread(lambda: self._store.read(kind, logical_id))
+        stored = await self._in_thread(lambda: self._store.read(kind, logical_id, reach=reach_of(call.request)))
         return _version_response(call, stored)
 
     async def vread(self, call: Call) -> Response:
         kind, logical_id, text = _kind(call), call.request.path_params["id"], call.request.path_params["version"]
         if not (text.isascii() and text.isdigit() and len(text) <= 9):
             raise Rejected("there is no such version", status=404)
-        return _version_response(call, await self._in_thread(lambda: self._store.vread(kind, logical_id, int(text))))
+        reach = reach_of(call.request)
+        return _version_response(call, await self._in_thread(lambda: self._store.vread(kind, logical_id, int(text), reach=reach)))
 
     async def history(self, call: Call) -> Response:
         """Of one resource, of a type, or of everything."""
         path = call.request.path_params
         kind = _kind(call) if "kind" in path else None
-        query = self._history_query(call, kind, path.get("id"))
+        query, reach = self._history_query(call, kind, path.get("id")), reach_of(call.request)
         address = "".join(f"/{part}" for part in (kind, path.get("id")) if part) + "/_history"
 
         def work() -> bytes:
-            if query.id is not None and (kind is None or self._store.read(kind, query.id) is None):
+            if query.id is not None and (kind is None or self._store.read(kind, query.id, reach=reach) is None):
                 raise _unknown(kind or "resource")
-            return encode(history_bundle(call, address, self._store.history_page(query)))
+            page = self._store.history_page(query, reach=reach)
+            touched(call.request, page.versions)
+            return encode(history_bundle(call, address, page))
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
 
@@ -147,10 +182,11 @@ class _Api:
         kind, patient = _kind(call), call.request.path_params.get("patient")
         if patient is not None and kind not in PATIENT:
             raise Rejected(f"{kind} is not in the compartment of a patient", status=404)
-        path = f"/{kind}" if patient is None else f"/Patient/{patient}/{kind}"
+        path, reach = f"/{kind}" if patient is None else f"/Patient/{patient}/{kind}", reach_of(call.request)
 
         def work() -> bytes:
-            page = self._store.search(kind, call.parameters, strict=call.strict, base=call.base, patient=patient)
+            page = self._store.search(kind, call.parameters, strict=call.strict, base=call.base, patient=patient, reach=reach)
+            touched(call.request, [entry.stored for entry in page.entries])
             return encode(search_bundle(call, path, page))
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
@@ -159,9 +195,10 @@ class _Api:
         patient = call.request.path_params["id"]
 
         def work() -> bytes:
-            page = self._store.everything(patient, call.parameters, base=call.base)
+            page = self._store.everything(patient, call.parameters, base=call.base, reach=reach_of(call.request))
             if page is None:
                 raise _unknown("Patient")
+            touched(call.request, [entry.stored for entry in page.entries])
             return encode(search_bundle(call, f"/Patient/{patient}/$everything", page))
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
@@ -184,6 +221,7 @@ def _version_response(call: Call, stored: Stored | None) -> Response:
     headers = {"ETag": etag(stored.version), "Last-Modified": http_date(stored.updated)}
     if stored.deleted:
         raise Rejected(f"this {stored.type} has been deleted", status=410)
+    touched(call.request, [stored])
     asked = call.request.headers
     # RFC 9110, 13.2.2: the date counts only for a client that names no version
     known = (

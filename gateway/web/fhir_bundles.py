@@ -45,7 +45,7 @@ def history_bundle(call: Call, path: str, page: HistoryPage) -> JsonObject:
     bundle: JsonObject = {
         "resourceType": "Bundle",
         "type": "history",
-        "total": page.total,
+        **({} if page.total is None else {"total": page.total}),
         "link": _links(call, path, used, page.next),
     }
     if page.versions:

@@ -36,13 +36,17 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}", re.ASCII)
 _ISSUE_CODES = {
     400: "invalid",
     401: "login",
+    403: "forbidden",
     404: "not-found",
     405: "not-supported",
+    408: "timeout",
+    409: "conflict",
     406: "not-supported",
     410: "deleted",
     412: "conflict",
     413: "too-costly",
     415: "not-supported",
+    422: "invalid",
     429: "throttled",
     500: "exception",
     503: "transient",
@@ -64,21 +68,30 @@ class Call:
     pretty: bool
 
     @property
+    def wishes(self) -> list[str]:
+        """What the header ``Prefer`` says, as ``name=value`` in lower case."""
+        return [wish.strip().replace(" ", "").lower() for wish in re.split("[,;]", self.request.headers.get("prefer", ""))]
+
+    @property
     def strict(self) -> bool:
         """Whether an unknown parameter is an error: ``Prefer: handling=strict``; lenient is what we do unasked."""
-        wishes = [wish.strip().replace(" ", "").lower() for wish in re.split("[,;]", self.request.headers.get("prefer", ""))]
-        return "handling=strict" in wishes
+        return "handling=strict" in self.wishes
 
     def last(self, name: str) -> str | None:
         """The last value of a parameter."""
         return next((value for found, value in reversed(self.parameters) if found == name), None)
 
 
-def endpoint(handle: Endpoint, *, allow: tuple[str, ...] = ("GET", "HEAD")) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap a handler: refuse other methods, negotiate, and turn our errors into OperationOutcomes."""
+def endpoint(
+    handle: Endpoint, *, allow: tuple[str, ...] = ("GET", "HEAD"), form: bool = True
+) -> Callable[[Request], Awaitable[Response]]:
+    """Wrap a handler: refuse other methods, negotiate, and turn our errors into OperationOutcomes.
+
+    ``form``: the body of a POST holds search parameters; else the handler reads it itself.
+    """
 
     async def answer(request: Request) -> Response:
-        response, xml = await _handled(handle, request, allow)
+        response, xml = await _handled(handle, request, allow, form)
         if xml and response.headers.get("content-type", "").startswith(FHIR_JSON):
             response = await asyncio.to_thread(_as_xml, response, pretty=_is_pretty(request))
         response.headers["X-Request-Id"] = request_id(request)
@@ -87,19 +100,19 @@ def endpoint(handle: Endpoint, *, allow: tuple[str, ...] = ("GET", "HEAD")) -> C
     return answer
 
 
-async def _handled(handle: Endpoint, request: Request, allow: tuple[str, ...]) -> tuple[Response, bool]:
+async def _handled(handle: Endpoint, request: Request, allow: tuple[str, ...], form: bool) -> tuple[Response, bool]:
     """The answer, as JSON, and whether the client wants XML."""
     pretty, xml = _is_pretty(request), False
     try:
         xml = _wants_xml(request)
         if request.method not in allow:
-            reason = f"{request.method} is not done here: this endpoint is read-only for clients"
+            reason = f"{request.method} is not done at this address; see Allow"
             return outcome(405, reason, pretty=pretty, headers={"Allow": ", ".join(allow)}), xml
-        call = await _read(request, pretty)
+        call = await _read(request, pretty, form)
         xml = _wants_xml(request, call.last("_format"))
         return await handle(call), xml
     except Rejected as error:
-        return outcome(error.status, error.reason, pretty=pretty), xml
+        return outcome(error.status, error.reason, pretty=pretty, code=error.code), xml
     except Retryable as error:
         return outcome(503, error.reason, pretty=pretty, headers={"Retry-After": str(RETRY_AFTER_SECS)}), xml
 
@@ -128,9 +141,9 @@ async def crashed(_request: Request, error: Exception) -> Response:
     return outcome(500, f"internal error {error_id}; the operator finds it in the log under this number")
 
 
-async def _read(request: Request, pretty: bool) -> Call:
+async def _read(request: Request, pretty: bool, form: bool) -> Call:
     parameters = _parameters(request.scope.get("query_string", b""))
-    if request.method == "POST":
+    if request.method == "POST" and form:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             raise Rejected("a search by POST has a body of type application/x-www-form-urlencoded", status=415)
@@ -198,10 +211,17 @@ def resource_response(body: bytes, *, pretty: bool, status: int = 200, headers: 
     return Response(content, status, {**fixed, **(headers or {})}, f"{FHIR_JSON}; charset=utf-8")
 
 
-def outcome(status: int, reason: str, *, pretty: bool = False, headers: Mapping[str, str] | None = None) -> Response:
-    severity = "fatal" if status == 500 else "error"
-    body = encode(operation_outcome(severity, _ISSUE_CODES.get(status, "processing"), [reason]))
+def outcome(
+    status: int, reason: str, *, pretty: bool = False, headers: Mapping[str, str] | None = None, code: str | None = None
+) -> Response:
+    body = encode(failure(status, reason, code))
     return resource_response(body, pretty=pretty, status=status, headers=headers)
+
+
+def failure(status: int, reason: str, code: str | None = None) -> JsonObject:
+    """The OperationOutcome that goes with a status; of a long complaint each line is an issue of its own."""
+    severity = "fatal" if status == 500 else "error"
+    return operation_outcome(severity, code or _ISSUE_CODES.get(status, "processing"), reason.split("\n"))
 
 
 def operation_outcome(severity: str, code: str, reasons: list[str]) -> JsonObject:

@@ -1,6 +1,6 @@
 """Log-in for every address but health: HTTP Basic for people, bearer tokens for programs. No sessions, nothing to steal but the password.
 
-Without users and tokens in the settings (possible on loopback only) everybody on this machine is let in. A wrong password costs
+Without users, tokens and clients in the settings (possible on loopback only) everybody on this machine is let in. A wrong password costs
 the guesser time: one scrypt, then a wait that doubles with each failure of that address, then 429 until he has been quiet. A guess
 counts from the moment it is made, so many at once gain nothing.
 """
@@ -25,13 +25,20 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.errors import Retryable
+from gateway.web.access import ANYBODY_HERE, NOBODY, PERSON, PRINCIPAL, Principal
+from gateway.web.bearers import Bearers
 from gateway.web.fhir_http import outcome
-from gateway.web.passwords import hash_password, hash_token, password_matches
+from gateway.web.passwords import hash_password, password_matches
+from gateway.web.smart import CONFIGURATION_PATH, TOKEN_PATH
 
 #: Answered to anybody: they hold no data, and a supervisor that asks has no password.
-OPEN = frozenset({"/healthz", "/readyz"})
+#: The last two are where a client learns how to show who it is, and does.
+OPEN = frozenset({"/healthz", "/readyz", f"/fhir{CONFIGURATION_PATH}", f"/fhir{TOKEN_PATH}"})
 #: What a token opens. Pages with buttons are for people.
 FOR_PROGRAMS = ("/fhir", "/dicom-web", "/metrics")
+#: What is not told in terms of patients and resources, so that scopes say nothing of it.
+_NOT_FOR_CLIENTS = "/metrics"
 
 FREE_FAILURES = 3
 MOST_FAILURES = 12
@@ -83,14 +90,12 @@ class Patience:
 
 
 class LogIn:
-    """The middleware. Puts the name of who asks into ``scope["isobridge.user"]``."""
+    """The middleware. Puts who asks into the scope, and his name into ``scope["isobridge.user"]``."""
 
-    def __init__(
-        self, app: ASGIApp, *, users: Mapping[str, str], tokens: Mapping[str, str], patience: Patience | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, users: Mapping[str, str], bearers: Bearers, patience: Patience | None = None) -> None:
         self._app = app
         self._users = dict(users)
-        self._tokens = dict(tokens)
+        self._bearers = bearers
         self._patience = patience or Patience()
         self._nobody = hash_password(secrets.token_hex(8))
         self._key = secrets.token_bytes(32)
@@ -99,16 +104,25 @@ class LogIn:
         self._checks: dict[bytes, asyncio.Task[str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope.get("path") in OPEN or not (self._users or self._tokens):
+        if scope["type"] == "lifespan" or scope.get("path") in OPEN:
+            scope[PRINCIPAL] = NOBODY
             await self._app(scope, receive, send)
             return
-        user = await self._user(scope)
+        if not self._users and self._bearers.is_empty:
+            scope[PRINCIPAL] = ANYBODY_HERE
+            await self._app(scope, receive, send)
+            return
+        try:
+            user = await self._user(scope)
+        except Retryable as error:
+            user = _refused(scope, 503, error.reason, retry_after=5)
         if isinstance(user, Response):
             await user(scope, receive, send)
         else:
-            await self._app({**scope, "isobridge.user": user}, receive, send)
+            scope[PRINCIPAL], scope["isobridge.user"] = user, user.name
+            await self._app(scope, receive, send)
 
-    async def _user(self, scope: Scope) -> str | Response:
+    async def _user(self, scope: Scope) -> Principal | Response:
         """Who asks, or the answer that sends him away."""
         scheme, _, words = Headers(scope=scope).get("authorization", "").partition(" ")
         address = scope["client"][0] if scope.get("client") else ""
@@ -116,16 +130,17 @@ class LogIn:
             return _refused(scope, 401, "log in first")
         known = self._recall(f"{scheme} {words}")
         if known is not None:
-            return known
+            return _person(known)
         if wait := self._patience.blocked_secs(address):
             return _refused(scope, 429, "too many wrong log-ins from this address", retry_after=wait)
         if scheme.lower() == "basic":
             # A browser asks for many things at once before its first answer: the same words are one guess.
             check = self._checks.get(self._mark(f"{scheme} {words}"))
-            wait_secs, user = (0.0, await asyncio.shield(check)) if check else await self._guess(f"{scheme} {words}", address)
+            wait_secs, name = (0.0, await asyncio.shield(check)) if check else await self._guess(f"{scheme} {words}", address)
+            user = _person(name) if name is not None else None
         else:
-            wait_secs = self._patience.failed(address)
-            user = self._program(words.strip(), scope["path"]) if scheme.lower() == "bearer" else None
+            user = await self._program(words.strip(), scope["path"]) if scheme.lower() == "bearer" else None
+            wait_secs = 0.0 if user else self._patience.failed(address)
         if user is None:
             log.warning("login_failed", stage="web", peer=address)
             await asyncio.sleep(wait_secs)
@@ -144,11 +159,11 @@ class LogIn:
             self._remember(line, user)
         return wait_secs, user
 
-    def _program(self, token: str, path: str) -> str | None:
-        given = hash_token(token)
-        found = [name for name, line in self._tokens.items() if hmac.compare_digest(given, line)]
-        allowed = any(path == prefix or path.startswith(f"{prefix}/") for prefix in FOR_PROGRAMS)
-        return found[0] if found and allowed else None
+    async def _program(self, token: str, path: str) -> Principal | None:
+        if not any(path == prefix or path.startswith(f"{prefix}/") for prefix in FOR_PROGRAMS):
+            return None
+        found = await run_in_threadpool(self._bearers.principal, token)
+        return None if found and found.kind != "token" and path.startswith(_NOT_FOR_CLIENTS) else found
 
     async def _person(self, encoded: str) -> str | None:
         try:
@@ -174,6 +189,10 @@ class LogIn:
         return hmac.digest(self._key, words.encode(), "sha256")
 
 
+def _person(name: str) -> Principal:
+    return Principal(name=name, kind="person", scopes=PERSON)
+
+
 def user_of(request: Request) -> str:
     """Who asks, for the record of decisions."""
     return str(request.scope.get("isobridge.user") or "web")
@@ -182,7 +201,7 @@ def user_of(request: Request) -> str:
 def _refused(scope: Scope, status: int, reason: str, *, retry_after: int | None = None) -> Response:
     headers = {"Cache-Control": "no-store"}
     if status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="Isobridge", charset="UTF-8"'
+        headers["WWW-Authenticate"] = 'Basic realm="Isobridge", charset="UTF-8", Bearer realm="Isobridge"'
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
     if scope["path"].startswith("/fhir/"):

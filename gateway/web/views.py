@@ -24,9 +24,11 @@ from gateway.errors import Rejected, Retryable
 from gateway.fhir.endpoint import images_address
 from gateway.r4.canonical import encode
 from gateway.store import FhirStore
+from gateway.store.reach import Reach
 from gateway.views.definition import Row, View
 from gateway.views.formats import MEDIA_TYPES, WRITERS
 from gateway.views.run import run_view, shipped_definition, shipped_names, shipped_view
+from gateway.web.access import reach_of
 from gateway.web.fhir_http import crashed, outcome
 
 MAX_PARAMETERS = 200
@@ -69,14 +71,17 @@ class _Api:
         own = {name: value for name, value in parameters if name in _OWN}
         form = _format(own.get("_format"), request.headers.get("accept", "*/*"))
         where = [(name, value) for name, value in parameters if name not in _OWN]
-        rows = await asyncio.to_thread(lambda: self._rows(view, where, own.get("group")))
+        reach = reach_of(request)
+        if not (reach.may_read(view.resource) and reach.may_search(view.resource)):
+            raise Rejected(f"this token may not read and search {view.resource}, of which this view is made", status=403)
+        rows = await asyncio.to_thread(lambda: self._rows(view, where, own.get("group"), reach))
         limited = islice(rows, _limit(own["_limit"])) if "_limit" in own else rows
         headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
         return StreamingResponse(WRITERS[form](view.columns, limited), headers=headers, media_type=MEDIA_TYPES[form])
 
-    def _rows(self, view: View, where: list[tuple[str, str]], group: str | None) -> Iterator[Row]:
+    def _rows(self, view: View, where: list[tuple[str, str]], group: str | None, reach: Reach) -> Iterator[Row]:
         """The first row is made at once, so that what is wrong from the start is an answer and not an end in the middle."""
-        rows = run_view(self._store, view, where, group=group, images_at=self._images_at)
+        rows = run_view(self._store, view, where, group=group, images_at=self._images_at, reach=reach)
         return chain(list(islice(rows, 1)), rows)
 
 

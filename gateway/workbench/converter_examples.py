@@ -163,10 +163,7 @@ administration.started_at:
     "measured": Example("series.m: {from: {sr: [126010 DCM, 125007 DCM, 118565006 SCT]}, as: measured}"),
     "glucose": Example("series.z: {from: {sr: [121118 DCM, 14749-6 LN]}, as: glucose, unit: {out: mmol/L}}"),
     "reported_start": Example(
-        """\
-administration.started_at:
-  from: {datetime: {sr: [$administration, 123003 DCM]}, study: study.started, half_life: administration.half_life}
-  as: reported_start"""
+        "administration.started_at: {from: {datetime: {sr: [$administration, 123003 DCM]}, study: study.started}, as: reported_start}"
     ),
     "injection_end": Example(
         """\

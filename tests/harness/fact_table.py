@@ -10,7 +10,8 @@ one patient's, as after ``isobridge study accept``. Whatever reaches no element 
 from __future__ import annotations
 
 import copy
-import io
+import dataclasses
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,85 +24,40 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
-from gateway.config import Settings
 from gateway.dicom.items import Root
-from gateway.dicom.reading import header_of, read_header
+from gateway.dicom.reading import read_header
 from gateway.errors import Quarantined
-from gateway.fhir.identity import Identity
-from gateway.fhir.render import Renderer
-from gateway.gather.patient import PatientKeys
-from gateway.gather.study import Member, gather_study
-from gateway.mapping.language import load
-from gateway.model import JsonObject, Record
-from gateway.normalise.record import SiteContext
+from gateway.model import Json
 from gateway.nuclear.units import convert, spelled
-from gateway.r4.bundles import resources_of
-from gateway.understanding import Understanding
 from gateway.workbench.coverage import content_items, coverage, judged
 from gateway.workbench.explain import explain
 from gateway.workbench.explanation import INDEX, value_text
 from gateway.workbench.folders import files_in
 from gateway.workbench.origins import Origins
 from gateway.workbench.walk import reads_of
+from tests.harness.fact_reasons import FIELDS, ON_PURPOSE, UNREAD
+from tests.harness.one_patient import MAPPINGS, Leaf, OnePatient, leaves, shipped
 
-MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
-RECORDED = "2026-03-02T12:00:00.000+00:00"
 OPEN = "not in FHIR, no reason"
+#: What names study, series and document: written anew, it would be another one.
+_KEYS = frozenset(
+    {
+        "study.uid",
+        "series.uid",
+        "series.modality",
+        "document.uid",
+        "document.study_uid",
+        "document.series_uid",
+        "administration.start_clock",
+    }
+)
 _MARK = "zzMARKzz"
 _MARK_UID = "2.25.98765432123456789"
 #: Text-like value types and the attribute that holds the value (PS3.3 table C.17.3-1).
 _PLAIN = {"TEXT": "TextValue", "UIDREF": "UID", "PNAME": "PersonName", "DATETIME": "DateTime"}
 #: Steps that only say how a value is written; the element above them is where it stands.
 _WRITING = ("value", "text", "code", "system", "coding", "unit", "display", "family", "start", "end")
-#: What is read and reaches no element, though another value would: concept -> why.
-_ON_PURPOSE = {
-    "123004": "the same instant as the start, so no end is told; another one would be the end of the Period",
-    "113870": "'Unknown' names nobody; a name would be a Practitioner",
-    "113875": "the role of a person without a name; with one it is the performer's function",
-}
-#: Fields of headers that fill no element by themselves, by name or level -> why.
-_FIELDS = {
-    "study.id": "no identifier: neither unique nor global; the study is known by its UID",
-    "series.body_part": "no body part that a code table knows: words alone say nothing to a search",
-    "series.pet": "how the images were made: decides whether there is a SUV factor; stays in the images",
-    **dict.fromkeys(
-        ("series.pet.units", "series.pet.patient_weight", "series.pet.patient_size", "series.pet.decay_reference"),
-        "input of the factor: `Observation suv-scale-factor.component`",
-    ),
-    "series.pet.suv_type": "decides the factor: `Observation suv-scale-factor.component`",
-    "series.frame_of_reference": "links dose maps to the images of an injection",
-    "series.document": "told of the document: DocumentReference.type, status, context",
-    "series.dose_report": "told of the document and its facts: DocumentReference.context, Observation.component",
-    "instance": "a single image: input of the SUV factor; stays in the image",
-    "document.study_uid": "DocumentReference.context.related leads to the ImagingStudy of this UID",
-    "document.series_uid": "part of the address of the document; a series of the ImagingStudy",
-    "document.template": "which rows to expect: decides nothing that is told",
-    "document.completion": "decides status: DocumentReference.docStatus, DiagnosticReport.status, Observation.status",
-    "document.verification": "decides status: DocumentReference.docStatus, DiagnosticReport.status, Observation.status",
-    "document.software": "of a scanner the Device of the series tells it: Device.manufacturer, Device.version",
-    "administration.start_clock": "the time of day as the header writes it; with the day it is the start",
-}
-#: Elements that no rule reads: how their keywords begin -> why.
-_UNREAD = {
-    "describes pixels and geometry: for who reads the images": (
-        "Rows Columns Bits HighBit Pixel Photometric Samples Window Rescale Slice Image Smallest Largest Position PatientPosition "
-        "PatientOrientation PatientGantry AcquisitionNumber"
-    ),
-    "how the detector counted: stays in the images": "Axial Collimator Energy DecayFactor DoseCalibration ScatterFraction",
-    "when the scanner was calibrated: stays in the object": "DateOfLastCalibration TimeOfLastCalibration",
-    "a physical constant, not a fact of the patient": "RadiopharmaceuticalInformationSequence.RadionuclidePositronFraction",
-    "de-identification: says nothing of the patient": "Deidentification PatientIdentityRemoved",
-    "of the order and the procedure step: the hospital's systems know it": (
-        "PerformedProcedure RequestAttributes Requested Scheduled ProtocolName"
-    ),
-    "persons and addresses of the order: not for research": "Institution PhysiciansOfRecord Referring Requesting PerformingPhysician",
-    "leads to other objects of the same study": "Referenced Related",
-    "what a vendor keeps for itself": "(",
-    "how the document is written": "ContentTemplateSequence.MappingResource ContinuityOfContent ValueType ContentDate ContentTime",
-    "the same as birth date and study date": "PatientAge",
-    "an order's question, not an answer": "PregnancyStatus",
-    "the report's content tree, or the images, tell it": "PatientSize PatientWeight",
-}
+Check = tuple[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,123 +70,81 @@ class Row:
     why: str
 
 
-def shipped() -> Understanding:
-    """The shipped mappings with default settings and a fixed key."""
-    site, mappings = Settings().site, load(MAPPINGS)
-    return Understanding(
-        mappings=mappings,
-        site=SiteContext(timezone=site.zone),
-        patients=PatientKeys(system=site.patient_id_system),
-        renderer=Renderer(mappings, Identity(b"a key of thirty-two bytes, or so"), accession_system=site.accession_system),
-    )
-
-
-def header_rows(path: Path, understanding: Understanding) -> Iterator[Row]:
+def header_rows(path: Path, patient: OnePatient) -> Iterator[Row]:
     """A row for each field of the header with its value, then for each group of elements that no rule reads."""
-    told = explain(path, understanding, Origins(MAPPINGS))
-    for field in told.fields:
+    before = leaves(patient.resources())
+    for field in explain(path, patient.understanding, Origins(MAPPINGS)).fields:
         used = [origin for origin in field.origins if origin.used]
         from_tree = any(origin.path.startswith(("sr ", "$", "1")) for origin in used)
         if field.name.startswith("results.") or field.value is None or from_tree:
             continue
-        places = tuple(sorted({_element(INDEX.sub("", one.element)) for one in field.elements}))
+        alone = tuple(sorted({_element(INDEX.sub("", one.element)) for one in field.elements}))
+        places = _places_of_field(field.name, path, patient, before)
         names = " + ".join(origin.path for origin in used) or field.name
-        yield Row(names, value_text(field.value), places, "" if places else _field_reason(field.name))
+        why = "" if alone or places else _field_reason(field.name)
+        if alone and places == ():
+            said = {(INDEX.sub("", one.element), str(one.value)) for one in field.elements}
+            if said & {leaf[:2] for leaf in before}:
+                places = alone  # several documents say the same
+            else:
+                why = f"another document of the patient counts first; without it: {', '.join(f'`{one}`' for one in alone)}"
+        yield Row(names, value_text(field.value), alone if places is None else places, why)
     groups: dict[str, list[str]] = {}
-    for one in coverage([path], understanding.mappings).unread:
+    for one in coverage([path], patient.understanding.mappings).unread:
         if one.vr != "SR":
             groups.setdefault(_unread_reason(one.path), []).append(one.path)
     for reason, paths in sorted(groups.items()):
-        tops = dict.fromkeys(name if name in _UNREAD.get(reason, "").split() else name.partition(".")[0] for name in paths)
+        tops = dict.fromkeys(name if name in UNREAD.get(reason, "").split() else name.partition(".")[0] for name in paths)
         yield Row(", ".join(tops), f"{len(paths)} elements", (), reason)
 
 
+def _places_of_field(name: str, path: Path, patient: OnePatient, before: Counter[Leaf]) -> tuple[str, ...] | None:
+    """Where a field of the header stands beside all other documents: written anew and looked for. ``None`` when it cannot be tried."""
+    level, *keys = name.split(".")
+    record = patient.record(path)
+    if level == "instance" or name in _KEYS:
+        return None
+    administrations = record.shared.administrations
+    tree: Json = copy.deepcopy(administrations[0] if level == "administration" else getattr(record.shared, level))
+    node = tree
+    for key in keys[:-1]:
+        node = node[key]
+    written = _marked(node[keys[-1]])
+    if written is None:
+        return None
+    node[keys[-1]], check = written
+    changed = {"administrations": (tree, *administrations[1:])} if level == "administration" else {level: tree}
+    shared = dataclasses.replace(record.shared, key=f"{record.shared.key}x", **changed)
+    try:
+        after = leaves(patient.resources(path, dataclasses.replace(record, shared=shared)))
+    except Quarantined:
+        return None
+    known = {leaf[0] for leaf in before}
+    return tuple(sorted({_element(leaf[0]) for leaf in after - before if _tells(leaf, check) and leaf[0] in known}))
+
+
+def _marked(value: Json) -> tuple[Json, Check] | None:
+    """Another value of the same shape, and how to know it again."""
+    if isinstance(value, dict) and value.keys() == {"value", "unit"}:
+        number = Decimal(value["value"]) * Decimal("1.00123")
+        return {**value, "value": number}, ("number", (number, value["unit"]))
+    if isinstance(value, dict) and "text" in value:
+        return {"text": _MARK}, ("words", _MARK)
+    if not isinstance(value, str):
+        return None
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*", value):
+        seconds = f"{(int(value[17:19]) + 7) % 60:02d}"
+        return f"{value[:17]}{seconds}{value[19:]}", ("words", f"{value[10:17]}{seconds}")
+    return (_MARK_UID, ("words", _MARK_UID)) if re.fullmatch(r"[0-9.]{10,64}", value) else (_MARK, ("words", _MARK))
+
+
 def _field_reason(name: str) -> str:
-    fitting = [known for known in _FIELDS if name == known or name.startswith(f"{known}.")]
-    return _FIELDS[max(fitting, key=len)] if fitting else OPEN
+    fitting = [known for known in FIELDS if name == known or name.startswith(f"{known}.")]
+    return FIELDS[max(fitting, key=len)] if fitting else OPEN
 
 
 def _unread_reason(path: str) -> str:
-    return next((reason for reason, starts in _UNREAD.items() if path.startswith(tuple(starts.split()))), OPEN)
-
-
-class OnePatient:
-    """Files that are taken as one patient's, rendered with one of them changed."""
-
-    def __init__(self, paths: Sequence[Path], understanding: Understanding) -> None:
-        self.understanding = understanding
-        self._records = {path: understanding.read(path) for path in paths}
-        self._key = understanding.patients.of(next(iter(self._records.values())).shared)
-
-    def resources(self, path: Path | None = None, changed: Dataset | None = None) -> list[JsonObject]:
-        """All resources but Provenance. Raises :class:`~gateway.errors.Quarantined`."""
-        records = dict(self._records)
-        if path is not None and changed is not None:
-            records[path] = self.understanding.understand(header_of(encoded(changed)))
-        return [*self._study(records), *self._dossier(records)]
-
-    def _dossier(self, records: dict[Path, Record]) -> list[JsonObject]:
-        shared = list({record.shared.key: record.shared for record in records.values()}.values())
-        bundle = self.understanding.dossier_bundle(self.understanding.dossier(self._key, shared, {}), shared, recorded=RECORDED)
-        return _told(resources_of(bundle.body)) if bundle else []
-
-    def _study(self, records: dict[Path, Record]) -> list[JsonObject]:
-        told: list[JsonObject] = []
-        for uid in sorted({str(record.shared.study["uid"]) for record in records.values()}):
-            members = [
-                Member(member_id=number, patient_key=self._key, shared=record.shared, instance=record.instance)
-                for number, record in enumerate(records.values())
-                if record.shared.study["uid"] == uid
-            ]
-            shared = [member.shared for member in members]
-            bundle = self.understanding.study_bundle(gather_study(uid, members), shared, recorded=RECORDED)
-            told += [one for one in _told(resources_of(bundle.body)) if one["resourceType"] != "Patient"]
-        return told
-
-
-def _told(resources: Sequence[JsonObject]) -> list[JsonObject]:
-    return [one for one in resources if one["resourceType"] != "Provenance"]
-
-
-def encoded(document: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, document, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-Leaf = tuple[str, str, str]
-
-
-def leaves(resources: Sequence[JsonObject]) -> Counter[Leaf]:
-    """Every value with its element, and its unit where it has one; an Observation is named by its code. No ids of ours."""
-    return Counter(leaf for one in resources for leaf in _below(_name(one), one, ""))
-
-
-def _name(resource: JsonObject) -> str:
-    coding: JsonObject = next(iter((resource.get("code") or {}).get("coding", ())), {})
-    kind = resource["resourceType"]
-    return f"{kind} {coding['code']}" if kind == "Observation" and "code" in coding else str(kind)
-
-
-def _below(path: str, node: Any, unit: str) -> Iterator[Leaf]:
-    if isinstance(node, dict):
-        own = str(node["code"]) if "value" in node and "code" in node else unit
-        step = _component(path, node)
-        for name, child in node.items():
-            if name not in ("id", "reference", "meta"):
-                yield from _below(f"{step}.{name}", child, own)
-    elif isinstance(node, list):
-        for child in node:
-            yield from _below(path, child, unit)
-    else:
-        yield path, str(node), unit
-
-
-def _component(path: str, node: JsonObject) -> str:
-    coding = (
-        (node.get("code") or {}).get("coding") if isinstance(node.get("code"), dict) and path.endswith(".component") else None
-    )
-    return f"{path}[{coding[0]['code']}]" if coding and "code" in coding[0] else path
+    return next((reason for reason, starts in UNREAD.items() if path.startswith(tuple(starts.split()))), OPEN)
 
 
 def rows_of(path: Path, patient: OnePatient, *, each_once: bool = False) -> list[Row]:
@@ -285,8 +199,8 @@ def _row(
 
 def _why(item: Dataset, gone: Counter[Leaf], new: Counter[Leaf], reason: str | None) -> str:
     concept = item.ConceptNameCodeSequence[0].get("CodeValue", "")
-    if concept in _ON_PURPOSE:
-        return _ON_PURPOSE[concept]
+    if concept in ON_PURPOSE:
+        return ON_PURPOSE[concept]
     changed = sorted({_element(leaf[0]) for leaf in (*gone, *new)})
     if changed:
         return f"decides {', '.join(f'`{one}`' for one in changed[:3])}" + (
@@ -304,9 +218,6 @@ def _says(item: Dataset) -> str:
         return f"{code.get('CodeMeaning', '')} ({code.get('CodeValue', '')} {code.get('CodingSchemeDesignator', '')})"
     attribute = _PLAIN.get(str(item.ValueType))
     return str(item.get(attribute, "")) if attribute else ""
-
-
-Check = tuple[str, Any]
 
 
 def _other(item: Dataset) -> tuple[str, Any, Check] | None:
@@ -359,7 +270,7 @@ def table(paths: Sequence[Path]) -> Iterator[str]:
     for path in paths:
         report = pydicom.dcmread(path, stop_before_pixels=True)
         title = report.ConceptNameCodeSequence[0].CodeMeaning if "ConceptNameCodeSequence" in report else report.SeriesDescription
-        yield from _section(f"{title}: header", header_rows(path, patient.understanding))
+        yield from _section(f"{title}: header", header_rows(path, patient))
         if "ContentSequence" in report:
             yield from _section(f"{title}: content", rows_of(path, patient))
 

@@ -174,11 +174,16 @@ class Sekmet(Peer):
         return {f"{item['resourceType']}/{item['id']}": item["meta"]["versionId"] for kind in kinds for item in self.all(kind)}
 
     def all(self, kind: str, query: str = "") -> Iterator[dict[str, Any]]:
-        url: str | None = f"{self.fhir_url}/{kind}?_count=200{query}"
-        while url is not None:
-            bundle = requests.get(url, timeout=60).json()
-            yield from (entry["resource"] for entry in bundle.get("entry", ()))
-            url = next((link["url"] for link in bundle.get("link", ()) if link["relation"] == "next"), None)
+        return every(self.fhir_url, kind, query)
+
+
+def every(fhir_url: str, kind: str, query: str = "") -> Iterator[dict[str, Any]]:
+    """All that a FHIR server finds, page by page."""
+    url: str | None = f"{fhir_url}/{kind}?_count=200{query}"
+    while url is not None:
+        bundle = requests.get(url, timeout=60).json()
+        yield from (entry["resource"] for entry in bundle.get("entry", ()))
+        url = next((link["url"] for link in bundle.get("link", ()) if link["relation"] == "next"), None)
 
 
 def _identity(content: bytes, scratch: Path) -> tuple[str, str]:

@@ -11,7 +11,9 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from gateway.access.issuers import Issuers
 from gateway.store import FhirStore
+from gateway.web.bearers import Bearers
 from gateway.web.cors import SharedWithOrigins
 from gateway.web.login import LogIn
 from gateway.web.passwords import hash_token
@@ -28,7 +30,7 @@ def root(tmp_path: Path) -> Iterator[str]:
     page = Route("/studies", lambda _request: PlainTextResponse("page"))
     middleware = [
         Middleware(SharedWithOrigins, origins=[VIEWER]),
-        Middleware(LogIn, users={}, tokens={"viewer": hash_token("secret")}),
+        Middleware(LogIn, users={}, bearers=Bearers({"viewer": hash_token("secret")}, (), None, Issuers(()))),
     ]
     running = Server(store, middleware, [page])
     yield running.base.removesuffix("/fhir")

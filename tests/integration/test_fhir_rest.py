@@ -330,7 +330,7 @@ def test_a_form_that_is_too_large_or_no_form_is_refused(server: Server) -> None:
 class _Broken(FhirStore):
     """A store whose reads fail in a way nobody foresaw, or for a while."""
 
-    def read(self, kind: str, logical_id: str) -> Any:
+    def read(self, kind: str, logical_id: str, **_: Any) -> Any:
         if logical_id == "later":
             raise Retryable("the database could not be read (locked)")
         raise ZeroDivisionError("secret name MUSTERMANN")

@@ -1,15 +1,16 @@
-"""A real FHIR server of other people as target: our ids or its own, never a version without a reason, sent again at will."""
+"""A FHIR server elsewhere as target, other people's and another gateway's: our ids or its own, no version without a reason."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import requests
 
+from gateway.client_settings import ClientSettings
 from gateway.errors import Quarantined, Retryable
 from gateway.model import JsonObject
 from gateway.publish.delivery import Outcome, deliver
@@ -19,18 +20,51 @@ from gateway.publish.remote_ids import OWN_ID
 from gateway.publish.target import Verdict, classify
 from gateway.r4.bundles import transaction
 from gateway.spool.deliveries import DeliveryTicket, Published
-from tests.harness.peers import Sekmet
-
-pytestmark = pytest.mark.needs("sekmet")
+from gateway.web.passwords import hash_token
+from tests.harness.peers import Sekmet, every
+from tests.web_site import Site
 
 KINDS = ("Patient", "ImagingStudy", "Observation", "Provenance")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sekmet]:
-    peer = Sekmet(tmp_path_factory.mktemp("sekmet"))
-    with peer:
-        yield peer
+TOKEN, READER = "0123456789abcdef-writes", "0123456789abcdef-reads"
+
+
+class Server(Protocol):
+    """A FHIR server that is not ours to look into."""
+
+    @property
+    def fhir_url(self) -> str: ...
+
+    def all(self, kind: str, query: str = "") -> Iterator[dict[str, Any]]: ...
+
+
+class SecondGateway:
+    """Another gateway, whose endpoint takes what ours publishes."""
+
+    def __init__(self, directory: Path, mode: str = "loopback") -> None:
+        clients = (
+            ClientSettings(name="first", token_hash=hash_token(TOKEN), scopes="system/*.cruds system/AuditEvent.rs"),
+            ClientSettings(name="reader", token_hash=hash_token(READER), scopes="system/*.rs system/Observation.c"),
+        )
+        self.site = Site(directory, web={"fhir_write": mode}, clients=clients if mode == "scoped" else ())
+        self.fhir_url = f"{self.site.url}/fhir"
+
+    def all(self, kind: str, query: str = "") -> Iterator[dict[str, Any]]:
+        return every(self.fhir_url, kind, query)
+
+
+@pytest.fixture(scope="module", params=["gateway", pytest.param("sekmet", marks=pytest.mark.needs("sekmet"))])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("peer")
+    if request.param == "sekmet":
+        with Sekmet(directory) as peer:
+            assert isinstance(peer, Sekmet)
+            yield peer
+        return
+    second = SecondGateway(directory)
+    yield second
+    second.site.close()
 
 
 class Memory:
@@ -55,9 +89,9 @@ class Memory:
 class Line:
     """One target on one server with a memory of its own."""
 
-    def __init__(self, server: Sekmet, *, ids: str, max_bundle_bytes: int = 2 << 20) -> None:
+    def __init__(self, server: Server, *, ids: str, max_bundle_bytes: int = 2 << 20, token: str | None = None) -> None:
         self.memory = Memory()
-        http = FhirHttp(Access(url=server.fhir_url))
+        http = FhirHttp(Access(url=server.fhir_url, token=token))
         self.target = FhirServerTarget("peer", http, self.memory.known, ids=ids, max_bundle_bytes=max_bundle_bytes)
 
     def deliver(self, resources: Sequence[JsonObject]) -> Outcome:
@@ -108,7 +142,7 @@ def resources(name: str, *, doses: int = 1, description: str = "PET", recorded: 
     return [*named, provenance]
 
 
-def mine(server: Sekmet, name: str) -> dict[str, Any]:
+def mine(server: Server, name: str) -> dict[str, Any]:
     """What the server holds of one test's patient, by type (the last of a type wins)."""
     (patient,) = server.all("Patient", f"&identifier=urn:site:pid|{name}")
     found: dict[str, Any] = {"Patient": patient}
@@ -121,7 +155,7 @@ def mine(server: Sekmet, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("ids", ["auto", "ours", "server"])
-def test_one_resource_one_version_however_often_it_is_sent(server: Sekmet, ids: str) -> None:
+def test_one_resource_one_version_however_often_it_is_sent(server: Server, ids: str) -> None:
     name = f"Again{ids}"
     line = Line(server, ids=ids)
     line.memory.forgetful = True  # every delivery looks like the first, as after a kill between sending and remembering
@@ -139,7 +173,7 @@ def test_one_resource_one_version_however_often_it_is_sent(server: Sekmet, ids: 
 
 
 @pytest.mark.parametrize("ids", ["ours", "server"])
-def test_a_change_makes_one_new_version_of_what_changed(server: Sekmet, ids: str) -> None:
+def test_a_change_makes_one_new_version_of_what_changed(server: Server, ids: str) -> None:
     name = f"Change{ids}"
     line = Line(server, ids=ids)
     line.deliver(resources(name))
@@ -152,7 +186,7 @@ def test_a_change_makes_one_new_version_of_what_changed(server: Sekmet, ids: str
 
 
 @pytest.mark.parametrize("ids", ["ours", "server"])
-def test_a_large_subject_travels_in_several_transactions(server: Sekmet, ids: str) -> None:
+def test_a_large_subject_travels_in_several_transactions(server: Server, ids: str) -> None:
     name = f"Large{ids}"
     line = Line(server, ids=ids, max_bundle_bytes=4096)
     assert line.deliver(resources(name, doses=60)) is Outcome.SENT
@@ -161,7 +195,7 @@ def test_a_large_subject_travels_in_several_transactions(server: Sekmet, ids: st
     assert len(found["Provenance"]["target"]) == 62
 
 
-def test_a_patient_that_the_server_knows_already_is_referred_to_and_left_as_it_is(server: Sekmet) -> None:
+def test_a_patient_that_the_server_knows_already_is_referred_to_and_left_as_it_is(server: Server) -> None:
     site = {"resourceType": "Patient", "identifier": [{"system": "urn:site:pid", "value": "Known"}], "name": [{"family": "Site"}]}
     own = requests.post(f"{server.fhir_url}/Patient", json=site, timeout=10).json()["id"]
     line = Line(server, ids="server")
@@ -174,7 +208,7 @@ def test_a_patient_that_the_server_knows_already_is_referred_to_and_left_as_it_i
     assert found["ImagingStudy"]["subject"]["reference"] == f"Patient/{own}"
 
 
-def test_two_patients_under_one_identifier_are_for_a_person(server: Sekmet) -> None:
+def test_two_patients_under_one_identifier_are_for_a_person(server: Server) -> None:
     site = {"resourceType": "Patient", "identifier": [{"system": "urn:site:pid", "value": "Twice"}]}
     for _ in range(2):
         assert requests.post(f"{server.fhir_url}/Patient", json=site, timeout=10).ok
@@ -183,7 +217,7 @@ def test_two_patients_under_one_identifier_are_for_a_person(server: Sekmet) -> N
     assert classify(caught.value) is Verdict.PARK
 
 
-def test_a_reference_to_what_is_not_there_yet_is_made_whole_by_the_next_version(server: Sekmet) -> None:
+def test_a_reference_to_what_is_not_there_yet_is_made_whole_by_the_next_version(server: Server) -> None:
     patient, study, dose, provenance = resources("Later")
     line = Line(server, ids="server")
     line.deliver([patient, dose, provenance])
@@ -195,7 +229,7 @@ def test_a_reference_to_what_is_not_there_yet_is_made_whole_by_the_next_version(
     assert found["Observation"]["derivedFrom"] == [{"reference": f"ImagingStudy/{found['ImagingStudy']['id']}"}]
 
 
-def test_what_the_server_refuses_is_told_without_values(server: Sekmet) -> None:
+def test_what_the_server_refuses_is_told_without_values(server: Server) -> None:
     wrong = {"resourceType": "Patient", "id": "wrong", "gender": "Zebrafish", "birthDate": "not-a-date-Zebrafish"}
     with pytest.raises(Quarantined) as caught:
         Line(server, ids="ours").deliver([wrong])
@@ -208,3 +242,22 @@ def test_a_server_that_is_away_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Retryable) as caught:
         FhirServerTarget("peer", http, lambda _ids: {}).send(transaction(resources("Away")))
     assert classify(caught.value) is Verdict.DOWN
+
+
+def test_a_second_gateway_takes_what_comes_with_the_right_token_and_records_it(tmp_path: Path) -> None:
+    second = SecondGateway(tmp_path, "scoped")
+    try:
+        for token in (None, READER):
+            with pytest.raises(Retryable) as caught:
+                Line(second, ids="ours", token=token).deliver(resources("Scoped"))
+            assert classify(caught.value) is Verdict.DOWN
+        assert second.site.store.search("Patient", [("identifier", "urn:site:pid|Scoped")]).total == 0
+        line = Line(second, ids="ours", token=TOKEN)
+        assert line.deliver(resources("Scoped")) is Outcome.SENT
+        who = {"Authorization": f"Bearer {TOKEN}"}
+        trail = requests.get(f"{second.fhir_url}/AuditEvent?patient=Scoped-patient", headers=who, timeout=10).json()
+        told = [entry["resource"] for entry in trail["entry"]]
+        assert {"transaction", "batch"} & {subtype["code"] for event in told for subtype in event["subtype"]}
+        assert all(event["agent"][0]["name"] == "first" for event in told)
+    finally:
+        second.site.close()

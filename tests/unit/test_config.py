@@ -34,7 +34,13 @@ def test_the_shipped_file_lists_every_option_with_its_default() -> None:
         (section.name, option.name)
         for section in dataclasses.fields(Settings)
         if section.name
-        not in ("targets", "folders", "sources")  # named by people, see test_target_settings.py and its neighbours
+        not in (
+            "targets",
+            "folders",
+            "sources",
+            "issuers",
+            "clients",
+        )  # named by people, see test_target_settings.py and its neighbours
         for option in dataclasses.fields(getattr(Settings(), section.name))
     }
     assert listed == declared
@@ -159,6 +165,15 @@ def test_a_web_port_behind_a_tls_proxy_with_users_and_an_address_starts() -> Non
     assert opened.settings.web.address == "https://isobridge.example"
 
 
+@pytest.mark.parametrize("more", ["web.bind=0.0.0.0:8080", "web.behind_tls_proxy=true"])
+def test_writing_without_a_log_in_stays_on_this_machine(more: str) -> None:
+    assert config.load(None).settings.web.fhir_write == "off"
+    assert config.load(None, overrides=["web.fhir_write=loopback"]).settings.web.fhir_write == "loopback"
+    assert any(
+        "lets everybody on this machine write" in line for line in complaints(None, overrides=["web.fhir_write=loopback", more])
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
@@ -171,6 +186,9 @@ def test_a_web_port_behind_a_tls_proxy_with_users_and_an_address_starts() -> Non
         ("web.tls_certificate=/nowhere.pem", "there is no file"),
         ("web.cors_origins=['*']", "an origin is like"),
         ("web.cors_origins=['https://viewer.example/']", "an origin is like"),
+        ("web.fhir_write=yes", "must be one of off, loopback, scoped"),
+        ("web.fhir_write=scoped", "but there is none; see the section clients"),
+        ("web.fhir_max_request_megabytes=0", "must be 1 or more"),
     ],
 )
 def test_a_wrong_web_option_is_refused_and_no_secret_is_repeated(override: str, complaint: str) -> None:

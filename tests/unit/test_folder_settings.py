@@ -79,4 +79,6 @@ def test_config_check_complains_of_a_folder_that_cannot_be_written(tmp_path: Pat
 
 def test_who_may_store_must_be_known(tmp_path: Path) -> None:
     told = complaints("web: {stow_senders: [pacs]}\n", tmp_path)
-    assert told == [f"{tmp_path}/gateway.yaml:1:7: web.stow_senders: 'pacs' is neither in web.users nor in web.tokens"]
+    assert told == [
+        f"{tmp_path}/gateway.yaml:1:7: web.stow_senders: 'pacs' is neither in web.users nor in web.tokens nor in clients"
+    ]

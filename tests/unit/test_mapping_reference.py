@@ -75,6 +75,7 @@ def test_the_examples_of_the_tracer_compile_together(tmp_path: Path) -> None:
     head = "match: everything\nfor_each: {administration: RadiopharmaceuticalInformationSequence}\nfields:\n"
     assert complaints(tmp_path / "images", a=head + lines + "\n") == []
     report = "match: everything\nfor_each: {administration: {sr: [113502 DCM]}}\nfields:\n"
+    report += "  study.started: {from: StudyDate, as: date}\n"
     fields = [example.field for example in EXAMPLES.values() if "{sr:" in example.field]
     assert fields
     assert complaints(tmp_path / "reports", a=report + "".join(f"  {field}\n" for field in fields)) == []

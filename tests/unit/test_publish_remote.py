@@ -119,9 +119,11 @@ def test_each_status_asks_for_one_thing(status: int, verdict: Verdict) -> None:
     assert classify(refusal(status, {}, None)) is verdict
 
 
-def test_several_matches_are_for_a_person() -> None:
-    body = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "multiple-matches"}]}
-    assert isinstance(refusal(412, {}, body), Quarantined)
+@pytest.mark.parametrize(("status", "code"), [(412, "multiple-matches"), (409, "business-rule")])
+def test_a_refusal_that_stays_is_for_a_person(status: int, code: str) -> None:
+    body = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code}]}
+    assert isinstance(refusal(status, {}, body), Quarantined)
+    assert isinstance(refusal(status, {}, None), Retryable)
 
 
 def test_a_server_is_left_alone_for_as_long_as_it_asks() -> None:

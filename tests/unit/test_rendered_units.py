@@ -27,7 +27,7 @@ from gateway.nuclear.units import convert, spelled
 from gateway.r4.bundles import resources_of
 from gateway.workbench.convert import Problem, bundles_of
 from tests.conftest import data_directory
-from tests.harness.fact_table import RECORDED, encoded, leaves, shipped
+from tests.harness.one_patient import RECORDED, encoded, leaves, shipped
 from tests.integration.test_dose_report import REPORT
 
 UNDERSTANDING = shipped()

@@ -21,7 +21,7 @@ from gateway.store import FhirStore
 from gateway.tables.library import load_adapters
 from gateway.tables.placing import ToPlace, place
 from gateway.tables.records import record_of
-from tests.harness.fact_table import MAPPINGS, RECORDED, shipped
+from tests.harness.one_patient import MAPPINGS, RECORDED, shipped
 from tests.integration.test_dose_report import REPORT, changed, of_kind, retired
 
 SITE = dataclasses.replace(shipped(), adapters=load_adapters(MAPPINGS, shipped().mappings.codes))
@@ -150,9 +150,16 @@ def test_c7_effective_and_bladder_dose_of_fdg_through_a_table() -> None:
 
 
 def test_c7_the_effective_dose_of_a_therapy_is_withheld_whatever_its_table_says() -> None:
-    table = LU_TABLE.splitlines()[0] + "\n" + LU_TABLE.splitlines()[1] + "\n"
-    found = published(lutetium(), table, "example_lutetium_csv")
+    """The adapter says diagnostic, the dose report of the same administration therapeutic."""
+    table = (
+        FDG_TABLE.replace("2025-03-10 10:00;FDG;350", "2025-06-02 09:30;177Lu-DOTATATE;7200")
+        .replace("45.5", "936")
+        .replace("6.65", "136.8")
+    )
+    found = published(lutetium(), table, "example_diagnostic_csv")
     assert not any("113839" in str(one.get("code")) for one in found)
+    assert str(of_kind(found, "113518")["valueQuantity"]["value"]) == "0.936"
+    assert any("explicitly diagnostic" in str(one.get("extension")) for one in found if one["resourceType"] == "DiagnosticReport")
 
 
 # --- acceptance checks of G.1 ----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from gateway.gather.study import Member, gather_study
 from gateway.model import JsonObject
 from gateway.r4.bundles import resources_of
 from tests.builders import ABSENT, part10, pet
-from tests.harness.fact_table import RECORDED, shipped
+from tests.harness.one_patient import RECORDED, shipped
 
 UNDERSTANDING = shipped()
 RPI = "RadiopharmaceuticalInformationSequence[0]"

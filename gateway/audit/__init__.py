@@ -1,0 +1,1 @@
+"""Who accessed what: the audit trail, and its records as FHIR AuditEvent."""

@@ -1,0 +1,203 @@
+"""How far one who asks can see: which types he may read and search, and whether only the patients of one Group.
+
+The rule for a Group. Seen are its patients (members that are not inactive), what stands in the compartment of one of them, the Group
+itself, the definitions, and what such a resource names directly and is about nobody (device, medication, organisation ...);
+a Provenance only when all that it is about is seen. Whatever names a patient outside the Group is not seen, whatever else it says.
+Every condition of a search is asked within these bounds, also those of chains, ``_has`` and includes, so that neither an
+answer nor its absence tells of others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ColumnElement
+
+from gateway.errors import Rejected
+from gateway.r4 import definitions
+from gateway.r4.canonical import decode
+from gateway.store.compartment import PATIENT
+from gateway.store.index import Indexer, ParamIds
+from gateway.store.query import Chain, Filter, Has, Query
+from gateway.store.tables import REF, RES
+from gateway.store.writer import decompress
+
+#: The Patient compartment without the Patient itself, and without Groups, which would tell of others.
+COMPARTMENT: Mapping[str, tuple[str, ...]] = {kind: codes for kind, codes in PATIENT.items() if kind not in ("Group", "Patient")}
+#: They speak of no patient and are the same for everybody.
+DEFINITIONS = frozenset({"CapabilityStatement", "CodeSystem", "SearchParameter", "StructureDefinition", "ValueSet"})
+#: They could hold anything.
+_NEVER = frozenset({"Binary", "Bundle", "Group", "OperationOutcome", "Patient"})
+
+#: A patient that a resource names; the store writes JSON without blanks.
+_PATIENT = re.compile(rb'"reference":"(?:[^"]*/)?Patient[/?]([^"/?#|]*)')
+
+Sql = ColumnElement[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """``None`` stands for no limit: of Group, of types to read, of types to search."""
+
+    group: str | None = None
+    readable: frozenset[str] | None = None
+    searchable: frozenset[str] | None = None
+
+    def may_read(self, kind: str) -> bool:
+        return self.readable is None or kind in self.readable
+
+    def may_search(self, kind: str) -> bool:
+        return self.searchable is None or kind in self.searchable
+
+    def check_filters(self, filters: Iterable[Filter]) -> None:
+        """A chain or ``_has`` asks about another type: that needs the right to search it. Raises :class:`Rejected` (403)."""
+        for kind in sorted({kind for found in filters for kind in _asked_about(found)}):
+            if not self.may_search(kind):
+                raise Rejected(f"this token may not search {kind}, which the search asks about", status=403)
+
+    def check(self, query: Query) -> None:
+        self.check_filters(query.filters)
+
+
+EVERYTHING = Reach()
+
+
+def _asked_about(found: Filter) -> Iterator[str]:
+    if isinstance(found, Chain):
+        for target, inner in found.targets:
+            yield target
+            yield from _asked_about(inner)
+    elif isinstance(found, Has):
+        yield found.source
+        yield from _asked_about(found.inner)
+
+
+class Fence:
+    """The bounds of one Group, as conditions on rows of ``res`` and as a look at a body."""
+
+    def __init__(self, group: str, rid: int, members: frozenset[str], gone: Sequence[str], param_ids: ParamIds) -> None:
+        self.group = group
+        self.members = members
+        self._rid = rid
+        self._gone = gone
+        self._ids = param_ids
+
+    @classmethod
+    def read(cls, connection: Connection, group: str, param_ids: ParamIds) -> Fence:
+        """Raises :class:`Rejected` (403) when there is no such Group: then nothing is to be seen."""
+        row = connection.execute(sa.select(RES).where(RES.c.type == "Group", RES.c.id == group, sa.not_(RES.c.deleted))).first()
+        if row is None:
+            raise Rejected("the Group that this token is limited to is not there", status=403)
+        named = [(_patient_id(member), member.get("inactive") is True) for member in _group_members(row.body)]
+        gone = sorted({name for name, inactive in named if inactive})
+        members = frozenset(name for name, _ in named) - set(gone) - {""}
+        return cls(group, row.rid, members, gone, param_ids)
+
+    def visible(self, kinds: Iterable[str]) -> Sql:
+        """That a row of one of these types is seen."""
+        wanted = frozenset(kinds)
+        options: list[Sql] = [sa.false()]
+        if "Patient" in wanted:
+            options.append(sa.and_(RES.c.type == "Patient", RES.c.id.in_(self._member_rows())))
+        if "Group" in wanted:
+            options.append(sa.and_(RES.c.type == "Group", RES.c.id == self.group))
+        if own := sorted(wanted & COMPARTMENT.keys() - {"Provenance"}):
+            options.append(RES.c.rid.in_(self._own(own)))
+        if "Provenance" in wanted:
+            options.append(self._vouched())
+        if same := sorted(wanted & DEFINITIONS):
+            options.append(RES.c.type.in_(same))
+        options += [self._named(kind) for kind in sorted(wanted - COMPARTMENT.keys() - DEFINITIONS - _NEVER)]
+        return sa.or_(*options)
+
+    def shows(self, kind: str, logical_id: str, body: bytes) -> bool:
+        """That a body names nobody outside. A second look at what the index let through: names can stand where no index looks."""
+        if kind == "Patient":
+            return logical_id in self.members
+        if kind == "Group":
+            return logical_id == self.group
+        return all(found.decode(errors="replace") in self.members for found in _PATIENT.findall(body))
+
+    def shows_version(self, kind: str, logical_id: str, body: bytes, indexer: Indexer, *, current: bool) -> bool:
+        """That one version of a resource which is seen now is seen too: it may have been another patient's before."""
+        if current:
+            return self.shows(kind, logical_id, body)
+        if not body or not self.shows(kind, logical_id, body):
+            return False
+        return kind == "Patient" or (kind != "Provenance" and bool(owners(decode(body), indexer) & self.members))
+
+    def _member_rows(self) -> sa.Select[Any]:
+        """The ids of the members. Membership may have ended: such members stay in the index, so they are named and left out."""
+        param = self._ids["Group", "member"]
+        rows = sa.select(REF.c.target).where(REF.c.param == param, REF.c.kind == "Patient", REF.c.rid == self._rid)
+        return rows.where(REF.c.target.not_in(self._gone)) if self._gone else rows
+
+    def _own(self, kinds: Sequence[str]) -> sa.Select[Any]:
+        params = [self._ids[kind, code] for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._ids]
+        return sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient", REF.c.target.in_(self._member_rows()))
+
+    def _own_ids(self) -> sa.Select[Any]:
+        """(type, id) of the members and of what stands in their compartments, Provenance aside."""
+        table = RES.alias()
+        kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
+        patients = sa.and_(table.c.type == "Patient", table.c.id.in_(self._member_rows()))
+        return sa.select(table.c.type, table.c.id).where(sa.or_(table.c.rid.in_(self._own(kinds)), patients))
+
+    def _vouched(self) -> Sql:
+        """A Provenance that is about something of ours, and about nothing of a patient that is not."""
+        param = self._ids["Provenance", "target"]
+        target = sa.tuple_(REF.c.kind, REF.c.target)
+        ours = sa.select(REF.c.rid).where(REF.c.param == param, target.in_(self._own_ids()))
+        about_people = REF.c.kind.in_(sorted(COMPARTMENT.keys() | {"Patient", "Group"}))
+        others = sa.select(REF.c.rid).where(REF.c.param == param, about_people, target.not_in(self._own_ids()))
+        return sa.and_(RES.c.type == "Provenance", RES.c.rid.in_(ours), RES.c.rid.not_in(others))
+
+    def _named(self, kind: str) -> Sql:
+        """A thing that is nobody's, named by a resource of ours."""
+        params = [
+            number
+            for (source, code), number in self._ids.items()
+            if source in COMPARTMENT and source != "Provenance" and _may_name(source, code, kind)
+        ]
+        kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
+        named = sa.select(REF.c.target).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.rid.in_(self._own(kinds)))
+        return sa.and_(RES.c.type == kind, RES.c.id.in_(named))
+
+
+def _may_name(source: str, code: str, kind: str) -> bool:
+    parameter = definitions.search_parameters()[source].get(code)
+    return parameter is not None and parameter.type == "reference" and (not parameter.targets or kind in parameter.targets)
+
+
+def owners(resource: Mapping[str, Any], indexer: Indexer) -> set[str]:
+    """The ids of the patients whose compartment holds a resource."""
+    if resource["resourceType"] == "Patient":
+        return {str(resource["id"])}
+    return {
+        target
+        for code in COMPARTMENT.get(resource["resourceType"], ())
+        for kind, target in indexer.references({**resource}, code)
+        if kind == "Patient"
+    }
+
+
+def patients_named(kind: str, logical_id: str, body: bytes) -> set[str]:
+    """The ids of the patients that a resource is about or names: for the record of who saw what."""
+    named = {found.decode(errors="replace") for found in _PATIENT.findall(body)} if kind != "Group" else set()
+    return named | ({logical_id} if kind == "Patient" else set())
+
+
+def _group_members(body: bytes) -> list[dict[str, Any]]:
+    tree: dict[str, Any] = decode(decompress(body))
+    found: list[dict[str, Any]] = tree.get("member", [])
+    return found
+
+
+def _patient_id(member: Mapping[str, Any]) -> str:
+    kind, _, name = str(member.get("entity", {}).get("reference", "")).rpartition("/")
+    return name if kind.rpartition("/")[2] == "Patient" else ""
