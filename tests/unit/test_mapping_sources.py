@@ -288,7 +288,7 @@ def test_the_same_bytes_under_another_written_type_are_read_anew(tmp_path: Path,
 
 
 def test_other_rules_or_tables_never_share_what_is_remembered(tmp_path: Path) -> None:
-    """Two loads of one folder remember apart, whatever their versions say; and coding schemes are part of the version."""
+    """Folders that differ remember apart, whatever their versions say; and coding schemes are part of the version."""
     source = "match: everything\nfields:\n  study.x: {from: 'ProcedureCodeSequence[0]', as: concept}\n"
     first, second = directory(tmp_path / "a", one=source), directory(tmp_path / "b", one=source)
     schemes = second / "codes" / "scheme_systems.yaml"
@@ -301,4 +301,4 @@ def test_other_rules_or_tables_never_share_what_is_remembered(tmp_path: Path) ->
         assert shared.study["x"]["system"] == system
         versions.add(made.version)
     assert len(versions) == 2
-    assert load(first).named("one").token != load(first).named("one").token
+    assert load(first).named("one").token != load(second).named("one").token

@@ -139,6 +139,7 @@ PLACES = [
     place
     for path in READ
     if path not in ("IssuerOfPatientID", "SOPClassUID")  # rendering makes a system of the one, the other chooses the mapping
+    and not path.startswith("IssuerOfAccessionNumberSequence")  # rendering makes a system of it as well
     and vr_of(parse_path(path.rpartition(".")[2]).steps[-1].tag) not in ("US", "SS", "UL", "SL", "FL", "FD")  # no text fits there
     for place in (
         [f"{path}.{keyword}" for keyword in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")]
