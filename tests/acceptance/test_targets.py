@@ -135,8 +135,8 @@ def in_studies(fhir: Sekmet) -> dict[str, int]:
 
 
 def facts(fhir_url: str) -> snapshot.Snapshot:
-    """What we publish, without what the server of others has of its own."""
-    return {key: found for key, found in snapshot.fetch(fhir_url).items() if key.partition("/")[0] in KINDS}
+    """What we publish, by name: the server of others has things of its own, and its CapabilityStatement does not tell all that it holds."""
+    return snapshot.fetch(fhir_url, KINDS)
 
 
 def needless_versions(fhir: Sekmet) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ Resource = dict[str, Any]
 Snapshot = dict[str, Resource]
 
 
-def fetch(fhir_url: str) -> Snapshot:
-    """All current resources of all types that the server's CapabilityStatement names."""
+def fetch(fhir_url: str, kinds: Sequence[str] = ()) -> Snapshot:
+    """All current resources of these types; of all types that the server's CapabilityStatement names when none is asked for."""
     with requests.Session() as session:
         return {
             f"{resource['resourceType']}/{resource['id']}": canonical(resource)
-            for kind in _types(session, fhir_url)
+            for kind in kinds or _types(session, fhir_url)
             for resource in _pages(session, f"{fhir_url}/{kind}?_count={PAGE}")
         }
 
