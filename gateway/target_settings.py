@@ -6,6 +6,7 @@ from a file of its own or from the environment (``ISOBRIDGE_TARGETS__NAME__PASSW
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,10 +22,11 @@ _REMOTE = frozenset(
 )
 _OPTIONS: dict[str, frozenset[str]] = {
     "embedded": frozenset({"retry_for_hours"}),
-    "orthanc": _REMOTE | {"dicomweb_url", "send", "on_withdrawal", "uploads"},
+    "orthanc": _REMOTE | {"dicomweb_url", "dicomweb_proxy", "dicomweb_path", "send", "on_withdrawal", "uploads"},
     "fhir_server": _REMOTE | {"ids", "max_bundle_kilobytes"},
 }
 _ALWAYS = frozenset({"name", "kind", "enabled"})
+_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,9 @@ class TargetSettings:
     enabled: bool = True
     url: str | None = None
     dicomweb_url: str | None = None  #: where researchers reach this archive's DICOMweb; published as Endpoint.address
+    #: What our DICOMweb answers from it. ``auto``: ``departed`` for an archive of originals, else ``off``.
+    dicomweb_proxy: Literal["auto", "departed", "all", "off"] = "auto"
+    dicomweb_path: str | None = None  #: of its DICOMweb below ``url``; None: it is asked by Orthanc's REST API
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     password_file: Path | None = None
@@ -50,6 +55,15 @@ class TargetSettings:
     uploads: int = 4
     ids: Literal["auto", "ours", "server"] = "auto"
     max_bundle_kilobytes: int = 2048
+
+    @property
+    def proxied(self) -> Literal["departed", "all", "off"]:
+        """What of this archive is answered at our DICOMweb: what left the spool, all that it holds, or nothing."""
+        if self.kind != "orthanc" or not self.enabled:
+            return "off"
+        if self.dicomweb_proxy == "auto":
+            return "departed" if self.send == "original" else "off"
+        return self.dicomweb_proxy
 
 
 #: What a gateway publishes to unless its settings say otherwise.
@@ -78,8 +92,16 @@ def _problems(target: TargetSettings, given: Leaves) -> Problems:
         yield "url", "is missing"
     for option, value in (("url", target.url), ("dicomweb_url", target.dicomweb_url)):
         yield from _url(option, value)
+    yield from _proxied(target)
     yield from _credentials(target)
     yield from not_zero(target, ("connect_timeout_secs", "timeout_secs", "uploads", "max_bundle_kilobytes", "retry_for_hours"))
+
+
+def _proxied(target: TargetSettings) -> Problems:
+    if target.dicomweb_proxy in ("departed", "all") and target.send != "original":
+        yield "dicomweb_proxy", "needs send: original: our DICOMweb gives what was received, and normalised objects are others"
+    if target.dicomweb_path is not None and not _PATH.fullmatch(target.dicomweb_path):
+        yield "dicomweb_path", "must be like dicom-web: a path below url, without a slash at either end"
 
 
 def _url(option: str, value: str | None) -> Problems:

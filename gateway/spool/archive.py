@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from gateway.database import Database
 from gateway.model import JsonObject, SharedFields
@@ -41,6 +43,7 @@ class Archive:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = database.statements(Path(__file__).parent / "sql" / "archive.sql")
+        self._sql["known"] = self._sql["known"].bindparams(sa.bindparam("studies", expanding=True))
 
     def served(self, study: str, series: str = "", instance: str = "") -> list[Served]:
         with self._database.read() as connection:
@@ -52,6 +55,13 @@ class Archive:
         with self._database.read() as connection:
             rows = connection.execute(self._sql["not_served"], {"study": study, "series": series, "instance": instance})
             return {row.state: row.n for row in rows}
+
+    def known(self, studies: Collection[str]) -> set[str]:
+        """Those of which anything was ever received, whatever became of it."""
+        if not studies:
+            return set()
+        with self._database.read() as connection:
+            return set(connection.execute(self._sql["known"], {"studies": list(studies)}).scalars())
 
     def study_of(self, series: str) -> str | None:
         with self._database.read() as connection:

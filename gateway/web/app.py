@@ -27,6 +27,7 @@ from gateway.table_door import TableDoor
 from gateway.web.actions import Actions, Decisions
 from gateway.web.assets import asset
 from gateway.web.audited import Audited, AuditEvents
+from gateway.web.behind.build import behind
 from gateway.web.cors import SharedWithOrigins
 from gateway.web.dicomweb import dicomweb_routes
 from gateway.web.doors import Doors
@@ -91,7 +92,7 @@ def build(
                 "/dicom-web",
                 routes=[
                     *stow_routes(_direct_door(settings, ledger, files), _stow_settings(settings)),
-                    *dicomweb_routes(ledger.archive, files, external_url=settings.web.external_url),
+                    *dicomweb_routes(ledger.archive, files, behind=behind(settings), external_url=settings.web.external_url),
                 ],
             ),
         ],

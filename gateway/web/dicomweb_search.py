@@ -11,7 +11,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import islice
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
@@ -20,20 +19,12 @@ from gateway.errors import Rejected
 from gateway.gather.patient import identifier_of
 from gateway.model import JsonObject
 from gateway.spool.archive import Archive, Served, Told
+from gateway.web.behind.archive import Level, Values
 
 DEFAULT_LIMIT, MOST_LIMIT = 100, 1000
 MOST_LOOKED_AT = 20_000
 _NOT_MATCHING = frozenset({"limit", "offset", "includefield", "fuzzymatching", "accept"})
 _SEXES = {"male": "M", "female": "F", "other": "O"}
-
-Values = dict[str, str | list[str] | int | None]
-
-
-class Level(StrEnum):
-    STUDY = "study"
-    SERIES = "series"
-    INSTANCE = "instance"
-
 
 _STUDY_KEYS = frozenset(
     {
@@ -63,8 +54,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
+    """``matched``: how many matches were passed, those before ``offset`` among them; ``more``: there are more than these."""
+
     items: list[JsonObject]
     warning: str = ""
+    matched: int = 0
+    more: bool = False
 
 
 def parse(parameters: Sequence[tuple[str, str]], uids: Mapping[str, str], level: Level) -> Query:
@@ -102,14 +97,21 @@ def _keyword(name: str) -> str:
 def search(archive: Archive, query: Query, base: str, is_seen: Callable[[str], bool] | None = None) -> Found:
     """The matching studies, series or instances as DICOM JSON, newest studies first; only of studies that ``is_seen`` lets through."""
     budget = _Budget()
-    wanted = islice(_matches(archive, query, base, budget, is_seen), query.offset, query.offset + query.limit + 1)
-    items = list(wanted)
+    items: list[Values] = []
+    matched = 0
+    for values in islice(_matches(archive, query, base, budget, is_seen), query.offset + query.limit + 1):
+        matched += 1
+        if matched > query.offset:
+            items.append(values)
     warnings = [f"not matched here: {', '.join(query.ignored)}"] if query.ignored else []
     if len(items) > query.limit:
         warnings.append("there are more results: ask with offset")
     if budget.spent:
         warnings.append("the search was too broad and stopped; name a patient or a study")
-    return Found(items=[_dicom_json(values) for values in items[: query.limit]], warning="; ".join(warnings))
+    is_cut = len(items) > query.limit or budget.spent
+    return Found(
+        items=[dicom_json(values) for values in items[: query.limit]], warning="; ".join(warnings), matched=matched, more=is_cut
+    )
 
 
 @dataclass
@@ -276,7 +278,7 @@ def _match(keyword: str, value: str | list[str] | int | None, wanted: str) -> bo
     return any(fnmatch.fnmatchcase(text, fold(choice).replace("[", "[[]")) for text in texts for choice in choices)
 
 
-def _dicom_json(values: Values) -> JsonObject:
+def dicom_json(values: Values) -> JsonObject:
     """PS3.18 F.2: by tag; what is empty keeps its place without a value."""
     found: dict[str, JsonObject] = defaultdict(dict)
     for keyword, value in values.items():

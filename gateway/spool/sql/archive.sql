@@ -15,6 +15,9 @@ WHERE s.study_uid = :study AND (i.state <> 'normalised' OR st.withdrawn = 1)
   AND (:series = '' OR s.series_uid = :series) AND (:instance = '' OR i.sop_instance_uid = :instance)
 GROUP BY 1 ORDER BY 1
 
+-- name: known
+SELECT DISTINCT study_uid FROM series WHERE study_uid IN :studies
+
 -- name: study_of_series
 SELECT study_uid FROM series WHERE series_uid = :series LIMIT 1
 

@@ -1,0 +1,117 @@
+"""An archive by its DICOMweb, such as Orthanc's plugin: where its REST API is not open to us."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+from urllib.parse import quote
+
+from pydicom.datadict import tag_for_keyword
+
+from gateway.errors import Rejected
+from gateway.model import JsonObject
+from gateway.web.behind.archive import NUMBERS, Level, Match, Place, Values, is_uid, number
+from gateway.web.behind.http import SEARCH_SECS, ArchiveHttp
+
+_PAGE = 1000
+_MOST_OBJECTS = 100_000
+#: PS3.18 8.7.3.5: whatever encoding it has.
+_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_PATHS: dict[Level, str] = {Level.STUDY: "studies", Level.SERIES: "series", Level.INSTANCE: "instances"}
+_STUDY = (
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "StudyDescription", "ModalitiesInStudy", "PatientID",
+    "PatientName", "PatientBirthDate", "PatientSex", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances",
+)  # fmt: skip
+_SERIES = (
+    "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "BodyPartExamined", "Manufacturer",
+    "NumberOfSeriesRelatedInstances",
+)  # fmt: skip
+_INSTANCE = ("SOPInstanceUID", "SOPClassUID", "InstanceNumber", "NumberOfFrames", "AvailableTransferSyntaxUID")
+_KEYWORDS: dict[Level, tuple[str, ...]] = {
+    Level.STUDY: _STUDY,
+    Level.SERIES: _STUDY + _SERIES,
+    Level.INSTANCE: _STUDY + _SERIES + _INSTANCE,
+}
+#: What is not told unless asked for (PS3.18 10.6.1.2.3, and Orthanc's plugin).
+_INCLUDED: dict[Level, tuple[str, ...]] = {
+    Level.STUDY: ("StudyDescription", "ModalitiesInStudy"),
+    Level.SERIES: ("StudyDescription", "ModalitiesInStudy", "SeriesDescription", "BodyPartExamined", "Manufacturer"),
+    Level.INSTANCE: (
+        "StudyDescription", "ModalitiesInStudy", "SeriesDescription", "BodyPartExamined", "Manufacturer", "SOPClassUID", "NumberOfFrames",
+    ),
+}  # fmt: skip
+
+
+class PluginArchive:
+    def __init__(self, name: str, http: ArchiveHttp, *, shows_all: bool) -> None:
+        self._name = name
+        self._http = http
+        self._shows_all = shows_all
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def shows_all(self) -> bool:
+        return self._shows_all
+
+    def places(self, study: str, series: str = "", instance: str = "") -> list[Place]:
+        if not all(is_uid(uid) for uid in (study, series or "1", instance or "1")):
+            return []
+        address = f"studies/{study}/series/{series}/instances" if series else f"studies/{study}/instances"
+        query = [("SOPInstanceUID", instance)] if instance else []
+        found: dict[str, Place] = {}
+        until = self._http.until()
+        while len(found) < _MOST_OBJECTS:
+            page = self._ask(address, [*query, ("limit", str(_PAGE)), ("offset", str(len(found)))], until)
+            known = len(found)
+            for item in page:
+                place = Place(
+                    study_uid=study,
+                    series_uid=_text(item, "SeriesInstanceUID") or series,
+                    sop_instance_uid=_text(item, "SOPInstanceUID"),
+                )
+                if is_uid(place.series_uid) and is_uid(place.sop_instance_uid):
+                    found[place.sop_instance_uid] = place
+            if len(page) < _PAGE or len(found) == known:
+                break
+        return sorted(found.values(), key=lambda place: (place.series_uid, place.sop_instance_uid))
+
+    def fetch(self, place: Place, into: IO[bytes], *, most_bytes: int) -> None:
+        address = f"studies/{place.study_uid}/series/{place.series_uid}/instances/{place.sop_instance_uid}"
+        self._http.save(quote(address), into, accept=_AS_STORED, most_bytes=most_bytes)
+
+    def find(self, level: Level, matching: Mapping[str, str], *, limit: int, offset: int) -> list[Match]:
+        parameters = [*matching.items(), *(("includefield", keyword) for keyword in _INCLUDED[level])]
+        page = [("limit", str(limit)), ("offset", str(offset))]
+        items = self._ask(_PATHS[level], [*parameters, *page], self._http.until(SEARCH_SECS))
+        return [Match(study_uid=_text(item, "StudyInstanceUID"), item=item) for item in items]
+
+    def tell(self, level: Level, matches: Sequence[Match]) -> list[Values]:
+        return [{keyword: _value(match.item, keyword) for keyword in _KEYWORDS[level]} for match in matches]
+
+    def _ask(self, address: str, parameters: list[tuple[str, str]], until: float) -> list[JsonObject]:
+        answer = self._http.json("GET", address, parameters=parameters, until=until)
+        if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
+            raise Rejected("the archive's answer is not that of QIDO-RS", status=502)
+        return answer
+
+
+def _values(item: JsonObject, keyword: str) -> list[Any]:
+    """PS3.18 F.2: what stands under the tag."""
+    element = item.get(f"{int(tag_for_keyword(keyword) or 0):08X}")
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _text(item: JsonObject, keyword: str) -> str:
+    values = _values(item, keyword)
+    first = values[0] if values else ""
+    return str(first.get("Alphabetic", "")) if isinstance(first, dict) else str(first if first is not None else "")
+
+
+def _value(item: JsonObject, keyword: str) -> str | list[str] | int | None:
+    if keyword == "ModalitiesInStudy":
+        return [str(value) for value in _values(item, keyword)]
+    return number(_text(item, keyword)) if keyword in NUMBERS else _text(item, keyword)
