@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def data_directory() -> Path:
@@ -42,6 +43,7 @@ def available(need: str) -> bool:
     """Whether this machine has what a test needs."""
     checks = {
         "orthanc": lambda: _has("Orthanc"),
+        "orthanc-dicomweb": lambda: ORTHANC_DICOMWEB.exists(),
         "dcmtk": lambda: _has("dcmsend", "storescu"),
         "dicom3tools": lambda: _has("dciodvfy"),
         "postgres": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),

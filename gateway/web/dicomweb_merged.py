@@ -93,7 +93,7 @@ async def _strange(archive: Archive, query: Query, behind: Behind, spooled: Spoo
         matches = await behind.find(archive, query.level, query.matching, _PAGE, offset)
         known = await run_in_threadpool(spooled.known, {match.study_uid for match in matches})
         for match in matches:
-            if is_uid(match.study_uid) and match.study_uid not in known:
+            if match.fits and is_uid(match.study_uid) and match.study_uid not in known:
                 yield match
         if len(matches) < _PAGE:
             return

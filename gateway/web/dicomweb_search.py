@@ -134,14 +134,14 @@ def _matches(
         if is_seen is not None and not is_seen(uid):
             continue
         study = _Study.read(archive, uid)
-        if not study.series or not _all_match(study.values(base), query.matching, _STUDY_KEYS):
+        if not study.series or not all_match(study.values(base), query.matching, _STUDY_KEYS):
             continue
         if query.level is Level.STUDY:
             yield study.values(base)
             continue
         for series_uid, told in study.series.items():
             series = study.series_values(series_uid, told, base)
-            if not _all_match(series, query.matching, _SERIES_KEYS):
+            if not all_match(series, query.matching, _SERIES_KEYS):
                 continue
             if query.level is Level.SERIES:
                 yield series
@@ -164,7 +164,7 @@ def _study_uids(archive: Archive, matching: Mapping[str, str], budget: _Budget) 
     for told in archive.told(patient_id=exact):
         if not budget.spend():
             return
-        if told.study_uid not in seen and _all_match(_header_values(told), matching, header_keys):
+        if told.study_uid not in seen and all_match(_header_values(told), matching, header_keys):
             seen.add(told.study_uid)
             yield told.study_uid
 
@@ -219,7 +219,7 @@ def _instances(archive: Archive, series: Values, matching: Mapping[str, str], ba
     for item in archive.served(study_uid, series_uid):
         values = {**series, **_instance_values(item, fields.get(item.id, {}))}
         values["RetrieveURL"] = f"{base}/studies/{study_uid}/series/{series_uid}/instances/{item.sop_instance_uid}"
-        if _all_match(values, matching, _INSTANCE_KEYS):
+        if all_match(values, matching, _INSTANCE_KEYS):
             yield values
 
 
@@ -260,7 +260,7 @@ def _person_name(name: JsonObject) -> str:
     return "^".join(parts).rstrip("^")
 
 
-def _all_match(values: Values, matching: Mapping[str, str], keys: frozenset[str]) -> bool:
+def all_match(values: Values, matching: Mapping[str, str], keys: frozenset[str]) -> bool:
     return all(_match(keyword, values.get(keyword), wanted) for keyword, wanted in matching.items() if keyword in keys)
 
 

@@ -54,7 +54,7 @@ DAY_SECS = 86_400.0
 class House:
     """A gateway without its daemon, whose retention believes that some days have passed."""
 
-    def __init__(self, folder: Path, orthanc: Orthanc) -> None:
+    def __init__(self, folder: Path, orthanc: Orthanc, access: Access | None = None) -> None:
         settings = Settings()
         self.settings = dataclasses.replace(
             settings,
@@ -67,7 +67,7 @@ class House:
         self.ledger = Ledger(self.settings.ledger_url, QuietPolicy(quiet_secs=0, cap_secs=0))
         self.ledger.migrate()
         self.store = FhirStore(self.settings.store_url)
-        self.target = OrthancTarget("archive", Access(url=orthanc.url, connect_timeout_secs=2))
+        self.target = OrthancTarget("archive", access or Access(url=orthanc.url, connect_timeout_secs=2))
         self.originals = Originals(self.files, self.ledger.keeping, [self.target], now=self.now)
         self.line = Line(
             understanding=understanding(self.settings),

@@ -38,10 +38,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """One thing that a search found; ``item`` is what the archive said of it."""
+    """One thing that a search found; ``item`` is what the archive said of it. ``fits``: it is really what was asked for."""
 
     study_uid: str
     item: JsonObject
+    fits: bool = True
 
 
 class Archive(Protocol):

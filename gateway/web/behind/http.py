@@ -49,13 +49,11 @@ class ArchiveHttp:
         """A moment in so many seconds, at most in ``timeout_secs``: several requests can be kept within it."""
         return self._clock() + (self._timeout_secs if secs is None else min(secs, self._timeout_secs))
 
-    def json(
-        self, method: str, address: str, *, until: float, body: Any = None, parameters: list[tuple[str, str]] | None = None
-    ) -> Any:
+    def json(self, method: str, address: str, *, until: float, body: Any = None, accept: str = "application/json") -> Any:
         """The answer; an empty list for none (204, 404)."""
-        headers = {"Accept": "application/dicom+json" if parameters is not None else "application/json"}
+        headers = {"Accept": accept}
         content = bytearray()
-        with self._asked(method, address, until, headers=headers, json=body, params=parameters) as answer:
+        with self._asked(method, address, until, headers=headers, json=body) as answer:
             if answer.status_code in (204, 404):
                 return []
             for piece in self._pieces(answer, until):
