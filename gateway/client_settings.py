@@ -56,6 +56,9 @@ class IssuerSettings:
     keys_file: Path | None = None
     algorithms: tuple[str, ...] = ("RS256",)
     client_claim: str = "sub"
+    group_claim: str | None = (
+        None  #: the claim that names the Group whose patients are all that the token shows; None: ``group`` of the client
+    )
     clock_skew_secs: int = 30
     needs_scopes: bool = True
     ca_file: Path | None = None
@@ -110,6 +113,10 @@ def _rights(one: ClientSettings) -> Problems:
             yield "scopes", "is missing: what the client may do, like system/Observation.rs or system/*.rs"
         elif one.group is not None and any(letter in scope.letters for scope in one.rights for letter in "cud"):
             yield "scopes", "must give no right to write: who is limited to a group changes nothing"
+        elif any(scope.query for scope in one.rights) and any(
+            letter in scope.letters for scope in one.rights for letter in "cud"
+        ):
+            yield "scopes", "must give no right to write beside a scope with a query: who sees a part changes nothing"
     except ValueError as error:
         yield "scopes", f"cannot be read: {error}"
 

@@ -2,6 +2,7 @@
 
 A scope gives some of five rights on one resource type or on all: create, read, update, delete, search. Read and search are apart: who
 may only read has to know the id. The words of version 1 (``.read``, ``.write``, ``.*``) are understood as the rights they stand for.
+A scope to read or search may have a query (``system/Observation.rs?category=laboratory``): it is good for what that search finds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Verb = Literal["create", "read", "update", "delete", "search"]
 #: In the order in which they stand in a scope.
 LETTERS: dict[Verb, str] = {"create": "c", "read": "r", "update": "u", "delete": "d", "search": "s"}
 _VERSION_1 = {"read": "rs", "write": "cud", "*": "cruds"}
-_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]{1,63})\.(c?r?u?d?s?|read|write|\*)", re.ASCII)
+_SCOPE = re.compile(r"system/(\*|[A-Z][A-Za-z]{1,63})\.(c?r?u?d?s?|read|write|\*)(?:\?([!-~]{1,500}))?", re.ASCII)
 _MOST = 200
 
 #: Read by nobody who was not given it by name: who accessed what is for those who watch, not for those who are watched.
@@ -25,13 +26,14 @@ BY_NAME_ONLY = frozenset({"AuditEvent"})
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Rights on one type (``*``: on all). ``letters`` is some of ``cruds``, in that order."""
+    """Rights on one type (``*``: on all). ``letters`` is some of ``cruds``, in that order; ``query`` says of which resources."""
 
     type: str
     letters: str
+    query: str = ""
 
     def __str__(self) -> str:
-        return f"system/{self.type}.{self.letters}"
+        return f"system/{self.type}.{self.letters}{f'?{self.query}' if self.query else ''}"
 
     def allows(self, verb: Verb, kind: str) -> bool:
         covers = self.type == kind or (self.type == "*" and kind not in BY_NAME_ONLY)
@@ -44,8 +46,6 @@ DO_ALL = (Scope("*", "cruds"),)
 
 def read_scope(text: str) -> Scope:
     """Raises ``ValueError`` with the end of the sentence '<scope> ...'."""
-    if "?" in text:
-        raise ValueError("has a query, which is not supported: limit the client to a Group instead")
     match = _SCOPE.fullmatch(text)
     if match is None:
         if text.startswith(("patient/", "user/", "launch")):
@@ -54,7 +54,27 @@ def read_scope(text: str) -> Scope:
     letters = _VERSION_1.get(match[2], match[2])
     if not letters:
         raise ValueError("gives no right; write some of cruds after the dot")
-    return Scope(match[1], letters)
+    query = match[3] or ""
+    if query and (match[1] == "*" or match[1] in BY_NAME_ONLY):
+        raise ValueError("has a query: it must name one type, and not AuditEvent")
+    if query and set(letters) & set("cud"):
+        raise ValueError("has a query: that limits reading and searching (r, s) only")
+    return Scope(match[1], letters, query)
+
+
+def only_some(scopes: Iterable[Scope]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Of which types only some resources are open: (type, queries, one of which must find it). A type stands twice when it is read and
+    searched by different ones: then both hold.
+    """
+    held = tuple(scopes)
+    found: dict[tuple[str, tuple[str, ...]], None] = {}
+    verbs: tuple[Verb, ...] = ("read", "search")
+    for verb in verbs:
+        for kind in sorted({scope.type for scope in held if scope.query and scope.allows(verb, scope.type)}):
+            open_by = [scope for scope in held if scope.allows(verb, kind)]
+            if all(scope.query for scope in open_by):
+                found[kind, tuple(sorted({scope.query for scope in open_by}))] = None
+    return tuple(found)
 
 
 def read_scopes(text: str) -> tuple[Scope, ...]:
@@ -72,15 +92,19 @@ def read_scopes(text: str) -> tuple[Scope, ...]:
 
 
 def granted(wanted: Iterable[Scope], held: Iterable[Scope]) -> tuple[Scope, ...]:
-    """What is in both: never more than is held, never more than was wanted."""
+    """What is in both: never more than is held, never more than was wanted. Where both have a query, both hold."""
     pairs = [(one, other) for one in wanted for other in held]
-    found: dict[str, set[str]] = {}
+    found: dict[tuple[str, str], set[str]] = {}
     for one, other in pairs:
         kind = _common_type(one.type, other.type)
         letters = set(one.letters) & set(other.letters)
         if kind is not None and letters:
-            found.setdefault(kind, set()).update(letters)
-    return tuple(Scope(kind, "".join(letter for letter in "cruds" if letter in letters)) for kind, letters in found.items())
+            query = "&".join(dict.fromkeys(query for query in (other.query, one.query) if query))
+            found.setdefault((kind, query), set()).update(letters)
+    return tuple(
+        Scope(kind, "".join(letter for letter in "cruds" if letter in letters), query)
+        for (kind, query), letters in [*found.items()][:_MOST]
+    )
 
 
 def _common_type(one: str, other: str) -> str | None:

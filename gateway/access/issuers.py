@@ -6,6 +6,7 @@ half minute, so that invented key names cost the issuer nothing.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ LOOK_AGAIN_SECS = 30
 _MOST_BYTES = 256 * 1024
 _TIMEOUT_SECS = 5
 _REQUIRED = ("iss", "aud", "exp")
+_GROUP = re.compile(r"(?:Group/)?([A-Za-z0-9\-.]{1,64})", re.ASCII)
 
 log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class Claimed:
     subject: str
     scopes: str
     needs_scopes: bool
+    group: str | None = None  #: the id of the Group that it names; None where the settings do not look for one
 
 
 class Issuers:
@@ -86,9 +89,8 @@ class _Issuer:
         if not isinstance(subject, str) or not subject:
             raise Untrusted(f"it has no claim {settings.client_claim}")
         words = [str(item) for item in scopes] if isinstance(scopes, list) else str(scopes).split()
-        return Claimed(
-            settings.name, subject, " ".join(word for word in words if word.startswith("system/")), settings.needs_scopes
-        )
+        known = " ".join(word for word in words if word.startswith("system/"))
+        return Claimed(settings.name, subject, known, settings.needs_scopes, _group(claims, settings.group_claim))
 
     def _current(self, kid: object) -> KeySet:
         """The keys, fetched anew when they are old or do not hold this one."""
@@ -116,6 +118,18 @@ class _Issuer:
             return None
         self._keys, self._fetched = found, self._clock()
         return found
+
+
+def _group(claims: Mapping[str, object], claim: str | None) -> str | None:
+    """``lung`` or ``Group/lung``, alone or as a list of one. A token that names none, or several, shows nothing."""
+    if claim is None:
+        return None
+    value = claims.get(claim)
+    named = value[0] if isinstance(value, list) and len(value) == 1 else value
+    found = _GROUP.fullmatch(named) if isinstance(named, str) else None
+    if found is None:
+        raise Untrusted(f"its claim {claim} does not name one Group")
+    return found[1]
 
 
 def fetch_keys(settings: IssuerSettings) -> str:

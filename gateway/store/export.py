@@ -22,9 +22,10 @@ from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates
 from gateway.store.index import Indexer, ParamIds
+from gateway.store.narrow import Sight
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Filter, parse
-from gateway.store.reach import COMPARTMENT, EVERYTHING, Fence, Reach, owners
+from gateway.store.reach import COMPARTMENT, EVERYTHING, Reach, owners
 from gateway.store.tables import HIST, REF, RES
 from gateway.store.writer import decompress, lock_writers
 
@@ -121,11 +122,13 @@ class Exporter:
             raise Rejected("there is no such Group", status=404)
         return replace(wanted, patients=Patients(self._reach.group))
 
-    def _fence(self) -> Fence | None:
-        if self._reach.group is None:
-            return None
+    def _sight(self) -> Sight | None:
         with self._database.read() as connection:
-            return Fence.read(connection, self._reach.group, self._param_ids)
+            return Sight.read(connection, self._reach, Scope(self._param_ids, self._zone, self._clock(), ""))
+
+    def _is_narrowed(self, kind: str) -> bool:
+        """A query tells what of it is seen, and what was before or is deleted stands in no index."""
+        return any(kind == narrowed for narrowed, _ in self._reach.only)
 
     def group_exists(self, logical_id: str) -> bool:
         return self._reach.group in (None, logical_id) and self._group(logical_id) is not None
@@ -135,13 +138,13 @@ class Exporter:
         wanted = self._within(wanted)
         if not self.is_in_reach(wanted):
             return
-        fence = self._fence()
+        sight, narrowed = self._sight(), self._is_narrowed(wanted.type)
         for rows in self._groups(self._rids(wanted, deleted=False)):
             for row in rows:
-                moment = self._as_of(row, wanted.until)
+                moment = row if narrowed else self._as_of(row, wanted.until)
                 if moment is not None and not moment.deleted and (wanted.since is None or moment.updated > wanted.since):
                     body = decompress(moment.body)
-                    if fence is None or fence.shows(row.type, row.id, body):
+                    if sight is None or sight.shows(row.type, row.id, body):
                         yield Exported(row.type, row.id, body)
 
     def patients(self, wanted: Wanted) -> set[str]:
@@ -151,7 +154,7 @@ class Exporter:
     def deletions(self, wanted: Wanted) -> Iterator[tuple[str, str]]:
         """(type, id) of what was deleted since ``wanted.since``; nothing when no time is given."""
         wanted = self._within(wanted)
-        if wanted.since is None or not self.is_in_reach(wanted):
+        if wanted.since is None or not self.is_in_reach(wanted) or self._is_narrowed(wanted.type):
             return
         members = self._members(wanted.patients) if wanted.patients else None
         for rows in self._groups(self._rids(wanted, deleted=True)):
@@ -179,8 +182,10 @@ class Exporter:
         return found
 
     def _restrictions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-        fence = self._fence()
-        scope = Scope(self._param_ids, self._zone, self._clock(), "", fence.visible if fence else None)
+        sight = self._sight()
+        scope = Scope(self._param_ids, self._zone, self._clock(), "", sight.visible if sight else None)
+        if sight and wanted.type in sight.narrowed:
+            yield sight.narrowed[wanted.type]
         for part in wanted.alternatives:
             self._reach.check_filters(part)
         if wanted.alternatives:

@@ -37,7 +37,8 @@ log = structlog.get_logger()
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked for. ``since`` is microseconds since 1970, UTC; ``filters`` are (type, search parameters).
 
-    ``within`` is the Group that the asker is limited to, ``reachable`` the types that he may read and search (``None``: all).
+    ``within`` is the Group that the asker is limited to, ``reachable`` the types that he may read and search (``None``: all),
+    ``only`` the queries of his scopes.
     """
 
     request: str  #: the address with its parameters, as the manifest repeats it
@@ -49,16 +50,17 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     user: str = ""
     within: str | None = None
     reachable: tuple[str, ...] | None = None
+    only: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def reach(self) -> Reach:
         types = None if self.reachable is None else frozenset(self.reachable)
-        return Reach(self.within, types, types)
+        return Reach(self.within, types, types, self.only)
 
     def is_within(self, reach: Reach) -> bool:
         """Whether what was asked for then may be asked for now."""
         types = None if self.reachable is None else frozenset(self.reachable)
-        return self.within == reach.group and all(
+        return (self.within, self.only) == (reach.group, reach.only) and all(
             limit is None or (types is not None and types <= limit) for limit in (reach.readable, reach.searchable)
         )
 

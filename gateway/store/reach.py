@@ -42,11 +42,14 @@ Sql = ColumnElement[bool]
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """``None`` stands for no limit: of Group, of types to read, of types to search."""
+    """``None`` stands for no limit: of Group, of types to read, of types to search. ``only``: types of which no more is seen than what one
+    of these queries finds (:mod:`gateway.store.narrow`).
+    """
 
     group: str | None = None
     readable: frozenset[str] | None = None
     searchable: frozenset[str] | None = None
+    only: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def may_read(self, kind: str) -> bool:
         return self.readable is None or kind in self.readable

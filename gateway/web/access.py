@@ -15,8 +15,9 @@ from typing import Literal
 from starlette.requests import HTTPConnection
 
 from gateway.r4 import definitions
-from gateway.scopes import DO_ALL, READ_ALL, Scope, Verb
+from gateway.scopes import DO_ALL, READ_ALL, Scope, Verb, only_some
 from gateway.store import Stored
+from gateway.store.narrow import narrowing
 from gateway.store.reach import Reach, patients_named
 
 #: Key in the ASGI scope.
@@ -52,8 +53,9 @@ NOBODY = Principal(name="", kind="client", scopes=())
 
 
 def allows(principal: Principal, verb: Verb, kind: str) -> bool:
-    """Whether this principal may do that to resources of the type. Who is limited to a Group changes nothing."""
-    if principal.group is not None and verb in ("create", "update", "delete"):
+    """Whether this principal may do that to resources of the type. Who is limited to a Group, or to what a query finds, changes nothing."""
+    is_limited = principal.group is not None or any(scope.query for scope in principal.scopes)
+    if is_limited and verb in ("create", "update", "delete"):
         return False
     return any(scope.allows(verb, kind) for scope in principal.scopes)
 
@@ -67,7 +69,7 @@ def principal_of(request: HTTPConnection) -> Principal:
 def reach_of(request: HTTPConnection) -> Reach:
     """How far he sees in the store. Includes, chains, exports and views are kept within it."""
     principal = principal_of(request)
-    return Reach(principal.group, _types(principal.scopes, "read"), _types(principal.scopes, "search"))
+    return Reach(principal.group, _types(principal.scopes, "read"), _types(principal.scopes, "search"), _only(principal.scopes))
 
 
 @lru_cache(maxsize=256)
@@ -75,6 +77,17 @@ def _types(scopes: tuple[Scope, ...], verb: Verb) -> frozenset[str] | None:
     types = definitions.resource_types()
     found = frozenset(kind for kind in types if any(scope.allows(verb, kind) for scope in scopes))
     return None if found >= types else found
+
+
+@lru_cache(maxsize=256)
+def _only(scopes: tuple[Scope, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return only_some(scopes)
+
+
+def narrowing_of(scope: Scope) -> None:
+    """Raises :class:`~gateway.errors.Rejected` for a scope whose query is no search of its type."""
+    if scope.query:
+        narrowing(scope.type, scope.query)
 
 
 def touched(request: HTTPConnection, seen: Iterable[Stored]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
@@ -12,9 +12,9 @@ from gateway.access.issuers import Claimed, Issuers
 from gateway.access.keys import KeySet, Untrusted, read_key_file, read_keys
 from gateway.client_settings import ClientSettings
 from gateway.config import Settings
-from gateway.errors import Misconfigured
+from gateway.errors import Misconfigured, Rejected
 from gateway.scopes import Scope, granted, read_scope
-from gateway.web.access import PROGRAM, Principal
+from gateway.web.access import PROGRAM, Principal, narrowing_of
 from gateway.web.passwords import hash_token
 
 log = structlog.get_logger()
@@ -72,7 +72,10 @@ class Bearers:
         if client is None:
             log.warning("token_refused", stage="web", reason="its subject is no client of the settings", issuer=claimed.issuer)
             return None
-        return Principal(name=client.name, kind="issuer", scopes=_within(claimed, client), group=client.group)
+        if client.group is not None and claimed.group not in (None, client.group):
+            log.warning("token_refused", stage="web", reason="it names another Group than its client has", issuer=claimed.issuer)
+            return None
+        return Principal(name=client.name, kind="issuer", scopes=_within(claimed, client), group=client.group or claimed.group)
 
 
 def _within(claimed: Claimed, client: ClientSettings) -> tuple[Scope, ...]:
@@ -83,14 +86,26 @@ def _within(claimed: Claimed, client: ClientSettings) -> tuple[Scope, ...]:
 
 
 def _scopes(text: str) -> tuple[Scope, ...]:
-    """Those that are understood. One with a query is narrower than what we could keep, so it gives nothing."""
+    """Those that are understood. One whose query is not gives nothing."""
     found = []
     for word in text.split():
         try:
-            found.append(read_scope(word))
-        except ValueError:
+            scope = read_scope(word)
+            narrowing_of(scope)
+        except (ValueError, Rejected):
             continue
+        found.append(scope)
     return tuple(found)
+
+
+def check_queries(clients: Iterable[ClientSettings]) -> None:
+    """Raises :class:`Misconfigured` for a scope whose query is no search of its type."""
+    for one in clients:
+        for scope in one.rights:
+            try:
+                narrowing_of(scope)
+            except Rejected as error:
+                raise Misconfigured(f"clients.{one.name}.scopes: '{scope}': {error.reason}") from error
 
 
 def client_keys(settings: Settings) -> dict[str, KeySet]:

@@ -10,7 +10,7 @@ from gateway.access.assertion import Assertions
 from gateway.access.book import TokenBook
 from gateway.access.issuers import Issuers
 from gateway.config import Settings
-from gateway.web.bearers import Bearers, client_keys
+from gateway.web.bearers import Bearers, check_queries, client_keys
 from gateway.web.smart import Smart
 
 
@@ -23,7 +23,8 @@ class Doors:
 
     @classmethod
     def open(cls, settings: Settings) -> Doors:
-        """Raises :class:`~gateway.errors.Misconfigured` for keys that cannot be read."""
+        """Raises :class:`~gateway.errors.Misconfigured` for keys that cannot be read and scopes that cannot be kept."""
+        check_queries(settings.clients)
         keys = client_keys(settings)
         book = TokenBook(settings.access_url) if keys else None
         bearers = Bearers(settings.web.tokens, settings.clients, book, Issuers(settings.issuers))

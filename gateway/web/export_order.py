@@ -68,7 +68,7 @@ def read_order(request: Request, parameters: Parameters, *, asked: str, user: st
             raise Rejected(f"'{name[:64]}' is not a parameter of this export", status=400)
     kept = _types(types, lenient=lenient)
     kept_filters = tuple(item for item in filters if not lenient or (item[0] in known_types() and (not kept or item[0] in kept)))
-    return Order(asked, level, group, kept, since, kept_filters, user, reach.group, _reachable(reach))
+    return Order(asked, level, group, kept, since, kept_filters, user, reach.group, _reachable(reach), reach.only)
 
 
 def _reachable(reach: Reach) -> tuple[str, ...] | None:

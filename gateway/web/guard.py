@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import Rejected, Retryable
+from gateway.scopes import only_some
 from gateway.spool.archive import Archive
 from gateway.store import FhirStore
 from gateway.store.reach import EVERYTHING, Reach
@@ -18,7 +19,7 @@ from gateway.web.fhir_http import outcome
 from gateway.web.interactions import Interaction, interaction
 from gateway.web.limits import Rates
 
-#: Key in the ASGI scope: whether a study (by its UID) is within the bounds of a Group; absent for those who have none.
+#: Key in the ASGI scope: whether a study (by its UID) is within the bounds of a Group or of a query; absent for those who have none.
 STUDY_IS_SEEN = "isobridge.study_is_seen"
 _FOR_PROGRAMS = ("/fhir", "/dicom-web")
 
@@ -51,8 +52,8 @@ class Guard:
         principal: Principal = scope.get(PRINCIPAL, ANYBODY_HERE)
         found = interaction(str(scope["method"]), path)
         refusal = self._too_fast(scope, principal) or _no_right(scope, principal, found)
-        if refusal is None and principal.group is not None and path.startswith("/dicom-web"):
-            refusal = await self._bounded(scope, principal.group, found)
+        if refusal is None and path.startswith("/dicom-web"):
+            refusal = await self._bounded(scope, principal, found)
         await (refusal or self._app)(scope, receive, send)
 
     def _too_fast(self, scope: Scope, principal: Principal) -> Response | None:
@@ -64,12 +65,18 @@ class Guard:
             return None
         return refused(scope, 429, f"more than {per_minute} requests a minute", {"Retry-After": str(wait)})
 
-    async def _bounded(self, scope: Scope, group: str, found: Interaction) -> Response | None:
+    async def _bounded(self, scope: Scope, principal: Principal, found: Interaction) -> Response | None:
         """DICOM objects are seen when their study is published as one that is seen."""
+        narrowed = only_some(principal.scopes)
+        if any(kind == "Patient" for kind, _ in narrowed):
+            return refused(scope, 403, "this token may not read every Patient, and DICOM objects tell of them")
+        reach = Reach(principal.group, only=tuple(one for one in narrowed if one[0] == "ImagingStudy"))
+        if reach == EVERYTHING:
+            return None
 
         @cache
         def is_seen(study: str) -> bool:
-            return study_is_seen(self._store, self._archive, group, study)
+            return study_is_seen(self._store, self._archive, reach, study)
 
         scope[STUDY_IS_SEEN] = is_seen
         try:
@@ -82,8 +89,8 @@ class Guard:
         return None
 
 
-def study_is_seen(store: FhirStore, archive: Archive, group: str, study: str) -> bool:
-    """Whether every ImagingStudy of this UID is within the Group, and its objects are one patient's.
+def study_is_seen(store: FhirStore, archive: Archive, within: Reach, study: str) -> bool:
+    """Whether every ImagingStudy of this UID is within reach, and its objects are one patient's.
 
     A UID that two patients share is seen by neither's cohort, also while only one of them is published.
     """
@@ -92,7 +99,7 @@ def study_is_seen(store: FhirStore, archive: Archive, group: str, study: str) ->
     def ids(reach: Reach) -> set[str]:
         return {entry.stored.id for entry in store.search("ImagingStudy", asked, reach=reach).entries}
 
-    if not (seen := ids(Reach(group))) or seen != ids(EVERYTHING):
+    if not (seen := ids(within)) or seen != ids(EVERYTHING):
         return False
     return len({told.patient_key for told in archive.told(study=study)}) == 1
 

@@ -18,9 +18,9 @@ from gateway.access.assertion import ALGORITHMS, Assertions
 from gateway.access.book import TokenBook
 from gateway.access.keys import Untrusted
 from gateway.client_settings import ClientSettings
-from gateway.errors import Retryable
+from gateway.errors import Rejected, Retryable
 from gateway.scopes import granted, read_scopes
-from gateway.web.access import PRINCIPAL, Principal
+from gateway.web.access import PRINCIPAL, Principal, narrowing_of
 from gateway.web.export import base_of
 from gateway.web.limits import Rates
 
@@ -123,8 +123,12 @@ def _granted(client: ClientSettings, wanted: str) -> str:
     """What is asked for and registered. Raises :class:`Refused`."""
     try:
         asked = read_scopes(wanted)
+        for one in asked:
+            narrowing_of(one)
     except ValueError as error:
         raise Refused("invalid_scope", f"scope {error}") from error
+    except Rejected as error:
+        raise Refused("invalid_scope", error.reason) from error
     if not asked:
         raise Refused("invalid_scope", "scope is missing: what the token is for, like system/Observation.rs")
     found = granted(asked, client.rights)

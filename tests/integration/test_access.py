@@ -24,7 +24,7 @@ from tests.web_site import Site
 
 TIMEOUT_SECS = 20
 RSA, EC, ISSUER_KEY = rsa_key(), ec_key(), rsa_key()
-ISSUER = "https://login.example/realms/imaging"
+ISSUER, WARDS = "https://login.example/realms/imaging", "https://login.example/realms/wards"
 STUDY_A, STUDY_B = str(pet().StudyInstanceUID), uid("study of b")
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASYNC = {"Prefer": "respond-async", "Accept": "application/fhir+json"}
@@ -55,7 +55,7 @@ def provenance(name: str, *targets: str) -> dict[str, Any]:
 class Clinic:
     """The gateway, its two patients, and a token for each kind of program."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, more: dict[str, tuple[str, str | None]] | None = None) -> None:
         key_file, issuer_file = directory / "lung.pem", directory / "issuer.json"
         key_file.write_text(pem(RSA))
         issuer_file.write_text(key_set(k=ISSUER_KEY))
@@ -67,6 +67,7 @@ class Clinic:
             "cohort": ("system/*.rs", "lung"),
             "nowhere": ("system/*.rs", "no-such-group"),
             "watcher": ("system/AuditEvent.rs", None),
+            **(more or {}),
         }
         clients = [
             ClientSettings(name=name, token_hash=hash_token(name), scopes=scopes, group=group)
@@ -77,8 +78,12 @@ class Clinic:
             ClientSettings(name="plain", keys_file=key_file, scopes="system/Observation.rs", token_minutes=2),
             ClientSettings(name="hasty", token_hash=hash_token("hasty"), scopes="system/*.rs", requests_per_minute=12),
             ClientSettings(name="outside", issuer="hospital", subject="svc-lung", scopes="system/Observation.rs system/Device.r"),
+            ClientSettings(name="ward", issuer="wards", subject="svc-ward", scopes="system/*.rs"),
         ]
-        issuers = (IssuerSettings(name="hospital", url=ISSUER, audience="isobridge", keys_file=issuer_file, client_claim="azp"),)
+        issuers = (
+            IssuerSettings(name="hospital", url=ISSUER, audience="isobridge", keys_file=issuer_file, client_claim="azp"),
+            IssuerSettings(name="wards", url=WARDS, audience="isobridge", keys_file=issuer_file, group_claim="cohort"),
+        )
         web = {"users": {"ana": hash_password("correct horse")}, "tokens": {"old": hash_token("old")}, "fhir_write": "scoped"}
         self.site = Site(directory / "data", web=web, clients=tuple(clients), issuers=issuers)
         self.directory = directory / "data"
@@ -177,7 +182,8 @@ def test_a_token_gives_no_more_than_is_registered(clinic: Clinic) -> None:
 @pytest.mark.parametrize(
     ("scope", "error", "told"),
     [
-        ("system/Observation.rs?category=laboratory", "invalid_scope", "has a query, which is not supported"),
+        ("system/Observation.rs?_sort=date", "invalid_scope", "search parameters of its own type with values"),
+        ("system/Observation.rs?no-such=1", "invalid_scope", "no-such"),
         ("system/Patient.rs", "invalid_scope", "nothing of that is registered"),
         ("", "invalid_scope", "scope is missing"),
     ],
@@ -209,6 +215,19 @@ def test_tokens_of_the_hospitals_issuer_open_what_is_in_both(clinic: Clinic) -> 
         assert clinic.get(signed(ISSUER_KEY, "RS256", claims | changes, kid="k"), "/fhir/Observation/own").status_code == 401
     none = signed(ISSUER_KEY, "RS256", claims | {"scope": "profile"}, kid="k")
     assert clinic.get(none, "/fhir/Observation/own").status_code == 403
+
+
+def test_a_token_of_an_issuer_may_name_the_group_whose_patients_it_shows(clinic: Clinic) -> None:
+    claims = {"iss": WARDS, "aud": "isobridge", "exp": 60, "sub": "svc-ward", "scope": "system/*.rs"}
+
+    def seen(**changes: Any) -> requests.Response:
+        return clinic.get(signed(ISSUER_KEY, "RS256", claims | changes, kid="k"), "/fhir/Patient?_elements=id")
+
+    for cohort, patient in (("lung", clinic.ours), ("Group/lung", clinic.ours), (["others"], clinic.theirs)):
+        assert [entry["resource"]["id"] for entry in seen(cohort=cohort).json()["entry"]] == [patient]
+    for nothing in ({}, {"cohort": ""}, {"cohort": ["lung", "others"]}, {"cohort": "lung others"}, {"cohort": {"id": "lung"}}):
+        assert seen(**nothing).status_code == 401
+    assert seen(cohort="no-such").status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from gateway.access.issuers import LOOK_AGAIN_SECS, Issuers
 from gateway.access.keys import Untrusted, read_keys
 from gateway.client_settings import IssuerSettings
 from gateway.errors import Misconfigured, Retryable
-from gateway.scopes import Scope, granted, read_scopes
+from gateway.scopes import Scope, granted, only_some, read_scopes
 from gateway.web.limits import Rates
 from tests.signing import ec_key, key_set, pem, rsa_key, signed
 
@@ -207,10 +207,30 @@ def test_scopes_are_read_and_cut_to_what_is_held() -> None:
     assert not everything[0].allows("read", "AuditEvent")
 
 
+def test_queries_of_scopes_are_kept_and_added_to_each_other() -> None:
+    laboratory = "system/Observation.rs?category=laboratory"
+    held = read_scopes(f"{laboratory} system/Patient.r")
+    assert " ".join(map(str, held)) == f"{laboratory} system/Patient.r"
+    assert granted(read_scopes("system/*.rs"), held) == held
+    assert granted(held, read_scopes("system/*.rs")) == held
+    (both,) = granted(read_scopes("system/Observation.r?status=final"), held)
+    assert both == Scope("Observation", "r", "category=laboratory&status=final")
+    assert only_some(held) == (("Observation", ("category=laboratory",)),)
+    assert only_some([*held, Scope("*", "s")]) == (("Observation", ("category=laboratory",)),), "read is still narrow"
+    assert only_some([*held, Scope("Observation", "rs")]) == ()
+    assert only_some(read_scopes(f"{laboratory} system/Observation.r?code=1")) == (
+        ("Observation", ("category=laboratory", "code=1")),
+        ("Observation", ("category=laboratory",)),
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("system/Observation.rs?category=x", "has a query, which is not supported"),
+        ("system/*.rs?_tag=x", "must name one type"),
+        ("system/AuditEvent.rs?date=2026", "must name one type"),
+        ("system/Observation.crs?code=x", "reading and searching"),
+        ("system/Observation.rs?", "is not a scope"),
         ("patient/*.rs", "programs have system scopes"),
         ("system/Observation.sr", "is not a scope"),
         ("system/Observation.", "gives no right"),
@@ -233,7 +253,7 @@ def test_a_scope_that_is_none_is_told(text: str, told: str) -> None:
         ("clients: {a: {token_hash: 'sha256:1', scopes: system/*.rs}}", "needs a line that 'isobridge web-token' printed"),
         ("clients: {a: {scopes: system/*.rs}}", "exactly one of them tells who the client is"),
         ("clients: {a: {keys: '{}', scopes: system/*.cruds, group: g}}", "who is limited to a group changes nothing"),
-        ("clients: {a: {keys: '{}', scopes: 'system/Observation.rs?code=1'}}", "has a query, which is not supported"),
+        ("clients: {a: {keys: '{}', scopes: 'system/Observation.rs?code=1 system/Device.c'}}", "beside a scope with a query"),
         ("clients: {a: {keys: '{}', scopes: system/*.rs, token_minutes: 600}}", "token_minutes must be 1 to 60"),
         ("clients: {a: {issuer: x, subject: y, scopes: system/*.rs}}", "names none of the section issuers"),
         ("issuers: {a: {url: u, audience: b, keys_url: 'http://idp.example/k'}}", "must be https"),

@@ -1,0 +1,78 @@
+"""Scopes with a query: of some types one who asks sees only what a search finds. Together with the bounds of a Group they are his sight.
+
+Every condition of a search, every reading, include, history and export is asked within it, as within a Group (:mod:`gateway.store.reach`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ColumnElement
+
+from gateway.errors import Rejected
+from gateway.store.index import Indexer
+from gateway.store.predicates import Scope, condition
+from gateway.store.query import Chain, Filter, Has, parse
+from gateway.store.reach import Fence, Reach
+from gateway.store.tables import RES
+
+Sql = ColumnElement[bool]
+_MOST_CONDITIONS = 20
+
+
+def narrowing(kind: str, query: str) -> tuple[Filter, ...]:
+    """The conditions of such a query. Raises :class:`Rejected` (400) for what is none: a right must not be wider than it reads."""
+    try:
+        parameters = parse_qsl(
+            query, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_MOST_CONDITIONS
+        )
+    except ValueError as error:
+        raise Rejected("the query of a scope is not name=value, with & between", status=400) from error
+    filters = parse(kind, parameters, strict=True).filters
+    if len(filters) != len(parameters) or any(isinstance(found, Chain | Has) for found in filters):
+        raise Rejected("the query of a scope has search parameters of its own type with values, nothing else", status=400)
+    return filters
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one sees who has bounds: those of a Group, and of some types only what his scopes' queries find."""
+
+    fence: Fence | None
+    narrowed: Mapping[str, Sql]
+
+    @classmethod
+    def read(cls, connection: Connection, reach: Reach, scope: Scope) -> Sight | None:
+        """``None`` for one without bounds. Raises :class:`Rejected` (403) when his Group is not there."""
+        if reach.group is None and not reach.only:
+            return None
+        narrowed: dict[str, Sql] = {}
+        for kind, queries in reach.only:
+            found = sa.or_(
+                sa.false(), *(sa.and_(*(condition(one, scope) for one in narrowing(kind, query))) for query in queries)
+            )
+            narrowed[kind] = sa.and_(narrowed[kind], found) if kind in narrowed else found
+        return cls(Fence.read(connection, reach.group, scope.param_ids) if reach.group is not None else None, narrowed)
+
+    def visible(self, kinds: Iterable[str]) -> Sql:
+        """That a row of one of these types is seen."""
+        wanted = sorted(kinds)
+        parts = [self.fence.visible(wanted)] if self.fence else []
+        for kind in wanted:
+            if kind in self.narrowed:
+                parts.append(self.narrowed[kind] if len(wanted) == 1 else sa.or_(RES.c.type != kind, self.narrowed[kind]))
+        return sa.and_(sa.true(), *parts)
+
+    def shows(self, kind: str, logical_id: str, body: bytes) -> bool:
+        """As :meth:`Fence.shows`."""
+        return self.fence is None or self.fence.shows(kind, logical_id, body)
+
+    def shows_version(self, kind: str, logical_id: str, body: bytes, indexer: Indexer, *, current: bool) -> bool:
+        """As :meth:`Fence.shows_version`. Whether an earlier version was what the query finds, no index tells: it is not shown."""
+        if not current and kind in self.narrowed:
+            return False
+        return self.fence is None or self.fence.shows_version(kind, logical_id, body, indexer, current=current)
