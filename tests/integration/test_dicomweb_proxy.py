@@ -20,6 +20,7 @@ import pytest
 import requests
 import uvicorn
 
+from gateway.audit.trail import Asked
 from gateway.client_settings import ClientSettings
 from gateway.config import Web
 from gateway.publish.fhir_http import Access
@@ -265,6 +266,17 @@ def test_who_sees_a_group_sees_its_studies_and_no_others(place: Place, by: str) 
     assert place.get(way, f"/studies/{STUDY}", who="observations").status_code == 403
     assert place.get(way, f"/studies/{STRANGE}", who="nobody").status_code == 401
     assert place.get(f"departed {by}", f"/studies/{STRANGE}").status_code == 404
+
+
+def test_each_access_is_recorded_as_one_to_the_study(place: Place) -> None:
+    for study, status in ((STUDY, 200), (STRANGE, 404)):
+        assert place.get("all rest", f"/studies/{study}/metadata", who="lung").status_code == status
+    *_, (_, _, app) = place._servers
+    app.state.trail.flush()
+    found = app.state.trail.find(Asked(who="lung", count=500)).records
+    assert {("dicom", STUDY, 200, "lung"), ("dicom", STRANGE, 404, "lung")} <= {
+        (one.what, one.id, one.status, one.group) for one in found
+    }
 
 
 @pytest.mark.parametrize("by", WAYS)

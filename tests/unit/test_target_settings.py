@@ -73,6 +73,9 @@ def test_the_embedded_store_goes_only_when_it_is_told_to() -> None:
         ("targets.archive.password=x", "does not belong where others can read it"),
         ("targets.archive.password_file=/no/such/file", "which is no file"),
         ("targets.archive.uploads=0", "must be 1 or more"),
+        ("targets.archive.dicomweb_path=../tools", "a path below url"),
+        ("targets.archive.dicomweb_path=/dicom-web", "a path below url"),
+        ("targets.archive.dicomweb_proxy=everything", "must be one of auto, departed, all, off"),
         ("targets.archive=orthanc", "must hold 'key: value' lines"),
         ("targets.other.url=http://127.0.0.1", "targets.other.kind is missing"),
         ("targets.second.kind=embedded", "there is one embedded store"),
@@ -81,6 +84,20 @@ def test_the_embedded_store_goes_only_when_it_is_told_to() -> None:
 )
 def test_a_wrong_target_is_refused_with_the_reason(override: str, complaint: str) -> None:
     assert any(complaint in line for line in complaints([*ARCHIVE, override]))
+
+
+def test_an_archive_of_originals_answers_for_what_has_left_and_no_other_does() -> None:
+    def proxied(*more: str) -> str:
+        return next(
+            one.proxied for one in config.load(None, overrides=[*ARCHIVE, *more]).settings.targets if one.name == "archive"
+        )
+
+    assert proxied() == "departed"
+    assert proxied("targets.archive.dicomweb_proxy=all") == "all"
+    for off in ("send=normalised", "dicomweb_proxy=off", "enabled=false"):
+        assert proxied(f"targets.archive.{off}") == "off"
+    told = complaints([*ARCHIVE, "targets.archive.send=normalised", "targets.archive.dicomweb_proxy=departed"])
+    assert any("dicomweb_proxy needs send: original" in line for line in told)
 
 
 def test_every_mistake_of_every_target_is_told_at_once() -> None:
