@@ -199,8 +199,10 @@ def config_check(loaded: Loaded, arguments: list[str]) -> None:
     """Print every setting with its value and where it came from; complain about all mistakes at once."""
     for name, origin in loaded.origins.items():
         click.echo(f"{name} = {loaded.shown(name)}    ({origin})")
+    from gateway.web.bearers import check_clients
     from gateway.workbench.deploy import standing_line
 
+    check_clients(loaded.settings)
     if line := standing_line(loaded.settings):
         click.echo(line, err="not deployed" in line)
 

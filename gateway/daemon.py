@@ -174,6 +174,10 @@ def _prepare(settings: Settings) -> None:
     A version of the mappings that is gone stops nobody: objects are received, and the worker waits for it.
     """
     _check_key(settings)
+    if settings.clients:
+        from gateway.web.bearers import check_clients
+
+        check_clients(settings)
     migrate(settings)
     ledger = open_ledger(settings)
     try:

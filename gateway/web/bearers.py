@@ -108,6 +108,12 @@ def check_queries(clients: Iterable[ClientSettings]) -> None:
                 raise Misconfigured(f"clients.{one.name}.scopes: '{scope}': {error.reason}") from error
 
 
+def check_clients(settings: Settings) -> None:
+    """What can be wrong with clients before anybody asks. Raises :class:`Misconfigured`."""
+    check_queries(settings.clients)
+    client_keys(settings)
+
+
 def client_keys(settings: Settings) -> dict[str, KeySet]:
     """The public keys of the clients that sign. Raises :class:`Misconfigured`."""
     found: dict[str, KeySet] = {}
