@@ -20,7 +20,7 @@ from pydicom.sr._snomed_dict import mapping as snomed
 
 from gateway.dicom.reading import header_of
 from gateway.mapping.example import encode
-from gateway.mapping.template import STATED
+from gateway.mapping.filling import STATED
 from gateway.model import JsonObject, Severity
 from gateway.nuclear.units import convert, spelled
 from gateway.r4.bundles import resources_of
