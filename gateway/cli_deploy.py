@@ -192,7 +192,7 @@ def _line(loaded: Loaded, ledger: Any) -> Any:
     """What a rehearsal needs: the site as the running gateway understands it, wherever that stands. Puts nothing in force."""
     from gateway.fhir.endpoint import images_address
     from gateway.in_force import SiteInForce, standing_in_force
-    from gateway.pipeline import Line
+    from gateway.line import Line
     from gateway.roles.rooms import open_files
     from gateway.workbench.health import read_run_file
 

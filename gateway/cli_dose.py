@@ -78,7 +78,7 @@ def _undo(loaded: Loaded, patient: str, number: int, reason: str, by: str) -> No
 
 def _line(loaded: Loaded) -> Any:
     from gateway.in_force import SiteInForce
-    from gateway.pipeline import Line
+    from gateway.line import Line
     from gateway.roles.rooms import open_existing_ledger, open_files
 
     ledger = open_existing_ledger(loaded.settings)

@@ -215,7 +215,7 @@ def _by(name: str, reason: str) -> Any:
 
 def _line(loaded: Loaded) -> Any:
     from gateway.in_force import SiteInForce
-    from gateway.pipeline import Line
+    from gateway.line import Line
     from gateway.roles.rooms import open_files
 
     ledger = _ledger(loaded)
