@@ -271,9 +271,10 @@ def test_who_sees_a_group_sees_its_studies_and_no_others(place: Place, by: str) 
 def test_each_access_is_recorded_as_one_to_the_study(place: Place) -> None:
     for study, status in ((STUDY, 200), (STRANGE, 404)):
         assert place.get("all rest", f"/studies/{study}/metadata", who="lung").status_code == status
-    *_, (_, _, app) = place._servers
-    app.state.trail.flush()
-    found = app.state.trail.find(Asked(who="lung", count=500)).records
+    trails = [app.state.trail for _, _, app in place._servers]
+    for trail in trails:
+        trail.flush()
+    found = trails[0].find(Asked(who="lung", count=500)).records
     assert {("dicom", STUDY, 200, "lung"), ("dicom", STRANGE, 404, "lung")} <= {
         (one.what, one.id, one.status, one.group) for one in found
     }
@@ -340,7 +341,7 @@ def test_a_dead_archive_is_said_and_takes_nothing_from_what_is_here(place: Place
 
 def test_an_archive_that_hangs_holds_up_nobody_else(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:
-        changes = {"url": f"http://127.0.0.1:{silent.getsockname()[1]}", "timeout_secs": 3}
+        changes = {"url": f"http://127.0.0.1:{silent.getsockname()[1]}", "timeout_secs": 4}
         place.get("all rest", f"/studies/{HERE}", changes=changes)
         answers: list[int] = []
         waiting = [
@@ -351,7 +352,7 @@ def test_an_archive_that_hangs_holds_up_nobody_else(place: Place) -> None:
             thread.start()
         began = time.monotonic()
         assert place.get("all rest", f"/studies/{HERE}", changes=changes).status_code == 200
-        assert time.monotonic() - began < 2.5, "60 wait for the archive; what is here does not"
+        assert time.monotonic() - began < 3.5, "60 wait for the archive; what is here does not"
         for thread in waiting:
             thread.join(60)
         assert set(answers) == {503, 504}

@@ -21,7 +21,7 @@ from gateway.dicom.reading import TRANSFER_SYNTAX_UID, read_file_meta
 from gateway.errors import Quarantined, Rejected
 from gateway.spool.proof import digest_of_file
 from gateway.telemetry import token
-from gateway.web.behind.archive import Archive, Level, Match, Place, Values
+from gateway.web.behind.archive import Archive, Level, Match, Place, Values, is_uid
 from gateway.web.behind.http import PARALLEL
 
 log = structlog.get_logger()
@@ -143,10 +143,13 @@ def _prove(path: Path, digest: str, archive: str) -> None:
 
 
 def syntax_of(path: Path) -> str:
-    """The transfer syntax that a file's own header names. Raises :class:`Rejected` (502) when it is no DICOM file."""
+    """The transfer syntax that a file's own header names. Raises :class:`Rejected` (502) when there is none."""
     try:
         with path.open("rb") as file:
             meta, _ = read_file_meta(file.read(_HEAD_BYTES))
     except Quarantined as error:
         raise Rejected("the archive gave something that is no DICOM file", status=502) from error
-    return meta.get(TRANSFER_SYNTAX_UID, b"").rstrip(b" \0").decode("ascii", "replace")
+    found = meta.get(TRANSFER_SYNTAX_UID, b"").rstrip(b" \0").decode("ascii", "replace")
+    if not is_uid(found):
+        raise Rejected("the archive gave a file that does not say how it is encoded", status=502)
+    return found

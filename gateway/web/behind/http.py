@@ -14,6 +14,7 @@ from typing import IO, Any
 import requests
 import structlog
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from gateway.errors import Rejected
 from gateway.publish.fhir_http import Access
@@ -62,7 +63,7 @@ class ArchiveHttp:
                     raise Rejected("the archive's list is too long; ask for less", status=502)
         try:
             return json.loads(content) if content else []
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Rejected("the archive gave an answer that is no JSON", status=502) from error
 
     def save(self, address: str, into: IO[bytes], *, accept: str, most_bytes: int) -> None:
@@ -93,17 +94,28 @@ class ArchiveHttp:
             if left <= 0:
                 raise requests.ReadTimeout
             timeout = (min(self._connect_secs, left), min(self._timeout_secs, left))
-            with self._session.request(
-                method, self._base + address, headers=headers, timeout=timeout, allow_redirects=False, stream=True, **options
-            ) as answer:
+            with self._sent(method, address, headers=headers, timeout=timeout, **options) as answer:
                 self._check(answer.status_code)
                 yield answer
-        except requests.Timeout as error:
-            self._rest("too slow")
-            raise Rejected(f"the archive '{self._name}' took too long to answer", status=504) from error
         except requests.RequestException as error:
             self._rest(type(error).__name__)
+            # A body that stops coming is a ConnectionError to requests.
+            if isinstance(error, requests.Timeout) or (error.args and isinstance(error.args[0], ReadTimeoutError)):
+                raise Rejected(f"the archive '{self._name}' took too long to answer", status=504) from error
             raise Rejected(f"the archive '{self._name}' cannot be reached, or its answer broke off", status=502) from error
+
+    def _sent(self, method: str, address: str, **options: Any) -> requests.Response:
+        """A kept connection that the archive has closed meanwhile is opened anew once: all that is asked here may be asked twice."""
+
+        def send() -> requests.Response:
+            return self._session.request(method, self._base + address, allow_redirects=False, stream=True, **options)
+
+        try:
+            return send()
+        except requests.ConnectionError as error:
+            if not error.args or not isinstance(error.args[0], ProtocolError):
+                raise
+            return send()
 
     def _check(self, status: int) -> None:
         if status in (200, 204, 206, 404):

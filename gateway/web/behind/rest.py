@@ -137,15 +137,22 @@ class _Told:
             raise _strange()
         if identifier not in self._one:
             found = self._http.json("GET", f"{kind}/{identifier}", until=self._until)
-            self._one[identifier] = found if isinstance(found, dict) else {"ID": identifier}
+            self._one[identifier] = _items([found])[0] if found else {"ID": identifier}
         return self._one[identifier]
 
 
 def _items(answer: Any) -> list[JsonObject]:
     """What an expanded list holds, each with an identifier that is safe in an address."""
-    if not isinstance(answer, list) or not all(isinstance(item, dict) and _ID.fullmatch(str(item.get("ID"))) for item in answer):
+    if not isinstance(answer, list) or not all(_is_resource(item) for item in answer):
         raise _strange()
     return answer
+
+
+def _is_resource(item: Any) -> bool:
+    if not isinstance(item, dict) or not _ID.fullmatch(str(item.get("ID"))):
+        return False
+    tags = all(isinstance(item.get(name, {}), dict) for name in ("MainDicomTags", "PatientMainDicomTags"))
+    return tags and isinstance(item.get("Instances", []), list)
 
 
 def _strange() -> Rejected:
