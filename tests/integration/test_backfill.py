@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -28,6 +29,7 @@ from gateway.spool.backfills import Order, StudyRef
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from tests import builders
+from tests.conftest import ORTHANC_DICOMWEB
 from tests.harness.peers import Orthanc
 from tests.harness.waiting import free_port
 from tests.integration.ledgers import QUIET
@@ -104,7 +106,9 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory, receiver: Receiving) -> It
     port = free_port()
     known = {"isobridge": ["ISOBRIDGE", "127.0.0.1", receiver.port]}
     folder = tmp_path_factory.mktemp("orthanc")
-    with Orthanc(folder, DicomServerEnabled=True, DicomAet="PACS", DicomPort=port, DicomModalities=known) as server:
+    plugins = [str(ORTHANC_DICOMWEB)] if ORTHANC_DICOMWEB.exists() else []
+    dicom_server: dict[str, Any] = {"DicomServerEnabled": True, "DicomAet": "PACS", "DicomPort": port, "DicomModalities": known}
+    with Orthanc(folder, Plugins=plugins, **dicom_server) as server:
         assert isinstance(server, Orthanc)
         for item in (item for those in studies().values() for item in those):
             assert requests.post(f"{server.url}/instances", data=builders.part10(item), timeout=10).ok
@@ -165,12 +169,15 @@ def check_modality(house: House, source: Source) -> None:
 
 
 @pytest.mark.needs("orthanc")
-@pytest.mark.parametrize("how", ["rest", "get"])
+@pytest.mark.parametrize("how", ["rest", "get", pytest.param("dicomweb", marks=pytest.mark.needs("orthanc-dicomweb"))])
 @pytest.mark.parametrize("check", [check_all, check_modality])
 def test_the_past_of_an_orthanc(house: House, orthanc: tuple[Orthanc, int], how: str, check: type[object]) -> None:
     server, port = orthanc
-    rest = build_source(SourceSettings(name="past", kind="orthanc", url=server.url), ae_title="ISOBRIDGE")
-    check(house, rest if how == "rest" else dicom(port))  # type: ignore[call-arg]
+    ways = {
+        "rest": SourceSettings(name="past", kind="orthanc", url=server.url),
+        "dicomweb": SourceSettings(name="past", kind="dicomweb", url=f"{server.url}/dicom-web"),
+    }
+    check(house, build_source(ways[how], ae_title="ISOBRIDGE") if how in ways else dicom(port))  # type: ignore[call-arg]
 
 
 @pytest.mark.needs("dcmtk")
