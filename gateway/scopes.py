@@ -87,7 +87,7 @@ def read_scopes(text: str) -> tuple[Scope, ...]:
         try:
             found.append(read_scope(word))
         except ValueError as error:
-            raise ValueError(f"'{word[:80]}' {error}") from error
+            raise ValueError(f"'{word.partition('?')[0][:80]}' {error}") from error  # a query may name a person
     return tuple(found)
 
 

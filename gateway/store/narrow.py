@@ -5,9 +5,11 @@ Every condition of a search, every reading, include, history and export is asked
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,6 +26,16 @@ Sql = ColumnElement[bool]
 _MOST_CONDITIONS = 20
 
 
+class _AnyNumber(dict[tuple[str, str], int]):
+    """Parameters of no database: for trying whether values have the form of their type."""
+
+    def __missing__(self, key: tuple[str, str]) -> int:
+        return 0
+
+
+_TRIAL = Scope(_AnyNumber(), ZoneInfo("UTC"), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "")
+
+
 def narrowing(kind: str, query: str) -> tuple[Filter, ...]:
     """The conditions of such a query. Raises :class:`Rejected` (400) for what is none: a right must not be wider than it reads."""
     try:
@@ -35,6 +47,8 @@ def narrowing(kind: str, query: str) -> tuple[Filter, ...]:
     filters = parse(kind, parameters, strict=True).filters
     if len(filters) != len(parameters) or any(isinstance(found, Chain | Has) for found in filters):
         raise Rejected("the query of a scope has search parameters of its own type with values, nothing else", status=400)
+    for found in filters:
+        condition(found, _TRIAL)
     return filters
 
 

@@ -105,7 +105,8 @@ def check_queries(clients: Iterable[ClientSettings]) -> None:
             try:
                 narrowing_of(scope)
             except Rejected as error:
-                raise Misconfigured(f"clients.{one.name}.scopes: '{scope}': {error.reason}") from error
+                where = f"clients.{one.name}.scopes: the query of system/{scope.type}.{scope.letters}"
+                raise Misconfigured(f"{where} cannot be kept: {error.reason}") from error
 
 
 def check_clients(settings: Settings) -> None:

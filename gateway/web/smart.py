@@ -5,6 +5,7 @@ Both are open to everybody who can reach the port: here a client shows who it is
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
@@ -74,7 +75,10 @@ class Smart:
 
     async def configuration(self, request: Request) -> Response:
         """What ``.well-known/smart-configuration`` tells (conformance.html)."""
-        scopes = sorted({str(scope) for client in self._clients.values() for scope in client.rights})
+        # Open to everybody: that there is a query may be told, what it asks may not.
+        scopes = sorted(
+            {str(dataclasses.replace(scope, query="")) for client in self._clients.values() for scope in client.rights}
+        )
         return JSONResponse(
             {
                 "token_endpoint": f"{self._base(request)}{TOKEN_PATH}",
@@ -128,7 +132,8 @@ def _granted(client: ClientSettings, wanted: str) -> str:
     except ValueError as error:
         raise Refused("invalid_scope", f"scope {error}") from error
     except Rejected as error:
-        raise Refused("invalid_scope", error.reason) from error
+        reason = "the query of a scope has search parameters of its own type with values, nothing else"
+        raise Refused("invalid_scope", reason) from error
     if not asked:
         raise Refused("invalid_scope", "scope is missing: what the token is for, like system/Observation.rs")
     found = granted(asked, client.rights)

@@ -124,6 +124,12 @@ def test_a_token_may_ask_for_less_than_is_registered(clinic: Clinic) -> None:
     assert clinic.found(answer.json()["access_token"], "/fhir/Observation") == {"Observation/own"}
 
 
+def test_nobody_is_told_what_the_queries_of_others_ask(clinic: Clinic) -> None:
+    told = clinic.site.get("/fhir/.well-known/smart-configuration").json()["scopes_supported"]
+    assert "system/Device.r" in told  # of a client whose other scope has a query
+    assert not any("?" in scope for scope in told)
+
+
 def test_a_query_that_cannot_be_kept_stops_the_start(tmp_path: Path) -> None:
     for query in (
         "patient.name=x",
@@ -132,6 +138,8 @@ def test_a_query_that_cannot_be_kept_stops_the_start(tmp_path: Path) -> None:
         "status",
         "status=",
         "_has:Provenance:target:_id=1",
+        "date=soon",
+        "value-quantity=much",
     ):
         with pytest.raises(Misconfigured):
             Clinic(tmp_path, {"bad": (f"system/Observation.rs?{query}", None)})
