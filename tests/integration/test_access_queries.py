@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from gateway.errors import Misconfigured
 from gateway.store.reach import Reach
 from tests.integration.test_access import EC, STUDY_A, STUDY_B, Clinic, export
 from tests.integration.test_reach import found, store
@@ -128,21 +126,6 @@ def test_nobody_is_told_what_the_queries_of_others_ask(clinic: Clinic) -> None:
     told = clinic.site.get("/fhir/.well-known/smart-configuration").json()["scopes_supported"]
     assert "system/Device.r" in told  # of a client whose other scope has a query
     assert not any("?" in scope for scope in told)
-
-
-def test_a_query_that_cannot_be_kept_stops_the_start(tmp_path: Path) -> None:
-    for query in (
-        "patient.name=x",
-        "_include=Observation:subject",
-        "nothing=1",
-        "status",
-        "status=",
-        "_has:Provenance:target:_id=1",
-        "date=soon",
-        "value-quantity=much",
-    ):
-        with pytest.raises(Misconfigured):
-            Clinic(tmp_path, {"bad": (f"system/Observation.rs?{query}", None)})
 
 
 def test_both_databases_keep_it(store: object) -> None:

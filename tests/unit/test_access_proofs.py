@@ -18,9 +18,10 @@ from gateway.access.assertion import Assertions
 from gateway.access.book import TokenBook
 from gateway.access.issuers import LOOK_AGAIN_SECS, Issuers
 from gateway.access.keys import Untrusted, read_keys
-from gateway.client_settings import IssuerSettings
+from gateway.client_settings import ClientSettings, IssuerSettings
 from gateway.errors import Misconfigured, Retryable
 from gateway.scopes import Scope, granted, only_some, read_scopes
+from gateway.web.bearers import check_queries
 from gateway.web.limits import Rates
 from tests.signing import ec_key, key_set, pem, rsa_key, signed
 
@@ -222,6 +223,22 @@ def test_queries_of_scopes_are_kept_and_added_to_each_other() -> None:
         ("Observation", ("category=laboratory", "code=1")),
         ("Observation", ("category=laboratory",)),
     )
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["patient.name=x", "_include=Observation:subject", "nothing=1", "status", "status=", "_has:Provenance:target:_id=1", "_count=5",
+     "date=soon", "value-quantity=much"],
+)  # fmt: skip
+def test_a_query_that_cannot_be_kept_stops_the_start(query: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        check_queries([ClientSettings(name="a", token_hash="-", scopes=f"system/Observation.rs?{query}")])
+    assert "clients.a.scopes: the query of system/Observation.rs cannot be kept" in str(caught.value)
+
+
+def test_queries_that_can_be_kept() -> None:
+    scopes = "system/Observation.rs?category=laboratory&date=ge2026&status:not=final system/ImagingStudy.rs?modality=PT,NM"
+    check_queries([ClientSettings(name="a", token_hash="-", scopes=scopes)])
 
 
 @pytest.mark.parametrize(
