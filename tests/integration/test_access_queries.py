@@ -7,11 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.store.reach import Reach
 from tests.integration.test_access import EC, STUDY_A, STUDY_B, Clinic, export
-from tests.integration.test_reach import found, store
-
-__all__ = ["store"]
 
 #: Of the observations of the clinic these are seen, of its studies none but those with PET.
 QUERY = "_id=own,moved&status=final"
@@ -126,9 +122,3 @@ def test_nobody_is_told_what_the_queries_of_others_ask(clinic: Clinic) -> None:
     told = clinic.site.get("/fhir/.well-known/smart-configuration").json()["scopes_supported"]
     assert "system/Device.r" in told  # of a client whose other scope has a query
     assert not any("?" in scope for scope in told)
-
-
-def test_both_databases_keep_it(store: object) -> None:
-    only = Reach(only=(("Observation", ("_id=own", "_id=none&status=final")),))
-    assert found(store, "Observation", reach=only) == {"Observation/own"}  # type: ignore[arg-type]
-    assert found(store, "Patient", ("_has:Observation:subject:_id", "o1"), reach=only) == set()  # type: ignore[arg-type]

@@ -98,3 +98,16 @@ def test_types_that_may_not_be_read_are_not_included(store: FhirStore) -> None:
         with pytest.raises(Rejected) as caught:
             store.search("Observation", [(parameter, "x")], reach=reach)
         assert caught.value.status == 403
+
+
+def test_of_a_type_no_more_is_seen_than_the_queries_find(store: FhirStore) -> None:
+    only = Reach(only=(("Observation", ("_id=own", "_id=none&status=final")),))
+    assert found(store, "Observation", reach=only) == {"Observation/own"}
+    assert found(store, "Observation", ("_id", "o1"), reach=only) == set()
+    assert found(store, "Patient", ("_has:Observation:subject:_id", "o1"), reach=only) == set()
+    assert found(store, "Patient", ("_has:Observation:subject:_id", "own"), reach=only) == {"Patient/p2"}
+    assert store.read("Observation", "o1", reach=only) is None
+    exporter = store.exporter(only)
+    assert {one.id for one in exporter.resources(Wanted("Observation", exporter.moment()))} == {"own"}
+    both = Reach("lung", only=(("Observation", ("_id=o1",)),))
+    assert found(store, "Observation", reach=both) == set(), "of another patient"
