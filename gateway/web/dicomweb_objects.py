@@ -59,7 +59,8 @@ class Objects:
         there = await run_in_threadpool(
             lambda: {item.id for item in served if self._files.locate(item.day, item.digest).exists()}
         )
-        elsewhere = await self._departed(wanted) if len(there) < len(served) and self._behind else {}
+        gone = {item.sop_instance_uid for item in served if item.id not in there}
+        elsewhere = await self._departed(wanted, gone) if gone and self._behind else {}
         items = [
             _item(item, () if item.id in there else tuple(elsewhere[item.sop_instance_uid]))
             for item in served
@@ -70,10 +71,14 @@ class Objects:
             raise Rejected(f"the originals have left the archive (retention){nobody}", status=410)
         return Found(items=items, missing=len(served) - len(items))
 
-    async def _departed(self, wanted: Mapping[str, str]) -> dict[str, list[tuple[Archive, Place]]]:
+    async def _departed(self, wanted: Mapping[str, str], gone: set[str]) -> dict[str, list[tuple[Archive, Place]]]:
+        """Half an answer, because an archive is away for a moment, would look like a whole one to most clients."""
+        places = await self._behind.places(wanted)
         found: dict[str, list[tuple[Archive, Place]]] = defaultdict(list)
-        for archive, place in await self._behind.places(wanted):
+        for archive, place in places.found:
             found[place.sop_instance_uid].append((archive, place))
+        if places.failure is not None and not gone <= found.keys():
+            raise places.failure
         return {**found}
 
     async def _never_received(self, wanted: Mapping[str, str], *, bounded: bool) -> Found:
@@ -81,9 +86,9 @@ class Objects:
         is_ours = bool(await run_in_threadpool(self._spooled.known, [wanted["study"]]))
         if held or is_ours or bounded or not self._behind.shows_all:
             raise Rejected(_absent(held), status=404)
-        found = await self._behind.places(wanted, of_all=True)
+        found, failure = await self._behind.places(wanted, of_all=True)
         if not found:
-            raise Rejected(_absent({}), status=404)
+            raise failure or Rejected(_absent({}), status=404)
         by_uid: dict[tuple[str, str], list[tuple[Archive, Place]]] = defaultdict(list)
         for archive, place in found:
             by_uid[place.series_uid, place.sop_instance_uid].append((archive, place))

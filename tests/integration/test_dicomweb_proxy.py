@@ -132,6 +132,11 @@ class Place:
         return self._urls[key]
 
     def _serve(self, options: dict[str, Any]) -> str:
+        dead = (
+            [TargetSettings(name="dead", kind="orthanc", url=f"http://127.0.0.1:{free_port()}")]
+            if options.pop("dead", False)
+            else []
+        )
         given: dict[str, Any] = {"url": self.orthanc.url, "username": "isobridge", "password": PASSWORD, **options}
         clients = [
             ClientSettings(name=name, token_hash=hash_token(name), scopes=scopes, group=group)
@@ -142,9 +147,12 @@ class Place:
                 ("observations", "system/Observation.rs system/Patient.r", None),
             )
         ]
+        own = self.house.settings.data.directory.parent / f"web{len(self._servers)}"  # a trail is one process's
+        own.mkdir()
         settings = dataclasses.replace(
             self.house.settings,
-            targets=(TargetSettings(name="archive", kind="orthanc", **given),),
+            data=dataclasses.replace(self.house.settings.data, directory=own),
+            targets=(*dead, TargetSettings(name="archive", kind="orthanc", **given)),
             web=Web(requests_per_minute=0),
             clients=tuple(clients),
         )
@@ -204,8 +212,9 @@ def test_what_has_left_is_answered_as_before(place: Place, by: str) -> None:
     ]
     narrow = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.50'
     assert place.get(f"departed {by}", ONE, headers={"Accept": narrow}).status_code == 406
-    left = place.house.settings.data.directory / "cache" / "from-archive"
-    assert list(left.iterdir()) == [], "what was fetched goes with the answer"
+    left = list(place.house.settings.data.directory.parent.glob("web*/cache/from-archive"))
+    assert left
+    assert not [file for folder in left for file in folder.iterdir()], "what was fetched goes with the answer"
 
 
 @pytest.mark.parametrize("by", WAYS)
@@ -274,7 +283,7 @@ def test_each_access_is_recorded_as_one_to_the_study(place: Place) -> None:
     trails = [app.state.trail for _, _, app in place._servers]
     for trail in trails:
         trail.flush()
-    found = trails[0].find(Asked(who="lung", count=500)).records
+    found = [one for trail in trails for one in trail.find(Asked(who="lung", count=500)).records]
     assert {("dicom", STUDY, 200, "lung"), ("dicom", STRANGE, 404, "lung")} <= {
         (one.what, one.id, one.status, one.group) for one in found
     }
@@ -304,6 +313,9 @@ def test_other_bytes_than_were_received_are_never_given(place: Place, by: str) -
     gone = place.get(f"departed {by}", f"/studies/{STUDY}/series/{SERIES}/instances/{one}")
     part = place.get(f"departed {by}", f"/studies/{STUDY}/series/{SERIES}")
     assert (gone.status_code, part.status_code, len(parts(part))) == (410, 206, SLICES - 1)
+    beside = {"dead": True}  # an archive that may have it does not answer: not by halves
+    assert place.get(f"departed {by}", f"/studies/{STUDY}/series/{SERIES}", changes=beside).status_code in (502, 503)
+    assert place.get(f"departed {by}", ONE, changes=beside).status_code == 200
     forged = place.store(_forged(one))
     try:
         answer = place.get(f"departed {by}", f"/studies/{STUDY}/series/{SERIES}/instances/{one}/metadata")

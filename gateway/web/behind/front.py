@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -51,6 +51,13 @@ def _end(fetched: IO[bytes], back: Callable[[], None] | None) -> None:
         back()
 
 
+class Places(NamedTuple):
+    """Where objects stand; ``failure``: of an archive that could not tell, and may have what is not found."""
+
+    found: list[tuple[Archive, Place]]
+    failure: Rejected | None
+
+
 class Behind:
     """``directory``: where fetched objects lie while they are given; what a kill left there goes at the start."""
 
@@ -74,11 +81,8 @@ class Behind:
         """Those that also answer for studies that we never received."""
         return tuple(archive for archive in self._archives if archive.shows_all)
 
-    async def places(self, wanted: Mapping[str, str], *, of_all: bool = False) -> list[tuple[Archive, Place]]:
-        """Where a study (or a series, an instance of it) stands, archive by archive; ``of_all``: only in those that show all.
-
-        Raises :class:`Rejected` when one does not answer and no other has anything.
-        """
+    async def places(self, wanted: Mapping[str, str], *, of_all: bool = False) -> Places:
+        """Where a study (or a series, an instance of it) stands, archive by archive; ``of_all``: only in those that show all."""
         found: list[tuple[Archive, Place]] = []
         failure: Rejected | None = None
         for archive in self.shows_all if of_all else self._archives:
@@ -90,9 +94,7 @@ class Behind:
             found += [(archive, place) for place in places]
             if of_all and found:
                 break  # a study is one archive's: its parts are never mixed
-        if failure is not None and not found:
-            raise failure
-        return found
+        return Places(found, failure)
 
     async def fetch(self, choices: Sequence[tuple[Archive, Place]], digest: str = "") -> Lent:
         """The object with this digest, from the first that has it; without one, the first object. Raises :class:`Rejected`."""
