@@ -22,10 +22,10 @@ from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates
 from gateway.store.index import Indexer, ParamIds
-from gateway.store.narrow import Sight
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Filter, parse
-from gateway.store.reach import COMPARTMENT, EVERYTHING, Reach, owners
+from gateway.store.reach import COMPARTMENT, EVERYTHING, Fence, Reach, owners
+from gateway.store.sight import read_sight
 from gateway.store.tables import HIST, REF, RES
 from gateway.store.writer import decompress, lock_writers
 
@@ -122,9 +122,9 @@ class Exporter:
             raise Rejected("there is no such Group", status=404)
         return replace(wanted, patients=Patients(self._reach.group))
 
-    def _sight(self) -> Sight | None:
+    def _fence(self) -> Fence | None:
         with self._database.read() as connection:
-            return Sight.read(connection, self._reach, Scope(self._param_ids, self._zone, self._clock(), ""))
+            return read_sight(connection, self._reach, Scope(self._param_ids, self._zone, self._clock(), ""))
 
     def _is_narrowed(self, kind: str) -> bool:
         """A query tells what of it is seen, and what was before or is deleted stands in no index."""
@@ -138,13 +138,13 @@ class Exporter:
         wanted = self._within(wanted)
         if not self.is_in_reach(wanted):
             return
-        sight, narrowed = self._sight(), self._is_narrowed(wanted.type)
+        fence, narrowed = self._fence(), self._is_narrowed(wanted.type)
         for rows in self._groups(self._rids(wanted, deleted=False)):
             for row in rows:
                 moment = row if narrowed else self._as_of(row, wanted.until)
                 if moment is not None and not moment.deleted and (wanted.since is None or moment.updated > wanted.since):
                     body = decompress(moment.body)
-                    if sight is None or sight.shows(row.type, row.id, body):
+                    if fence is None or fence.shows(row.type, row.id, body):
                         yield Exported(row.type, row.id, body)
 
     def patients(self, wanted: Wanted) -> set[str]:
@@ -182,10 +182,10 @@ class Exporter:
         return found
 
     def _restrictions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-        sight = self._sight()
-        scope = Scope(self._param_ids, self._zone, self._clock(), "", sight.visible if sight else None)
-        if sight and wanted.type in sight.narrowed:
-            yield sight.narrowed[wanted.type]
+        fence = self._fence()
+        scope = Scope(self._param_ids, self._zone, self._clock(), "", fence.visible if fence else None)
+        if fence and self._is_narrowed(wanted.type):
+            yield fence.visible([wanted.type])
         for part in wanted.alternatives:
             self._reach.check_filters(part)
         if wanted.alternatives:

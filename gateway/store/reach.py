@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -43,7 +43,7 @@ Sql = ColumnElement[bool]
 @dataclass(frozen=True, slots=True)
 class Reach:
     """``None`` stands for no limit: of Group, of types to read, of types to search. ``only``: types of which no more is seen than what one
-    of these queries finds (:mod:`gateway.store.narrow`).
+    of these queries finds (:mod:`gateway.store.sight`).
     """
 
     group: str | None = None
@@ -80,7 +80,23 @@ def _asked_about(found: Filter) -> Iterator[str]:
         yield from _asked_about(found.inner)
 
 
-class Fence:
+class Fence(Protocol):
+    """The bounds of one who asks, as conditions on rows of ``res`` and as a look at a body; :mod:`gateway.store.sight` makes it."""
+
+    def visible(self, kinds: Iterable[str]) -> Sql:
+        """That a row of one of these types is seen."""
+        ...
+
+    def shows(self, kind: str, logical_id: str, body: bytes) -> bool:
+        """That a body names nobody outside. A second look at what the index let through: names can stand where no index looks."""
+        ...
+
+    def shows_version(self, kind: str, logical_id: str, body: bytes, indexer: Indexer, *, current: bool) -> bool:
+        """That one version of a resource which is seen now is seen too: it may have been another patient's before."""
+        ...
+
+
+class GroupFence:
     """The bounds of one Group, as conditions on rows of ``res`` and as a look at a body."""
 
     def __init__(self, group: str, rid: int, members: frozenset[str], gone: Sequence[str], param_ids: ParamIds) -> None:
@@ -91,7 +107,7 @@ class Fence:
         self._ids = param_ids
 
     @classmethod
-    def read(cls, connection: Connection, group: str, param_ids: ParamIds) -> Fence:
+    def read(cls, connection: Connection, group: str, param_ids: ParamIds) -> GroupFence:
         """Raises :class:`Rejected` (403) when there is no such Group: then nothing is to be seen."""
         row = connection.execute(sa.select(RES).where(RES.c.type == "Group", RES.c.id == group, sa.not_(RES.c.deleted))).first()
         if row is None:

@@ -20,10 +20,9 @@ from gateway.store import dates
 from gateway.store.bookmarks import read_bookmark, write_bookmark
 from gateway.store.bundle import ID
 from gateway.store.index import Indexer
-from gateway.store.narrow import Sight
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Include, Query, SortKey
-from gateway.store.reach import EVERYTHING, Reach
+from gateway.store.reach import EVERYTHING, Fence, Reach
 from gateway.store.tables import DAT, INDEX_TABLES, REF, RES
 from gateway.store.writer import decompress
 
@@ -88,9 +87,9 @@ def run(
     indexer: Indexer,
     start: str | None,
     reach: Reach = EVERYTHING,
-    sight: Sight | None = None,
+    fence: Fence | None = None,
 ) -> Page:
-    """One page of the answer, within ``reach``; ``sight`` stands for its bounds.
+    """One page of the answer, within ``reach``; ``fence`` stands for its Group.
 
     Raises :class:`Rejected`: 400 when ``start`` is no bookmark of such a search, 403 for a question about what is out of reach.
     """
@@ -111,14 +110,14 @@ def run(
     following = None
     if len(rows) > len(shown) and shown:
         following = write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :])))
-    matches = _shown([as_stored(row) for row in shown], sight)
-    included = _shown(_included(connection, query, scope, indexer, matches, warnings, reach), sight)
+    matches = _shown([as_stored(row) for row in shown], fence)
+    included = _shown(_included(connection, query, scope, indexer, matches, warnings, reach), fence)
     entries = [Entry(stored, "match") for stored in matches] + [Entry(stored, "include") for stored in included]
     return Page(tuple(entries), total, following, tuple(warnings), query.used)
 
 
-def _shown(found: Sequence[Stored], sight: Sight | None) -> list[Stored]:
-    return [one for one in found if sight is None or sight.shows(one.type, one.id, one.body)]
+def _shown(found: Sequence[Stored], fence: Fence | None) -> list[Stored]:
+    return [one for one in found if fence is None or fence.shows(one.type, one.id, one.body)]
 
 
 def _fits(mark: _Bookmark, sort: Sequence[SortKey]) -> bool:

@@ -26,12 +26,12 @@ from gateway.store.export import Exporter
 from gateway.store.history import HistoryPage, HistoryQuery
 from gateway.store.index import Indexer, ParamIds, fingerprint, wanted_parameters
 from gateway.store.limits import QUERY_SECS, limited
-from gateway.store.narrow import Sight
 from gateway.store.operations import Criteria, Operation, Planned, plan
 from gateway.store.predicates import Scope
 from gateway.store.query import Query, parse
-from gateway.store.reach import EVERYTHING, Reach
+from gateway.store.reach import EVERYTHING, Fence, Reach
 from gateway.store.search import Page, Stored
+from gateway.store.sight import read_sight
 from gateway.store.tables import HIST, INDEX_TABLES, INDEXED, PARAM, RES
 from gateway.store.writer import Outcome
 
@@ -134,10 +134,10 @@ class FhirStore:
             return None
         wanted = sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)
         with self._database.read() as connection:
-            sight = self._sight(connection, reach)
-            row = connection.execute(wanted.where(sight.visible([kind])) if sight else wanted).first()
+            fence = self._fence(connection, reach)
+            row = connection.execute(wanted.where(fence.visible([kind])) if fence else wanted).first()
         stored = search.as_stored(row) if row else None
-        return stored if stored is None or sight is None or sight.shows(kind, logical_id, stored.body) else None
+        return stored if stored is None or fence is None or fence.shows(kind, logical_id, stored.body) else None
 
     def vread(self, kind: str, logical_id: str, version: int, *, reach: Reach = EVERYTHING) -> Stored | None:
         """One version, current or earlier."""
@@ -148,10 +148,10 @@ class FhirStore:
         earlier = sa.select(*names, HIST).join_from(HIST, RES, HIST.c.rid == RES.c.rid)
         earlier = earlier.where(RES.c.type == kind, RES.c.id == logical_id, HIST.c.version == version)
         with self._database.read() as connection:
-            sight = self._sight(connection, reach)
+            fence = self._fence(connection, reach)
             row = connection.execute(earlier).first()
         found = search.as_stored(row) if row else None
-        seen = found and (sight is None or sight.shows_version(kind, logical_id, found.body, self._indexer, current=False))
+        seen = found and (fence is None or fence.shows_version(kind, logical_id, found.body, self._indexer, current=False))
         return found if seen else None
 
     def history(self, kind: str, logical_id: str) -> list[Stored]:
@@ -163,14 +163,14 @@ class FhirStore:
     def history_page(self, query: HistoryQuery, *, reach: Reach = EVERYTHING) -> HistoryPage:
         """One page of the versions of a resource, of a type, or of everything. Raises :class:`~gateway.errors.Rejected` (400)."""
         with self._reading() as connection:
-            sight = self._sight(connection, reach)
-            if sight is None:
+            fence = self._fence(connection, reach)
+            if fence is None:
                 return history.run(connection, query)
 
             def keeps(stored: Stored, current: bool) -> bool:
-                return sight.shows_version(stored.type, stored.id, stored.body, self._indexer, current=current)
+                return fence.shows_version(stored.type, stored.id, stored.body, self._indexer, current=current)
 
-            return history.run(connection, query, history.Bounds(sight.visible, keeps))
+            return history.run(connection, query, history.Bounds(fence.visible, keeps))
 
     def search(
         self,
@@ -213,13 +213,13 @@ class FhirStore:
     def _run(self, query: Query, parameters: Sequence[tuple[str, str]], base: str, reach: Reach) -> Page:
         start = next((value for name, value in parameters if name == "_page"), None)
         with self._reading() as connection:
-            sight = self._sight(connection, reach)
-            within = sight.visible if sight else None
+            fence = self._fence(connection, reach)
+            within = fence.visible if fence else None
             scope = Scope(self._param_ids, self._zone, self._clock(), base, within)
-            return search.run(connection, query, scope, self._indexer, start, reach, sight)
+            return search.run(connection, query, scope, self._indexer, start, reach, fence)
 
-    def _sight(self, connection: Connection, reach: Reach) -> Sight | None:
-        return Sight.read(connection, reach, Scope(self._param_ids, self._zone, self._clock(), ""))
+    def _fence(self, connection: Connection, reach: Reach) -> Fence | None:
+        return read_sight(connection, reach, Scope(self._param_ids, self._zone, self._clock(), ""))
 
     def exporter(self, reach: Reach = EVERYTHING) -> Exporter:
         """Reads many resources at once: for bulk export and tables."""

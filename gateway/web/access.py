@@ -17,8 +17,8 @@ from starlette.requests import HTTPConnection
 from gateway.r4 import definitions
 from gateway.scopes import DO_ALL, READ_ALL, Scope, Verb, only_some
 from gateway.store import Stored
-from gateway.store.narrow import narrowing
 from gateway.store.reach import Reach, patients_named
+from gateway.store.sight import narrowing
 
 #: Key in the ASGI scope.
 PRINCIPAL = "isobridge.principal"

@@ -19,7 +19,7 @@ from gateway.errors import Rejected
 from gateway.store.index import Indexer
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Chain, Filter, Has, parse
-from gateway.store.reach import Fence, Reach
+from gateway.store.reach import Fence, GroupFence, Reach
 from gateway.store.tables import RES
 
 Sql = ColumnElement[bool]
@@ -56,37 +56,36 @@ def narrowing(kind: str, query: str) -> tuple[Filter, ...]:
 class Sight:
     """What one sees who has bounds: those of a Group, and of some types only what his scopes' queries find."""
 
-    fence: Fence | None
+    group: GroupFence | None
     narrowed: Mapping[str, Sql]
-
-    @classmethod
-    def read(cls, connection: Connection, reach: Reach, scope: Scope) -> Sight | None:
-        """``None`` for one without bounds. Raises :class:`Rejected` (403) when his Group is not there."""
-        if reach.group is None and not reach.only:
-            return None
-        narrowed: dict[str, Sql] = {}
-        for kind, queries in reach.only:
-            found = sa.or_(
-                sa.false(), *(sa.and_(*(condition(one, scope) for one in narrowing(kind, query))) for query in queries)
-            )
-            narrowed[kind] = sa.and_(narrowed[kind], found) if kind in narrowed else found
-        return cls(Fence.read(connection, reach.group, scope.param_ids) if reach.group is not None else None, narrowed)
 
     def visible(self, kinds: Iterable[str]) -> Sql:
         """That a row of one of these types is seen."""
         wanted = sorted(kinds)
-        parts = [self.fence.visible(wanted)] if self.fence else []
+        parts = [self.group.visible(wanted)] if self.group else []
         for kind in wanted:
             if kind in self.narrowed:
                 parts.append(self.narrowed[kind] if len(wanted) == 1 else sa.or_(RES.c.type != kind, self.narrowed[kind]))
         return sa.and_(sa.true(), *parts)
 
     def shows(self, kind: str, logical_id: str, body: bytes) -> bool:
-        """As :meth:`Fence.shows`."""
-        return self.fence is None or self.fence.shows(kind, logical_id, body)
+        """As :meth:`GroupFence.shows`."""
+        return self.group is None or self.group.shows(kind, logical_id, body)
 
     def shows_version(self, kind: str, logical_id: str, body: bytes, indexer: Indexer, *, current: bool) -> bool:
-        """As :meth:`Fence.shows_version`. Whether an earlier version was what the query finds, no index tells: it is not shown."""
+        """As :meth:`GroupFence.shows_version`. Whether an earlier version was what the query finds, no index tells: it is not shown."""
         if not current and kind in self.narrowed:
             return False
-        return self.fence is None or self.fence.shows_version(kind, logical_id, body, indexer, current=current)
+        return self.group is None or self.group.shows_version(kind, logical_id, body, indexer, current=current)
+
+
+def read_sight(connection: Connection, reach: Reach, scope: Scope) -> Fence | None:
+    """``None`` for one without bounds. Raises :class:`Rejected` (403) when his Group is not there."""
+    group = GroupFence.read(connection, reach.group, scope.param_ids) if reach.group is not None else None
+    if not reach.only:
+        return group
+    narrowed: dict[str, Sql] = {}
+    for kind, queries in reach.only:
+        found = sa.or_(sa.false(), *(sa.and_(*(condition(one, scope) for one in narrowing(kind, query))) for query in queries))
+        narrowed[kind] = sa.and_(narrowed[kind], found) if kind in narrowed else found
+    return Sight(group, narrowed)
