@@ -58,7 +58,8 @@ class Reach:
         """A chain or ``_has`` asks about another type: that needs the right to search it. Raises :class:`Rejected` (403)."""
         for kind in sorted({kind for found in filters for kind in _asked_about(found)}):
             if not self.may_search(kind):
-                raise Rejected(f"this token may not search {kind}, which the search asks about", status=403)
+                reason = "which the search asks about; name the types of its chains, like subject:Patient.name"
+                raise Rejected(f"this token may not search {kind}, {reason}", status=403)
 
     def check(self, query: Query) -> None:
         self.check_filters(query.filters)

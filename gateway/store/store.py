@@ -22,6 +22,7 @@ from gateway.r4.canonical import decode
 from gateway.store import dates, history, search, writer
 from gateway.store.bundle import ID, Change, read_transaction
 from gateway.store.compartment import compartment, everything
+from gateway.store.export import QUERY_SECS as EXPORT_SECS
 from gateway.store.export import Exporter
 from gateway.store.history import HistoryPage, HistoryQuery
 from gateway.store.index import Indexer, ParamIds, fingerprint, wanted_parameters
@@ -191,6 +192,8 @@ class FhirStore:
         if not reach.may_search(kind):
             raise Rejected(f"this token may not search {kind}", status=403)
         query = parse(kind, parameters, strict=strict)
+        if patient is not None and not ID.fullmatch(patient):
+            raise Rejected("there is no such Patient", status=404)
         if patient is not None:
             query = dataclasses.replace(query, filters=(*query.filters, compartment(patient, kind)))
         return self._run(query, parameters, base, reach)
@@ -220,9 +223,10 @@ class FhirStore:
     def _fence(self, connection: Connection, reach: Reach) -> Fence | None:
         return Fence.read(connection, reach.group, self._param_ids) if reach.group is not None else None
 
-    def exporter(self, reach: Reach = EVERYTHING) -> Exporter:
-        """Reads many resources at once: for bulk export and tables."""
-        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach)
+    def exporter(self, reach: Reach = EVERYTHING, *, in_a_hurry: bool = False) -> Exporter:
+        """Reads many resources at once: for bulk export and tables. ``in_a_hurry``: somebody waits, as for a search."""
+        seconds = self._query_secs if in_a_hurry else EXPORT_SECS
+        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach, seconds)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

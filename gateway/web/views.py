@@ -81,7 +81,7 @@ class _Api:
 
     def _rows(self, view: View, where: list[tuple[str, str]], group: str | None, reach: Reach) -> Iterator[Row]:
         """The first row is made at once, so that what is wrong from the start is an answer and not an end in the middle."""
-        rows = run_view(self._store, view, where, group=group, images_at=self._images_at, reach=reach)
+        rows = run_view(self._store, view, where, group=group, images_at=self._images_at, reach=reach, in_a_hurry=True)
         return chain(list(islice(rows, 1)), rows)
 
 

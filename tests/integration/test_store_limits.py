@@ -12,6 +12,7 @@ import pytest
 
 from gateway.errors import Rejected
 from gateway.store import FhirStore
+from gateway.store.export import Wanted, read_filter
 from gateway.store.history import HistoryQuery
 from tests import postgres
 from tests.fhir_samples import filled, observation, transaction
@@ -83,6 +84,27 @@ def test_a_question_that_takes_too_long_is_stopped_and_the_next_one_is_answered(
     assert refused.value.status == 400
     assert hurried.read("Patient", "p1") is not None
     assert opened().search("Observation", slow).total == 308
+
+
+def test_a_table_that_somebody_waits_for_is_found_within_the_same_time_and_an_export_takes_its_own(opened: Open) -> None:
+    hurried = opened(query_secs=1e-6)
+    wanted = Wanted("Observation", 2**62, alternatives=(read_filter("Observation", [("code:not", "y")]),))
+    with pytest.raises(Rejected, match="longer than"):
+        find_often(hurried, wanted)
+    assert len(list(hurried.exporter().resources(wanted))) == 308
+
+
+def find_often(store: FhirStore, wanted: Wanted) -> None:
+    for _ in range(50):
+        list(store.exporter(in_a_hurry=True).resources(wanted))
+
+
+def test_a_strange_id_in_an_address_is_of_nobody(opened: Open) -> None:
+    store = opened()
+    with pytest.raises(Rejected) as refused:
+        store.search("Observation", [], patient="p\x001")
+    assert refused.value.status == 404
+    assert not store.exporter().group_exists("g\x00")
 
 
 def ask_often(store: FhirStore, parameters: list[tuple[str, str]]) -> None:
