@@ -33,8 +33,8 @@ from gateway.web.passwords import hash_password, password_matches
 from gateway.web.smart import CONFIGURATION_PATH, TOKEN_PATH
 
 #: Answered to anybody: they hold no data, and a supervisor that asks has no password.
-#: The last two are where a client learns how to show who it is, and does.
-OPEN = frozenset({"/healthz", "/readyz", f"/fhir{CONFIGURATION_PATH}", f"/fhir{TOKEN_PATH}"})
+#: The others are where a client learns how to show who it is, and does; ``/metadata`` speaks of the server alone.
+OPEN = frozenset({"/healthz", "/readyz", "/fhir/metadata", f"/fhir{CONFIGURATION_PATH}", f"/fhir{TOKEN_PATH}"})
 #: What a token opens. Pages with buttons are for people.
 FOR_PROGRAMS = ("/fhir", "/dicom-web", "/metrics")
 #: What is not told in terms of patients and resources, so that scopes say nothing of it.

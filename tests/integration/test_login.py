@@ -22,7 +22,8 @@ CLOSED = [
     "/held",
     "/studies",
     "/fhir/Patient",
-    "/fhir/metadata",
+    "/fhir/metadata/",
+    "/fhir/StructureDefinition",
     "/dicom-web/studies",
     "/metrics",
     "/assets/style.css",
@@ -53,6 +54,17 @@ def test_a_form_without_a_name_is_refused(site: Site) -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_health_is_told_to_everybody(site: Site, path: str) -> None:
     assert site.get(path).status_code == 200
+
+
+def test_how_to_get_in_is_told_to_everybody_and_nothing_else_is(site: Site) -> None:
+    (rest,) = site.get("/fhir/metadata").json()["rest"]
+    told = rest["security"]
+    assert [one["coding"][0]["code"] for one in told["service"]] == ["Basic"]
+    assert told["cors"] is False
+    assert "password" in told["description"]
+    assert "bearer" in told["description"]
+    assert not {"ana", "pyrate"} & set(site.get("/fhir/metadata").text.split('"'))
+    assert requests.post(f"{site.url}/fhir/metadata", timeout=10).status_code == 405
 
 
 def test_fhir_clients_are_told_in_fhir(site: Site) -> None:
