@@ -10,7 +10,7 @@ answer nor its absence tells of others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ from gateway.store.writer import decompress
 COMPARTMENT: Mapping[str, tuple[str, ...]] = {kind: codes for kind, codes in PATIENT.items() if kind not in ("Group", "Patient")}
 #: They speak of no patient and are the same for everybody.
 DEFINITIONS = frozenset({"CapabilityStatement", "CodeSystem", "SearchParameter", "StructureDefinition", "ValueSet"})
+#: Parameters of what a resource is about: one patient at most, in every type of the compartment but Provenance.
+_ABOUT_ONE = ("subject", "patient")
 #: They could hold anything.
 _NEVER = frozenset({"Binary", "Bundle", "Group", "OperationOutcome", "Patient"})
 
@@ -108,7 +110,7 @@ class Fence:
         if "Group" in wanted:
             options.append(sa.and_(RES.c.type == "Group", RES.c.id == self.group))
         if own := sorted(wanted & COMPARTMENT.keys() - {"Provenance"}):
-            options.append(RES.c.rid.in_(self._own(own)))
+            options.append(sa.and_(RES.c.rid.in_(self._own(own)), RES.c.rid.not_in(self._others(own, _ABOUT_ONE))))
         if "Provenance" in wanted:
             options.append(self._vouched())
         if same := sorted(wanted & DEFINITIONS):
@@ -138,9 +140,35 @@ class Fence:
         rows = sa.select(REF.c.target).where(REF.c.param == param, REF.c.kind == "Patient", REF.c.rid == self._rid)
         return rows.where(REF.c.target.not_in(self._gone)) if self._gone else rows
 
-    def _own(self, kinds: Sequence[str]) -> sa.Select[Any]:
-        params = [self._ids[kind, code] for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._ids]
-        return sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient", REF.c.target.in_(self._member_rows()))
+    def _own(self, kinds: Sequence[str]) -> sa.CompoundSelect[Any]:
+        """What is about a member; and what names one otherwise (as its performer) and is about nobody else.
+
+        Two selections, so that the many that are about somebody outside are looked at only where there is something of the second kind.
+        """
+        about, beside = (
+            sa.select(REF.c.rid).where(
+                REF.c.param.in_([number for kind, code, number in self._compartment(kinds) if (code in _ABOUT_ONE) is is_about]),
+                REF.c.kind == "Patient",
+                REF.c.target.in_(self._member_rows()),
+            )
+            for is_about in (True, False)
+        )
+        subjects = [number for kind, code, number in self._compartment(kinds) if code in _ABOUT_ONE]
+        others = sa.select(REF.c.rid).where(REF.c.param.in_(subjects), REF.c.kind == "Patient")
+        return about.union_all(beside.where(REF.c.rid.not_in(others.where(REF.c.target.not_in(self._member_rows())))))
+
+    def _compartment(self, kinds: Sequence[str]) -> list[tuple[str, str, int]]:
+        return [(kind, code, self._ids[kind, code]) for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._ids]
+
+    def _others(self, kinds: Sequence[str], without: Collection[str] = ()) -> sa.Select[Any]:
+        """What names a patient outside. :meth:`shows` would hide it too, but counts, pages and chains would tell that it is there."""
+        params = [
+            number
+            for (kind, code), number in self._ids.items()
+            if kind in kinds and code not in without and _may_name(kind, code, "Patient")
+        ]
+        named = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient")
+        return named.where(REF.c.target.not_in(self._member_rows()))
 
     def _own_ids(self) -> sa.Select[Any]:
         """(type, id) of the members and of what stands in their compartments, Provenance aside."""
@@ -156,7 +184,8 @@ class Fence:
         ours = sa.select(REF.c.rid).where(REF.c.param == param, target.in_(self._own_ids()))
         about_people = REF.c.kind.in_(sorted(COMPARTMENT.keys() | {"Patient", "Group"}))
         others = sa.select(REF.c.rid).where(REF.c.param == param, about_people, target.not_in(self._own_ids()))
-        return sa.and_(RES.c.type == "Provenance", RES.c.rid.in_(ours), RES.c.rid.not_in(others))
+        alien = RES.c.rid.not_in(self._others(["Provenance"]))
+        return sa.and_(RES.c.type == "Provenance", RES.c.rid.in_(ours), RES.c.rid.not_in(others), alien)
 
     def _named(self, kind: str) -> Sql:
         """A thing that is nobody's, named by a resource of ours."""
@@ -167,7 +196,7 @@ class Fence:
         ]
         kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
         named = sa.select(REF.c.target).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.rid.in_(self._own(kinds)))
-        return sa.and_(RES.c.type == kind, RES.c.id.in_(named))
+        return sa.and_(RES.c.type == kind, RES.c.id.in_(named), RES.c.rid.not_in(self._others([kind])))
 
 
 def _may_name(source: str, code: str, kind: str) -> bool:

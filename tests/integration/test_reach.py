@@ -66,6 +66,21 @@ def test_the_store_shows_the_group_and_nothing_else(store: FhirStore) -> None:
     assert caught.value.status == 403
 
 
+def test_what_names_somebody_outside_is_not_even_counted(store: FhirStore) -> None:
+    """A second look at each body hides it; the answer must not tell that there was something to hide."""
+    own = next(entry.stored for entry in store.search("Observation", [("_id", "own")]).entries).resource()
+    mixed = {**own, "id": "mixed", "performer": [{"reference": "Patient/p1"}]}
+    device = {"resourceType": "Device", "id": "his", "patient": {"reference": "Patient/p1"}}
+    store.transact(transaction(mixed, {**own, "id": "beside", "device": {"reference": "Device/his"}}, device))
+    asked = [("_id", "mixed"), ("performer", "Patient/p1")]
+    assert [store.search("Observation", [one, ("_summary", "count")], reach=LUNG).total for one in asked] == [0, 0]
+    assert [store.search("Observation", [one, ("_summary", "count")]).total for one in asked] == [1, 1]
+    assert found(store, "Patient", ("_has:Observation:subject:performer", "Patient/p1")) == set()
+    assert store.search("Device", [("_id", "his")], reach=LUNG).total == 0
+    assert store.search("Observation", [("device:Device._id", "his")], reach=LUNG).total == 0
+    assert store.search("Observation", [], reach=LUNG).total == 2
+
+
 def test_versions_of_the_time_before_are_not_seen(store: FhirStore) -> None:
     assert store.vread("Observation", "own", 1, reach=LUNG) is None
     assert store.vread("Observation", "own", 2, reach=LUNG) is not None
