@@ -55,4 +55,4 @@ def test_a_narrative_says_something_in_a_div_of_xhtml() -> None:
     assert any("txt-1" in one for one in complaints("a", start="<div>"))
     assert complaints("a", start='<p xmlns="http://www.w3.org/1999/xhtml">', end="</p>") != []
     bomb = '<!DOCTYPE a [<!ENTITY x "aaaa">]><div xmlns="http://www.w3.org/1999/xhtml">'
-    assert any("txt-1" in one for one in complaints("&x;", start=bomb))
+    assert complaints("&x;", start=bomb) != []
