@@ -13,6 +13,8 @@ from sqlalchemy.engine import Connection
 from gateway.errors import Rejected
 
 QUERY_SECS = 20.0
+#: Of a question inside a transaction that writes.
+QUERY_SECS_OF_WRITERS = 2.0
 #: Steps of SQLite's virtual machine between two looks at the clock: about a millisecond.
 _STEPS = 20_000
 _STOPPED = frozenset({"SQLITE_INTERRUPT", "57014"})

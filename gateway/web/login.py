@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import Retryable
 from gateway.web.access import ANYBODY_HERE, NOBODY, PERSON, PRINCIPAL, Principal
 from gateway.web.bearers import Bearers
-from gateway.web.fhir_http import outcome
+from gateway.web.fhir_http import in_their_form, outcome
 from gateway.web.passwords import hash_password, password_matches
 from gateway.web.smart import CONFIGURATION_PATH, TOKEN_PATH
 
@@ -205,5 +205,5 @@ def _refused(scope: Scope, status: int, reason: str, *, retry_after: int | None 
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
     if scope["path"].startswith("/fhir/"):
-        return outcome(status, reason, headers=headers)
+        return in_their_form(Request(scope), outcome(status, reason, headers=headers))
     return PlainTextResponse(f"{reason}\n", status, headers)
