@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import Rejected
-from gateway.store import FhirStore
+from gateway.store import FhirStore, search
 from gateway.store.export import Wanted, read_filter
 from gateway.store.history import HistoryQuery
 from tests import postgres
@@ -126,6 +126,26 @@ def test_a_strange_value_is_answered_or_refused(opened: Open, name: str) -> None
     texts = [text for value in STRANGE for text in (value, f"a${value}", f"{value}|{value}", f"gt{value}")]
     assert {answer(store, name, text) for text in texts} <= {200, 400}
     assert store.counts()["Observation"] >= 308
+
+
+def test_a_page_is_bounded_in_bytes_and_the_next_one_goes_on(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened()
+    monkeypatch.setattr(search, "MAX_PAGE_BYTES", 20_000)
+    seen: list[str] = []
+    following: str | None = None
+    while True:
+        page = store.search("Observation", [("_count", "200"), *([("_page", following)] if following else [])])
+        assert 0 < sum(len(entry.stored.body) for entry in page.entries) <= 20_000
+        seen += [entry.stored.id for entry in page.entries]
+        following = page.next
+        if following is None:
+            break
+    assert (len(seen), len(set(seen))) == (308, 308)
+    everything = store.search("Patient", [("_id", "p1"), ("_revinclude", "Observation:subject")])
+    assert 20_000 < sum(len(entry.stored.body) for entry in everything.entries) < 30_000
+    assert "included resources are shown" in everything.warnings[0]
+    monkeypatch.setattr(search, "MAX_PAGE_BYTES", 1)
+    assert len(store.search("Observation", [("_count", "5")]).entries) == 1
 
 
 def test_pages_show_each_match_once_while_others_write(opened: Open) -> None:
