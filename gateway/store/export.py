@@ -26,7 +26,7 @@ from gateway.store.index import Indexer, ParamIds
 from gateway.store.limits import limited
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Filter, parse
-from gateway.store.reach import COMPARTMENT, EVERYTHING, Fence, Reach, owners
+from gateway.store.reach import COMPARTMENT, EVERYTHING, Fence, Reach, active_members, owners
 from gateway.store.tables import HIST, REF, RES
 from gateway.store.writer import decompress, lock_writers
 
@@ -235,6 +235,15 @@ class Exporter:
             return None
         with self._database.read() as connection:
             return set(connection.execute(rows).scalars())
+
+    def all_are_members_still(self, group: str, moment: int) -> bool:
+        """Whether nobody who was a member of the Group at that moment has left it since."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(RES).where(RES.c.type == "Group", RES.c.id == group)).first()
+        if row is None or row.deleted:
+            return False
+        before = self._as_of(row, moment)
+        return before is None or before.deleted or active_members(before.body) <= active_members(row.body)
 
     def _group(self, logical_id: str) -> tuple[int, dict[str, Any]] | None:
         if not ID.fullmatch(logical_id):

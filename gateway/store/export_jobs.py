@@ -118,6 +118,8 @@ class ExportJobs:
         job = self._load(job_id)
         if job is None or job.order.user != user or not job.order.is_within(reach) or self._is_over(job):
             return None
+        if reach.group is not None and job.state == "done":
+            return job if self._exporter.all_are_members_still(reach.group, job.transaction_time) else None
         return job
 
     def progress(self, job_id: str) -> str:

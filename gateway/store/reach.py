@@ -222,6 +222,11 @@ def patients_named(kind: str, logical_id: str, body: bytes) -> set[str]:
     return named | ({logical_id} if kind == "Patient" else set())
 
 
+def active_members(body: bytes) -> set[str]:
+    """The ids of the patients of a Group, of its compressed body."""
+    return {_patient_id(member) for member in _group_members(body) if member.get("inactive") is not True} - {""}
+
+
 def _group_members(body: bytes) -> list[dict[str, Any]]:
     tree: dict[str, Any] = decode(decompress(body))
     found: list[dict[str, Any]] = tree.get("member", [])

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.errors import Rejected
 from gateway.r4 import definitions
-from gateway.views.path import Environment, Found, Path, Resolver, compile_path, single, truth
+from gateway.views.path import Environment, Found, Path, Resolver, compile_path, single
 from gateway.views.syntax import UnknownPath
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
@@ -74,11 +74,19 @@ class View:
         known = {**self.constants, **{key: value for key, value in (constants or {}).items() if key in self.constants}}
         env = Environment(known, 0, resource, 0, resolve, resource)
         try:
-            if not all(truth(test([resource], env)) is True for test in self._where):
+            if not all(_holds(test, resource, env) for test in self._where):
                 return []
             return list(_product(self._select, resource, env))
         except UnknownPath as error:
             raise Rejected(f"view {self.name}: {error}", status=422) from error
+
+
+def _holds(test: Path, resource: Mapping[str, Any], env: Environment) -> bool:
+    """Of a ``where``. What is neither true nor false is a slip of the pen: ``name.family`` for ``name.family.exists()``."""
+    value = single(test([resource], env))
+    if value is not None and not isinstance(value, bool):
+        raise UnknownPath("a where must be true or false")
+    return value is True
 
 
 def read_view(tree: Any) -> View:

@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import Rejected
 from gateway.store import FhirStore
 from gateway.store.export import Wanted
+from gateway.store.export_jobs import ExportJobs, Order
 from gateway.store.history import HistoryQuery
 from gateway.store.reach import Reach
 from tests.fhir_samples import OBSERVATIONS, PATIENT, filled, transaction
@@ -102,6 +103,23 @@ def test_exports_are_of_the_group(store: FhirStore) -> None:
     assert (exported("Patient"), exported("Observation"), exported("Device")) == ({"p2"}, {"own"}, {"d1"})
     assert exported("Group") == set()
     assert exported("Patient", Reach("lung", frozenset({"Observation"}), None)) == set()
+
+
+def test_what_was_exported_is_given_only_while_all_its_patients_are_members(store: FhirStore, tmp_path: Path) -> None:
+    jobs = ExportJobs(tmp_path / "exports", store.exporter())
+    job_id = jobs.start(Order("x", within="lung"))
+    jobs.wait(job_id, 20)
+    done = jobs.get(job_id, "", LUNG)
+    assert done is not None
+    assert {item.type for item in done.output} >= {"Patient", "Observation"}
+    group = store.search("Group", [("_id", "lung")]).entries[0].stored.resource()
+    group["member"].append({"entity": {"reference": "Patient/p3"}})
+    store.transact(transaction(group))
+    assert jobs.get(job_id, "", LUNG) is not None
+    group["member"][1]["inactive"] = True
+    store.transact(transaction(group))
+    assert jobs.get(job_id, "", LUNG) is None
+    assert jobs.get(job_id, "", Reach("other")) is None
 
 
 def test_types_that_may_not_be_read_are_not_included(store: FhirStore) -> None:

@@ -299,6 +299,13 @@ def test_a_definition_that_cannot_be_done_is_refused(tree: Any) -> None:
     assert refused.value.status == 400
 
 
+def test_a_condition_that_is_neither_true_nor_false_is_an_error() -> None:
+    tree = {"resource": "Patient", "select": [{"column": [{"name": "g", "path": "id"}]}], "where": [{"path": "name.family"}]}
+    with pytest.raises(Rejected, match="true or false"):
+        read_view(tree).rows({"resourceType": "Patient", "name": [{"family": "a"}]})
+    assert read_view(tree).rows({"resourceType": "Patient"}) == []
+
+
 def test_a_repeat_that_never_ends_is_stopped() -> None:
     view = read_view({"resource": "Patient", "select": [{"repeat": ["$this"], "column": [{"name": "g", "path": "id"}]}]})
     with pytest.raises(Rejected, match="repeat goes deeper"):
