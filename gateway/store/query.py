@@ -25,7 +25,7 @@ MAX_SORT_KEYS = 3
 #: Selections of one search. Each is written, compiled and planned, a millisecond or so, before the limit of time begins to count.
 MAX_COST = 500
 #: Values of a list that cost as much as a selection.
-_LIST = 50
+_LIST = 10
 
 #: Not in this store: a chain that names no type does not ask about them.
 ELSEWHERE = frozenset({"AuditEvent"})

@@ -72,7 +72,7 @@ def test_what_would_be_compiled_for_seconds_is_refused(kind: str, parameters: li
 
 def test_long_lists_of_names_are_welcome() -> None:
     accessions = ",".join(f"A{number}" for number in range(500))
-    assert len(parse("ImagingStudy", [("identifier", accessions)] * 20).filters) == 20
+    assert len(parse("ImagingStudy", [("identifier", accessions)] * 5).filters) == 5
 
 
 def test_a_chain_over_every_type_asks_about_none_that_is_kept_elsewhere() -> None:
