@@ -10,7 +10,7 @@ answer nor its absence tells of others.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,14 @@ class Fence:
         self._rid = rid
         self._gone = gone
         self._ids = param_ids
+        self._known: dict[object, sa.CTE] = {}
+
+    def _once(self, key: object, make: Callable[[], sa.Select[Any] | sa.CompoundSelect[Any]]) -> sa.Select[Any]:
+        """A selection that stands at the head of the statement, once however often it is asked for (``WITH``): nested in each other
+        they would be deeper than SQLite's parser is."""
+        if key not in self._known:
+            self._known[key] = make().cte()
+        return sa.select(*self._known[key].c)
 
     @classmethod
     def read(cls, connection: Connection, group: str, param_ids: ParamIds) -> Fence:
@@ -136,11 +144,17 @@ class Fence:
 
     def _member_rows(self) -> sa.Select[Any]:
         """The ids of the members. Membership may have ended: such members stay in the index, so they are named and left out."""
+        return self._once("members", self._active)
+
+    def _active(self) -> sa.Select[Any]:
         param = self._ids["Group", "member"]
         rows = sa.select(REF.c.target).where(REF.c.param == param, REF.c.kind == "Patient", REF.c.rid == self._rid)
         return rows.where(REF.c.target.not_in(self._gone)) if self._gone else rows
 
-    def _own(self, kinds: Sequence[str]) -> sa.CompoundSelect[Any]:
+    def _own(self, kinds: Sequence[str]) -> sa.Select[Any]:
+        return self._once(("own", *kinds), lambda: self._owned(kinds))
+
+    def _owned(self, kinds: Sequence[str]) -> sa.CompoundSelect[Any]:
         """What is about a member; and what names one otherwise (as its performer) and is about nobody else.
 
         Two selections, so that the many that are about somebody outside are looked at only where there is something of the second kind.
@@ -168,10 +182,13 @@ class Fence:
             if kind in kinds and code not in without and _may_name(kind, code, "Patient")
         ]
         named = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient")
-        return named.where(REF.c.target.not_in(self._member_rows()))
+        return self._once(("others", *params), lambda: named.where(REF.c.target.not_in(self._member_rows())))
 
     def _own_ids(self) -> sa.Select[Any]:
         """(type, id) of the members and of what stands in their compartments, Provenance aside."""
+        return self._once("own ids", self._owned_ids)
+
+    def _owned_ids(self) -> sa.Select[Any]:
         table = RES.alias()
         kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
         patients = sa.and_(table.c.type == "Patient", table.c.id.in_(self._member_rows()))
@@ -185,7 +202,8 @@ class Fence:
         about_people = REF.c.kind.in_(sorted(COMPARTMENT.keys() | {"Patient", "Group"}))
         others = sa.select(REF.c.rid).where(REF.c.param == param, about_people, target.not_in(self._own_ids()))
         alien = RES.c.rid.not_in(self._others(["Provenance"]))
-        return sa.and_(RES.c.type == "Provenance", RES.c.rid.in_(ours), RES.c.rid.not_in(others), alien)
+        vouched, not_vouched = self._once("vouched", lambda: ours), self._once("not vouched", lambda: others)
+        return sa.and_(RES.c.type == "Provenance", RES.c.rid.in_(vouched), RES.c.rid.not_in(not_vouched), alien)
 
     def _named(self, kind: str) -> Sql:
         """A thing that is nobody's, named by a resource of ours."""
@@ -195,7 +213,8 @@ class Fence:
             if source in COMPARTMENT and source != "Provenance" and _may_name(source, code, kind)
         ]
         kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
-        named = sa.select(REF.c.target).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.rid.in_(self._own(kinds)))
+        found = sa.select(REF.c.target).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.rid.in_(self._own(kinds)))
+        named = self._once(("named", kind), lambda: found)
         return sa.and_(RES.c.type == kind, RES.c.id.in_(named), RES.c.rid.not_in(self._others([kind])))
 
 

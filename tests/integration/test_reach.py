@@ -82,6 +82,20 @@ def test_what_names_somebody_outside_is_not_even_counted(store: FhirStore) -> No
     assert store.search("Observation", [], reach=LUNG).total == 2
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "_has:Observation:has-member:_has:Observation:has-member:_has:Observation:has-member:_id",
+        "_has:Provenance:target:_has:Provenance:entity:_has:Observation:performer:_id",
+        "subject:Patient._has:Provenance:target:_has:Observation:performer:_id",
+        "device.organization.partof.name",
+    ],
+)
+def test_long_chains_are_answered_within_the_bounds_too(store: FhirStore, question: str) -> None:
+    """SQLite's parser holds a hundred levels; the bounds stand in every link."""
+    assert found(store, "Observation", (question, "x")) == set()
+
+
 def test_versions_of_the_time_before_are_not_seen(store: FhirStore) -> None:
     assert store.vread("Observation", "own", 1, reach=LUNG) is None
     assert store.vread("Observation", "own", 2, reach=LUNG) is not None

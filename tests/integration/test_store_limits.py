@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.errors import Rejected
 from gateway.store import FhirStore, search
 from gateway.store.export import Wanted, read_filter
 from gateway.store.history import HistoryQuery
+from gateway.store.limits import limited
 from tests import postgres
 from tests.fhir_samples import filled, observation, transaction
 
@@ -92,6 +94,12 @@ def test_a_table_that_somebody_waits_for_is_found_within_the_same_time_and_an_ex
     with pytest.raises(Rejected, match="longer than"):
         find_often(hurried, wanted)
     assert len(list(hurried.exporter().resources(wanted))) == 308
+
+
+def test_a_statement_that_is_too_much_for_the_database_is_refused_and_not_tried_again() -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection, pytest.raises(Rejected, match="more than the database takes"), limited(connection, 5):
+        connection.exec_driver_sql(f"SELECT {'(' * 500}1{')' * 500}")
 
 
 def find_often(store: FhirStore, wanted: Wanted) -> None:
