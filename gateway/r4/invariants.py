@@ -15,6 +15,7 @@ from typing import Any
 
 from gateway.r4 import definitions
 from gateway.r4.definitions import PRIMITIVES
+from gateway.r4.narrative import narrative
 from gateway.r4.units import UCUM
 
 Node = Mapping[str, Any]
@@ -310,6 +311,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "ContactPoint": (_contact_point,),
     "Extension": (_extension,),
     "MedicationAdministration.dosage": (_dosage,),
+    "Narrative": (narrative,),
     "Observation": (_observation,),
     "Observation.referenceRange": (_reference_range,),
     "Organization": (_organization,),

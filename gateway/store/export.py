@@ -21,14 +21,18 @@ from gateway.errors import Rejected
 from gateway.r4 import definitions
 from gateway.r4.canonical import decode
 from gateway.store import dates
+from gateway.store.bundle import ID
 from gateway.store.index import Indexer, ParamIds
+from gateway.store.limits import limited
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Filter, parse
-from gateway.store.reach import COMPARTMENT, EVERYTHING, Fence, Reach, owners
+from gateway.store.reach import COMPARTMENT, EVERYTHING, Fence, Reach, active_members, owners
 from gateway.store.sight import read_sight
 from gateway.store.tables import HIST, REF, RES
 from gateway.store.writer import decompress, lock_writers
 
+#: To find what is wanted: of a whole store, or by a search that nobody waits for.
+QUERY_SECS = 600.0
 _GROUP_ROWS = 500
 _RIDS_AT_ONCE = 2_000
 
@@ -87,8 +91,10 @@ class Exporter:
         zone: ZoneInfo,
         clock: Callable[[], dt.datetime],
         reach: Reach = EVERYTHING,
+        query_secs: float = QUERY_SECS,
     ) -> None:
         self._reach = reach
+        self._query_secs = query_secs
         self._database = database
         self._param_ids = param_ids
         self._indexer = indexer
@@ -97,7 +103,7 @@ class Exporter:
 
     def within(self, reach: Reach) -> Exporter:
         """The same for one who sees no further than that."""
-        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach)
+        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach, self._query_secs)
 
     def moment(self) -> int:
         """Now, when every transaction that wrote until now is committed and no other has begun."""
@@ -175,7 +181,7 @@ class Exporter:
             conditions += self._restrictions(wanted)
         statement = sa.select(RES.c.rid).where(*conditions).order_by(RES.c.rid)
         found: array[int] = array("q")
-        with self._database.read() as connection:
+        with self._database.read() as connection, limited(connection, self._query_secs):
             rows = connection.execution_options(yield_per=_RIDS_AT_ONCE).execute(statement)
             for part in rows.scalars().partitions(_RIDS_AT_ONCE):
                 found.extend(part)
@@ -235,7 +241,18 @@ class Exporter:
         with self._database.read() as connection:
             return set(connection.execute(rows).scalars())
 
+    def all_are_members_still(self, group: str, moment: int) -> bool:
+        """Whether nobody who was a member of the Group at that moment has left it since."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(RES).where(RES.c.type == "Group", RES.c.id == group)).first()
+        if row is None or row.deleted:
+            return False
+        before = self._as_of(row, moment)
+        return before is None or before.deleted or active_members(before.body) <= active_members(row.body)
+
     def _group(self, logical_id: str) -> tuple[int, dict[str, Any]] | None:
+        if not ID.fullmatch(logical_id):
+            return None
         with self._database.read() as connection:
             row = connection.execute(
                 sa.select(RES).where(RES.c.type == "Group", RES.c.id == logical_id, sa.not_(RES.c.deleted))

@@ -24,6 +24,7 @@ import structlog
 from gateway.errors import GatewayError, Rejected
 from gateway.store.export import Exporter, Patients, Wanted, known_types, read_filter
 from gateway.store.export_files import Cancelled, JobFile, write_deletions, write_resources
+from gateway.store.query import Filter, check_cost
 from gateway.store.reach import EVERYTHING, Reach
 
 KEEP_SECS = 24 * 3600
@@ -119,6 +120,8 @@ class ExportJobs:
         job = self._load(job_id)
         if job is None or job.order.user != user or not job.order.is_within(reach) or self._is_over(job):
             return None
+        if reach.group is not None and job.state == "done":
+            return job if self._exporter.all_are_members_still(reach.group, job.transaction_time) else None
         return job
 
     def progress(self, job_id: str) -> str:
@@ -154,10 +157,13 @@ class ExportJobs:
         unknown = sorted(set(order.types) - known_types())
         if unknown:
             raise Rejected("_type names a resource type that is not known here: " + ", ".join(unknown)[:200], status=400)
+        asked: list[Filter] = []
         for kind, parameters in order.filters:
             if order.types and kind not in order.types:
                 raise Rejected(f"_typeFilter is about {kind}, which _type does not name", status=400)
-            order.reach.check_filters(read_filter(kind, parameters))
+            asked += read_filter(kind, parameters)
+        check_cost(asked)
+        order.reach.check_filters(asked)
         for kind in order.types:
             if not order.reach.may_read(kind):
                 raise Rejected(f"this token may not export {kind}: that needs the right to read and to search it", status=403)

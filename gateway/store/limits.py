@@ -13,9 +13,19 @@ from sqlalchemy.engine import Connection
 from gateway.errors import Rejected
 
 QUERY_SECS = 20.0
+#: Of a question inside a transaction that writes.
+QUERY_SECS_OF_WRITERS = 2.0
 #: Steps of SQLite's virtual machine between two looks at the clock: about a millisecond.
 _STEPS = 20_000
 _STOPPED = frozenset({"SQLITE_INTERRUPT", "57014"})
+#: What SQLite says of a statement that is more than it takes; PostgreSQL has the codes 54xxx for it.
+_TOO_MUCH = (
+    "parser stack overflow",
+    "too many SQL variables",
+    "Expression tree is too large",
+    "too many terms",
+    "tables in a join",
+)
 
 
 @contextmanager
@@ -35,6 +45,8 @@ def limited(connection: Connection, seconds: float) -> Iterator[None]:
         code = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
         if code in _STOPPED:
             raise Rejected(f"the search took longer than {seconds:g} s; ask for less at once", status=400) from error
+        if str(code).startswith("54") or any(words in str(error.orig) for words in _TOO_MUCH):
+            raise Rejected("the search is more than the database takes at once; ask for less", status=400) from error
         raise
     finally:
         if sqlite:

@@ -19,8 +19,8 @@ from sqlalchemy.sql import ColumnElement
 
 from gateway.errors import Rejected
 from gateway.r4 import definitions
-from gateway.r4.expression import compile_expression
 from gateway.store import dates, values
+from gateway.store import names as names_of
 from gateway.store.composite import second_type
 from gateway.store.dates import Interval
 from gateway.store.index import BY_COLUMN, ParamIds
@@ -65,9 +65,10 @@ def condition(found: Filter, scope: Scope) -> Sql:
         return _updated(found, scope)
     if found.modifier == "missing":
         return _missing(found, scope)
+    if found.kind in _LISTS:
+        return _negated(_LISTS[found.kind](found, scope), found)
     single = _READERS[found.kind]
-    readings = [single(found, value, scope) for value in found.values]
-    return _negated(sa.or_(sa.false(), *readings), found)
+    return sa.or_(sa.false(), *(single(found, value, scope) for value in found.values))
 
 
 def _negated(sql: Sql, found: Condition) -> Sql:
@@ -87,56 +88,19 @@ def _missing(found: Condition, scope: Scope) -> Sql:
     return sa.not_(present) if found.values[0] == "true" else present
 
 
-def _token(found: Condition, value: str, scope: Scope) -> Sql:
+def _token(found: Condition, scope: Scope) -> Sql:
     if found.modifier == "text":
-        return _starts_with(found, value, scope, suffix=":text")
-    return _rows(TOK, found, scope, *_token_matches(value, found, TOK.c.code, TOK.c.system))
+        return sa.or_(sa.false(), *(_starts_with(found, value, scope, suffix=":text") for value in found.values))
+    names = [names_of.token(found, value) for value in found.values]
+    return _rows(TOK, found, scope, names_of.any_of(names, TOK.c.code, TOK.c.system))
 
 
-def _token_matches(value: str, found: Condition, code_column: Text, system_column: Text) -> list[Sql]:
-    """``code``, ``system|code``, ``|code`` (no system) or ``system|`` (any code of it)."""
-    parts = split_bars(value)
-    if len(parts) > 2:
-        raise _bad(found, "must be code, system|code, |code or system|")
-    matches: list[Sql] = []
-    code = parts[-1]
-    if code:
-        matches.append(code_column.in_([values.key(form) for form in values.uid_forms(code)]))
-    if len(parts) == 2 and not _system_is_implied(found.type, found.code):
-        matches.append(system_column == values.key(parts[0]))
-    return matches
-
-
-def _system_is_implied(kind: str, code: str) -> bool:
-    """An element of type ``code`` has its system by its binding, so a client may name it though it is not in the resource."""
-    parameter = definitions.search_parameters()[kind][code]
-    if parameter.type == "composite":
-        return False
-    found = compile_expression(parameter.expression, root=kind, elements=definitions.elements())
-    return all(extractor.kind == "code" for extractor in found)
-
-
-def _reference(found: Condition, value: str, scope: Scope) -> Sql:
+def _reference(found: Condition, scope: Scope) -> Sql:
     if found.modifier == "identifier":
-        matches = _token_matches(value, found, TOK.c.code, TOK.c.system)
-        return _rows(TOK, found, scope, *matches, suffix=":identifier")
-    return _rows(REF, found, scope, *_reference_matches(value, found, scope, REF.c.target, REF.c.kind))
-
-
-def _reference_matches(value: str, found: Condition, scope: Scope, target: Text, target_kind: Text) -> list[Sql]:
-    """``Type/id``, ``id``, an address of ours, or any other URL."""
-    text = unescaped(value).removeprefix(f"{scope.base}/") if scope.base else unescaped(value)
-    kind, _, logical_id = text.partition("/")
-    if not logical_id:
-        kind, logical_id = found.modifier, text
-    if kind and kind not in definitions.resource_types() | {""}:
-        return [target == values.key(text), target_kind == ""]
-    logical_id = logical_id.partition("/_history/")[0]
-    if found.modifier and kind != found.modifier:
-        return [sa.false()]
-    if kind:
-        return [target == values.key(logical_id), target_kind == kind]
-    return [target == values.key(logical_id)]
+        names = [names_of.token(found, value) for value in found.values]
+        return _rows(TOK, found, scope, names_of.any_of(names, TOK.c.code, TOK.c.system), suffix=":identifier")
+    targets = [name for value in found.values if (name := names_of.reference(found, value, scope.base)) is not None]
+    return _rows(REF, found, scope, names_of.any_of(targets, REF.c.target, REF.c.kind))
 
 
 def _string(found: Condition, value: str, scope: Scope) -> Sql:
@@ -263,16 +227,18 @@ def _composite(found: Condition, value: str, scope: Scope) -> Sql:
         raise _bad(found, "must be two values joined by $")
     first, second = parts
     kind = second_type(found.type, definitions.search_parameters()[found.type][found.code])
-    return _rows(CMP, found, scope, *_token_matches(first, found, CMP.c.code, CMP.c.system), *_second(kind, found, second, scope))
+    first_matches = names_of.any_of([names_of.token(found, first)], CMP.c.code, CMP.c.system)
+    return _rows(CMP, found, scope, first_matches, *_second(kind, found, second, scope))
 
 
 def _second(kind: str, found: Condition, value: str, scope: Scope) -> list[Sql]:
     if kind == "token":
-        return _token_matches(value, found, CMP.c.value, CMP.c.value_system)
+        return [names_of.any_of([names_of.token(found, value)], CMP.c.value, CMP.c.value_system)]
     if kind == "quantity":
         return _quantity_matches(found, value, CMP.c.value_system, CMP.c.value, CMP.c)
     if kind == "reference":
-        return _reference_matches(value, found, scope, CMP.c.value, CMP.c.value_system)
+        target = names_of.reference(found, value, scope.base)
+        return [names_of.any_of([target] if target else [], CMP.c.value, CMP.c.value_system)]
     if kind == "date":
         prefix, asked = _read_date(found, value, scope)
         return [_interval_matches(prefix, asked, CMP.c.low, CMP.c.high)]
@@ -321,9 +287,9 @@ def _bad(found: Condition, reason: str) -> Rejected:
     return Rejected(f"the value of '{found.code}' {reason}", status=400)
 
 
+#: Of these all values are one condition.
+_LISTS: Mapping[str, Callable[[Condition, Scope], Sql]] = {"token": _token, "reference": _reference}
 _READERS: Mapping[str, Callable[[Condition, str, Scope], Sql]] = {
-    "token": _token,
-    "reference": _reference,
     "string": _string,
     "date": _date,
     "quantity": _quantity,

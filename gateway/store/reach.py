@@ -10,7 +10,7 @@ answer nor its absence tells of others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ from gateway.store.writer import decompress
 COMPARTMENT: Mapping[str, tuple[str, ...]] = {kind: codes for kind, codes in PATIENT.items() if kind not in ("Group", "Patient")}
 #: They speak of no patient and are the same for everybody.
 DEFINITIONS = frozenset({"CapabilityStatement", "CodeSystem", "SearchParameter", "StructureDefinition", "ValueSet"})
+#: Parameters of what a resource is about: one patient at most, in every type of the compartment but Provenance.
+_ABOUT_ONE = ("subject", "patient")
 #: They could hold anything.
 _NEVER = frozenset({"Binary", "Bundle", "Group", "OperationOutcome", "Patient"})
 
@@ -61,7 +63,8 @@ class Reach:
         """A chain or ``_has`` asks about another type: that needs the right to search it. Raises :class:`Rejected` (403)."""
         for kind in sorted({kind for found in filters for kind in _asked_about(found)}):
             if not self.may_search(kind):
-                raise Rejected(f"this token may not search {kind}, which the search asks about", status=403)
+                reason = "which the search asks about; name the types of its chains, like subject:Patient.name"
+                raise Rejected(f"this token may not search {kind}, {reason}", status=403)
 
     def check(self, query: Query) -> None:
         self.check_filters(query.filters)
@@ -105,6 +108,14 @@ class GroupFence:
         self._rid = rid
         self._gone = gone
         self._ids = param_ids
+        self._known: dict[object, sa.CTE] = {}
+
+    def _once(self, key: object, make: Callable[[], sa.Select[Any] | sa.CompoundSelect[Any]]) -> sa.Select[Any]:
+        """A selection that stands at the head of the statement, once however often it is asked for (``WITH``): nested in each other
+        they would be deeper than SQLite's parser is."""
+        if key not in self._known:
+            self._known[key] = make().cte()
+        return sa.select(*self._known[key].c)
 
     @classmethod
     def read(cls, connection: Connection, group: str, param_ids: ParamIds) -> GroupFence:
@@ -126,7 +137,7 @@ class GroupFence:
         if "Group" in wanted:
             options.append(sa.and_(RES.c.type == "Group", RES.c.id == self.group))
         if own := sorted(wanted & COMPARTMENT.keys() - {"Provenance"}):
-            options.append(RES.c.rid.in_(self._own(own)))
+            options.append(sa.and_(RES.c.rid.in_(self._own(own)), RES.c.rid.not_in(self._others(own, _ABOUT_ONE))))
         if "Provenance" in wanted:
             options.append(self._vouched())
         if same := sorted(wanted & DEFINITIONS):
@@ -152,16 +163,51 @@ class GroupFence:
 
     def _member_rows(self) -> sa.Select[Any]:
         """The ids of the members. Membership may have ended: such members stay in the index, so they are named and left out."""
+        return self._once("members", self._active)
+
+    def _active(self) -> sa.Select[Any]:
         param = self._ids["Group", "member"]
         rows = sa.select(REF.c.target).where(REF.c.param == param, REF.c.kind == "Patient", REF.c.rid == self._rid)
         return rows.where(REF.c.target.not_in(self._gone)) if self._gone else rows
 
     def _own(self, kinds: Sequence[str]) -> sa.Select[Any]:
-        params = [self._ids[kind, code] for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._ids]
-        return sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient", REF.c.target.in_(self._member_rows()))
+        return self._once(("own", *kinds), lambda: self._owned(kinds))
+
+    def _owned(self, kinds: Sequence[str]) -> sa.CompoundSelect[Any]:
+        """What is about a member; and what names one otherwise (as its performer) and is about nobody else.
+
+        Two selections, so that the many that are about somebody outside are looked at only where there is something of the second kind.
+        """
+        about, beside = (
+            sa.select(REF.c.rid).where(
+                REF.c.param.in_([number for kind, code, number in self._compartment(kinds) if (code in _ABOUT_ONE) is is_about]),
+                REF.c.kind == "Patient",
+                REF.c.target.in_(self._member_rows()),
+            )
+            for is_about in (True, False)
+        )
+        subjects = [number for kind, code, number in self._compartment(kinds) if code in _ABOUT_ONE]
+        others = sa.select(REF.c.rid).where(REF.c.param.in_(subjects), REF.c.kind == "Patient")
+        return about.union_all(beside.where(REF.c.rid.not_in(others.where(REF.c.target.not_in(self._member_rows())))))
+
+    def _compartment(self, kinds: Sequence[str]) -> list[tuple[str, str, int]]:
+        return [(kind, code, self._ids[kind, code]) for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._ids]
+
+    def _others(self, kinds: Sequence[str], without: Collection[str] = ()) -> sa.Select[Any]:
+        """What names a patient outside. :meth:`shows` would hide it too, but counts, pages and chains would tell that it is there."""
+        params = [
+            number
+            for (kind, code), number in self._ids.items()
+            if kind in kinds and code not in without and _may_name(kind, code, "Patient")
+        ]
+        named = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient")
+        return self._once(("others", *params), lambda: named.where(REF.c.target.not_in(self._member_rows())))
 
     def _own_ids(self) -> sa.Select[Any]:
         """(type, id) of the members and of what stands in their compartments, Provenance aside."""
+        return self._once("own ids", self._owned_ids)
+
+    def _owned_ids(self) -> sa.Select[Any]:
         table = RES.alias()
         kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
         patients = sa.and_(table.c.type == "Patient", table.c.id.in_(self._member_rows()))
@@ -174,7 +220,9 @@ class GroupFence:
         ours = sa.select(REF.c.rid).where(REF.c.param == param, target.in_(self._own_ids()))
         about_people = REF.c.kind.in_(sorted(COMPARTMENT.keys() | {"Patient", "Group"}))
         others = sa.select(REF.c.rid).where(REF.c.param == param, about_people, target.not_in(self._own_ids()))
-        return sa.and_(RES.c.type == "Provenance", RES.c.rid.in_(ours), RES.c.rid.not_in(others))
+        alien = RES.c.rid.not_in(self._others(["Provenance"]))
+        vouched, not_vouched = self._once("vouched", lambda: ours), self._once("not vouched", lambda: others)
+        return sa.and_(RES.c.type == "Provenance", RES.c.rid.in_(vouched), RES.c.rid.not_in(not_vouched), alien)
 
     def _named(self, kind: str) -> Sql:
         """A thing that is nobody's, named by a resource of ours."""
@@ -184,8 +232,9 @@ class GroupFence:
             if source in COMPARTMENT and source != "Provenance" and _may_name(source, code, kind)
         ]
         kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
-        named = sa.select(REF.c.target).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.rid.in_(self._own(kinds)))
-        return sa.and_(RES.c.type == kind, RES.c.id.in_(named))
+        found = sa.select(REF.c.target).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.rid.in_(self._own(kinds)))
+        named = self._once(("named", kind), lambda: found)
+        return sa.and_(RES.c.type == kind, RES.c.id.in_(named), RES.c.rid.not_in(self._others([kind])))
 
 
 def _may_name(source: str, code: str, kind: str) -> bool:
@@ -209,6 +258,11 @@ def patients_named(kind: str, logical_id: str, body: bytes) -> set[str]:
     """The ids of the patients that a resource is about or names: for the record of who saw what."""
     named = {found.decode(errors="replace") for found in _PATIENT.findall(body)} if kind != "Group" else set()
     return named | ({logical_id} if kind == "Patient" else set())
+
+
+def active_members(body: bytes) -> set[str]:
+    """The ids of the patients of a Group, of its compressed body."""
+    return {_patient_id(member) for member in _group_members(body) if member.get("inactive") is not True} - {""}
 
 
 def _group_members(body: bytes) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ from gateway.store.writer import decompress
 
 MAX_INCLUDED = 5000
 MAX_INCLUDE_ROUNDS = 4
+#: Of all bodies on one page, as JSON: a study of 500 images has 75 kB, and a page is held in memory, in XML several times.
+MAX_PAGE_BYTES = 32 << 20
 _CHUNK = 500
 
 Mode = Literal["match", "include"]
@@ -106,14 +108,27 @@ def run(
     if query.only_count:
         return Page((), total, None, (), query.used)  # a count has no entries, so no room for warnings
     rows = _matches(connection, query, scope, where, mark)
-    shown = rows[: query.count]
+    shown, found = _fitting(rows[: query.count])
     following = None
     if len(rows) > len(shown) and shown:
         following = write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :])))
-    matches = _shown([as_stored(row) for row in shown], fence)
+    matches = _shown(found, fence)
     included = _shown(_included(connection, query, scope, indexer, matches, warnings, reach), fence)
     entries = [Entry(stored, "match") for stored in matches] + [Entry(stored, "include") for stored in included]
     return Page(tuple(entries), total, following, tuple(warnings), query.used)
+
+
+def _fitting(rows: Sequence[Any]) -> tuple[Sequence[Any], list[Stored]]:
+    """As many as have room on a page, one at least; the next page begins behind them."""
+    found: list[Stored] = []
+    size = 0
+    for row in rows:
+        stored = as_stored(row)
+        size += len(stored.body)
+        if found and size > MAX_PAGE_BYTES:
+            break
+        found.append(stored)
+    return rows[: len(found)], found
 
 
 def _shown(found: Sequence[Stored], fence: Fence | None) -> list[Stored]:
@@ -211,6 +226,7 @@ def _included(
     found: dict[tuple[str, str], Stored] = {}
     seen = {(stored.type, stored.id) for stored in matches}
     frontier = list(matches)
+    size = sum(len(stored.body) for stored in matches)
     for round_number in range(MAX_INCLUDE_ROUNDS):
         fresh: list[Stored] = []
         for include in query.includes:
@@ -224,8 +240,9 @@ def _included(
                 seen.add((stored.type, stored.id))
                 found[stored.type, stored.id] = stored
                 fresh.append(stored)
-                if len(found) >= MAX_INCLUDED:
-                    warnings.append(f"only the first {MAX_INCLUDED} included resources are shown")
+                size += len(stored.body)
+                if len(found) >= MAX_INCLUDED or size > MAX_PAGE_BYTES:
+                    warnings.append(f"only the first {len(found)} included resources are shown; ask for smaller pages")
                     return list(found.values())
         frontier = fresh
         if not frontier:
@@ -283,7 +300,7 @@ def _referring(
 
 def _select(connection: Connection, *where: ColumnElement[bool]) -> Iterable[Stored]:
     statement = sa.select(RES).where(sa.not_(RES.c.deleted), *where).order_by(RES.c.rid).limit(MAX_INCLUDED)
-    return [as_stored(row) for row in connection.execute(statement)]
+    return map(as_stored, connection.execute(statement))
 
 
 def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:

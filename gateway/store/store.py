@@ -22,10 +22,11 @@ from gateway.r4.canonical import decode
 from gateway.store import dates, history, search, writer
 from gateway.store.bundle import ID, Change, read_transaction
 from gateway.store.compartment import compartment, everything
+from gateway.store.export import QUERY_SECS as EXPORT_SECS
 from gateway.store.export import Exporter
 from gateway.store.history import HistoryPage, HistoryQuery
 from gateway.store.index import Indexer, ParamIds, fingerprint, wanted_parameters
-from gateway.store.limits import QUERY_SECS, limited
+from gateway.store.limits import QUERY_SECS, QUERY_SECS_OF_WRITERS, limited
 from gateway.store.operations import Criteria, Operation, Planned, plan
 from gateway.store.predicates import Scope
 from gateway.store.query import Query, parse
@@ -189,12 +190,32 @@ class FhirStore:
         value in the wrong form and, when ``strict``, for a parameter that is not known; else such a one is ignored with a
         warning; 403 when the question goes beyond ``reach``.
         """
-        if not reach.may_search(kind):
-            raise Rejected(f"this token may not search {kind}", status=403)
-        query = parse(kind, parameters, strict=strict)
+        if patient is not None and not ID.fullmatch(patient):
+            raise Rejected("there is no such Patient", status=404)
+        query = self._asked(kind, parameters, reach, strict=strict)
         if patient is not None:
             query = dataclasses.replace(query, filters=(*query.filters, compartment(patient, kind)))
         return self._run(query, parameters, base, reach)
+
+    def search_in(
+        self,
+        connection: Connection,
+        kind: str,
+        parameters: Sequence[tuple[str, str]],
+        *,
+        base: str = "",
+        reach: Reach = EVERYTHING,
+    ) -> Page:
+        """As :meth:`search`, in a transaction that is open (``then`` of :meth:`write`): what it wrote is there. Others wait meanwhile."""
+        query = self._asked(kind, parameters, reach)
+        with limited(connection, min(self._query_secs, QUERY_SECS_OF_WRITERS)):
+            return self._page(connection, query, parameters, base, reach)
+
+    @staticmethod
+    def _asked(kind: str, parameters: Sequence[tuple[str, str]], reach: Reach, *, strict: bool = False) -> Query:
+        if not reach.may_search(kind):
+            raise Rejected(f"this token may not search {kind}", status=403)
+        return parse(kind, parameters, strict=strict)
 
     def everything(
         self, patient: str, parameters: Sequence[tuple[str, str]], *, base: str = "", reach: Reach = EVERYTHING
@@ -211,19 +232,22 @@ class FhirStore:
         return self._run(query, parameters, base, reach)
 
     def _run(self, query: Query, parameters: Sequence[tuple[str, str]], base: str, reach: Reach) -> Page:
-        start = next((value for name, value in parameters if name == "_page"), None)
         with self._reading() as connection:
-            fence = self._fence(connection, reach)
-            within = fence.visible if fence else None
-            scope = Scope(self._param_ids, self._zone, self._clock(), base, within)
-            return search.run(connection, query, scope, self._indexer, start, reach, fence)
+            return self._page(connection, query, parameters, base, reach)
+
+    def _page(self, connection: Connection, query: Query, parameters: Sequence[tuple[str, str]], base: str, reach: Reach) -> Page:
+        start = next((value for name, value in parameters if name == "_page"), None)
+        fence = self._fence(connection, reach)
+        scope = Scope(self._param_ids, self._zone, self._clock(), base, fence.visible if fence else None)
+        return search.run(connection, query, scope, self._indexer, start, reach, fence)
 
     def _fence(self, connection: Connection, reach: Reach) -> Fence | None:
         return read_sight(connection, reach, Scope(self._param_ids, self._zone, self._clock(), ""))
 
-    def exporter(self, reach: Reach = EVERYTHING) -> Exporter:
-        """Reads many resources at once: for bulk export and tables."""
-        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach)
+    def exporter(self, reach: Reach = EVERYTHING, *, in_a_hurry: bool = False) -> Exporter:
+        """Reads many resources at once: for bulk export and tables. ``in_a_hurry``: somebody waits, as for a search."""
+        seconds = self._query_secs if in_a_hurry else EXPORT_SECS
+        return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach, seconds)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

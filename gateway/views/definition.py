@@ -1,7 +1,7 @@
 """Compiles a ViewDefinition (SQL on FHIR v2) into a function from one resource to its rows.
 
-Supported: ``where``, ``constant``, ``column`` (with ``collection``), nested ``select``, ``forEach``, ``forEachOrNull``, ``unionAll``,
-``%rowIndex``. Not supported, and refused: ``repeat``.
+Supported: ``where``, ``constant``, ``column`` (with ``collection``), nested ``select``, ``forEach``, ``forEachOrNull``, ``repeat``,
+``unionAll``, ``%rowIndex``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 from gateway.errors import Rejected
 from gateway.r4 import definitions
-from gateway.views.path import Environment, Found, Path, Resolver, compile_path, single, truth
+from gateway.views.path import Environment, Found, Path, Resolver, compile_path, single
 from gateway.views.syntax import UnknownPath
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 MAX_ROWS_OF_ONE = 100_000
+MAX_REPEAT_DEPTH = 64
 
 Row = dict[str, Any]
 
@@ -48,6 +49,7 @@ class _Select:
     union: tuple[_Select, ...]
     for_each: Path | None
     or_null: bool
+    repeat: tuple[Path, ...]
     columns: tuple[Column, ...]
 
 
@@ -72,11 +74,19 @@ class View:
         known = {**self.constants, **{key: value for key, value in (constants or {}).items() if key in self.constants}}
         env = Environment(known, 0, resource, 0, resolve, resource)
         try:
-            if not all(truth(test([resource], env)) is True for test in self._where):
+            if not all(_holds(test, resource, env) for test in self._where):
                 return []
             return list(_product(self._select, resource, env))
         except UnknownPath as error:
             raise Rejected(f"view {self.name}: {error}", status=422) from error
+
+
+def _holds(test: Path, resource: Mapping[str, Any], env: Environment) -> bool:
+    """Of a ``where``. What is neither true nor false is a slip of the pen: ``name.family`` for ``name.family.exists()``."""
+    value = single(test([resource], env))
+    if value is not None and not isinstance(value, bool):
+        raise UnknownPath("a where must be true or false")
+    return value is True
 
 
 def read_view(tree: Any) -> View:
@@ -112,10 +122,10 @@ def _constant(item: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _read_select(item: Mapping[str, Any]) -> _Select:
-    if "repeat" in item:
-        raise UnknownPath("'repeat' is not supported")
-    if "forEach" in item and "forEachOrNull" in item:
-        raise UnknownPath("forEach and forEachOrNull in one select")
+    if len({"forEach", "forEachOrNull", "repeat"} & item.keys()) > 1:
+        raise UnknownPath("a select has one of forEach, forEachOrNull and repeat")
+    if not isinstance(item.get("repeat", []), list):
+        raise UnknownPath("repeat is a list of paths")
     cells = tuple(_read_cell(cell) for cell in item.get("column", ()))
     beside = tuple(_read_select(child) for child in item.get("select", ()))
     union = tuple(_read_select(child) for child in item.get("unionAll", ()))
@@ -127,7 +137,8 @@ def _read_select(item: Mapping[str, Any]) -> _Select:
         *(column for child in beside for column in child.columns),
         *(union[0].columns if union else ()),
     )
-    return _Select(cells, beside, union, compile_path(each) if each else None, "forEachOrNull" in item, columns)
+    repeat = tuple(compile_path(path) for path in item.get("repeat", ()))
+    return _Select(cells, beside, union, compile_path(each) if each else None, "forEachOrNull" in item, repeat, columns)
 
 
 def _read_cell(item: Mapping[str, Any]) -> _Cell:
@@ -150,14 +161,29 @@ def _product(selects: Sequence[_Select], node: Any, env: Environment) -> Iterato
 
 
 def _rows(item: _Select, node: Any, env: Environment) -> Iterator[Row]:
-    if item.for_each is None:
+    found: Found
+    if item.repeat:
+        found = list(_below(item.repeat, node, env, 1))
+    elif item.for_each is not None:
+        found = item.for_each([node], env)
+    else:
         yield from _rows_at(item, node, env)
         return
-    found: Found = item.for_each([node], env)
     for number, child in enumerate(found):
-        yield from _rows_at(item, child, Environment(env.constants, number, child, number, env.resolve, env.root))
+        yield from _rows_at(item, child, env.row(child, number))
     if not found and item.or_null:
-        yield {column.name: None for column in item.columns}
+        nothing: Row = {column.name: None for column in item.columns}
+        yield nothing | {cell.column.name: _value(cell, {}, env.row({}, 0)) for cell in item.cells}
+
+
+def _below(paths: Sequence[Path], node: Any, env: Environment, depth: int) -> Iterator[Any]:
+    """What the paths find, each followed by what they find in it."""
+    if depth > MAX_REPEAT_DEPTH:
+        raise UnknownPath(f"repeat goes deeper than {MAX_REPEAT_DEPTH} levels")
+    for path in paths:
+        for child in path([node], env):
+            yield child
+            yield from _below(paths, child, env, depth + 1)
 
 
 def _rows_at(item: _Select, node: Any, env: Environment) -> Iterator[Row]:

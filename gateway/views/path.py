@@ -30,6 +30,10 @@ class Environment:
     resolve: Resolver | None = None
     root: Any = None
 
+    def row(self, this: Any, number: int) -> Environment:
+        """For one of the nodes that rows are made of."""
+        return Environment(self.constants, number, this, number, self.resolve, self.root)
+
     def at(self, this: Any, index: int) -> Environment:
         return Environment(self.constants, self.row_index, this, index, self.resolve, self.root)
 

@@ -65,16 +65,17 @@ def run_view(
     group: str | None = None,
     images_at: str | None = None,
     reach: Reach = EVERYTHING,
+    in_a_hurry: bool = False,
 ) -> Iterator[Row]:
     """The rows, resource by resource, in the order in which these were first written; memory does not grow with their number.
 
     ``where`` are search parameters of the view's type, ``group`` a cohort, ``images_at`` the DICOMweb address that links lead to.
-    What is beyond ``reach`` is neither read nor followed to.
+    What is beyond ``reach`` is neither read nor followed to. ``in_a_hurry``: somebody waits for the answer, as for that of a search.
     Raises :class:`Rejected` (400) for a parameter that is not known, before the first row is read.
     """
     filters = read_filter(view.resource, where)
     reach.check_filters(filters)
-    exporter = store.exporter(reach)
+    exporter = store.exporter(reach, in_a_hurry=in_a_hurry)
     if group is not None and not exporter.group_exists(group):
         raise Rejected("there is no such Group", status=404)
     patients = Patients(group) if group is not None else None

@@ -22,7 +22,16 @@ _REQUEST_HEADERS = (
     "Prefer",
     "X-Request-Id",
 )
-_RESPONSE_HEADERS = ("Content-Location", "ETag", "Last-Modified", "Location", "Retry-After", "X-Request-Id")
+_RESPONSE_HEADERS = (
+    "Content-Location",
+    "ETag",
+    "Expires",
+    "Last-Modified",
+    "Location",
+    "Retry-After",
+    "X-Progress",
+    "X-Request-Id",
+)
 _KEEP_SECS = 600
 
 

@@ -28,7 +28,7 @@ from gateway.store.export_files import JobFile
 from gateway.store.export_jobs import ExportJobs, Job, instant
 from gateway.web.access import reach_of
 from gateway.web.export_order import read_order, read_parameters
-from gateway.web.fhir_http import crashed, outcome
+from gateway.web.fhir_http import crashed, in_their_form, outcome
 
 NDJSON = "application/fhir+ndjson"
 ASK_AGAIN_SECS = 2
@@ -130,7 +130,7 @@ class ExportApi:
 
 
 def _route(path: str, handle: Handler, *allowed: str) -> Route:
-    async def answer(request: Request) -> Response:
+    async def handled(request: Request) -> Response:
         try:
             if request.method not in allowed:
                 return outcome(405, f"{request.method} is not done here", headers={"Allow": ", ".join(allowed)})
@@ -139,6 +139,9 @@ def _route(path: str, handle: Handler, *allowed: str) -> Route:
             return outcome(error.status, error.reason)
         except Retryable as error:
             return outcome(503, error.reason, headers={"Retry-After": str(ASK_AGAIN_SECS)})
+
+    async def answer(request: Request) -> Response:
+        return in_their_form(request, await handled(request))
 
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     return Route(path, answer, methods=methods, middleware=[Middleware(ServerErrorMiddleware, handler=crashed)])

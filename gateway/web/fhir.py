@@ -45,9 +45,11 @@ from gateway.web.fhir_http import (
     not_newer,
     resource_response,
 )
+from gateway.web.fhir_security import security
 from gateway.web.fhir_shape import shaped
 from gateway.web.fhir_transact import BundleApi
 from gateway.web.fhir_write import WriteApi, Writers
+from gateway.web.smart import TOKEN_PATH
 from gateway.web.views import view_routes
 
 THREADS = 4
@@ -117,17 +119,25 @@ class _Api:
 
     def __init__(self, store: FhirStore, settings: Settings) -> None:
         self._store = store
-        self._site = settings.site.name
+        self._settings = settings
         self._zone = ZoneInfo(settings.site.timezone)
         self._since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        self._writable = settings.web.fhir_write != "off"
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fhir")
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
     async def metadata(self, call: Call) -> Response:
-        statement = capability_statement(base=call.base, site=self._site, since=self._since, writable=self._writable)
+        settings = self._settings
+        outside = settings.web.external_url
+        tokens_at = f"{outside.rstrip('/')}{call.request.scope.get('root_path', '')}" if outside else call.base
+        statement = capability_statement(
+            base=call.base,
+            site=settings.site.name,
+            since=self._since,
+            security=security(settings, f"{tokens_at}{TOKEN_PATH}"),
+            writable=settings.web.fhir_write != "off",
+        )
         return resource_response(encode(statement), pretty=call.pretty)
 
     async def nowhere(self, call: Call) -> Response:

@@ -26,8 +26,8 @@ CONCEPT_MAP_SEARCH = {"_id": "token", "url": "uri", "name": "string", "version":
 _CHANGES = ("create", "update", "delete")
 
 
-def capability_statement(*, base: str, site: str, since: str, writable: bool = False) -> JsonObject:
-    """``since``: when this server was started, as an instant. ``writable``: the write mode is on."""
+def capability_statement(*, base: str, site: str, since: str, security: JsonObject, writable: bool = False) -> JsonObject:
+    """``since``: when this server was started, as an instant. ``writable``: the write mode is on; ``security``: how clients get in."""
     bundles = ("batch", "transaction") if writable else ("batch",)
     changing = "Trusted clients write, but not what this gateway published itself. " if writable else "Read-only for clients. "
     return {
@@ -44,6 +44,7 @@ def capability_statement(*, base: str, site: str, since: str, writable: bool = F
             {
                 "mode": "server",
                 "documentation": f"{changing}Chains of up to three links, reverse chaining (_has) and composite parameters are supported.",
+                "security": security,
                 "interaction": [{"code": code} for code in ("history-system", *bundles)],
                 "resource": [_resource(kind, writable and kind not in RESERVED) for kind in sorted(definitions.resource_types())]
                 + _concept_maps(),

@@ -128,6 +128,19 @@ def _as_xml(response: Response, *, pretty: bool) -> Response:
     return Response(indented(body) if pretty else body, response.status_code, headers, f"{FHIR_XML}; charset=utf-8")
 
 
+def in_their_form(request: Request, response: Response) -> Response:
+    """An OperationOutcome that was made beside :func:`endpoint`, in XML for those who want it; every answer gets its number."""
+    is_outcome = response.status_code >= 400 or response.status_code == 202
+    try:
+        xml = is_outcome and _wants_xml(request, request.query_params.get("_format"))
+    except Rejected:
+        xml = False
+    if xml and response.headers.get("content-type", "").startswith(FHIR_JSON):
+        response = _as_xml(response, pretty=_is_pretty(request))
+    response.headers["X-Request-Id"] = request_id(request)
+    return response
+
+
 def request_id(request: Request) -> str:
     """The client's own, when it has the form of one; else a new one (R4 http.html#custom)."""
     given = request.headers.get("x-request-id", "")

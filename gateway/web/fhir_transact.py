@@ -1,14 +1,12 @@
 """``POST`` to the base address: a batch, each entry for itself, or a transaction, all of it or nothing (R4 http.html#transaction).
 
 What a transaction changes is done in one transaction of the store. R4's order (DELETE, POST, PUT, GET) shows only in this: no two
-entries may name one resource, criteria look at the store as it stood before, and what is read is read last. Reads in a transaction that
-changes something are reads by id.
+entries may name one resource, criteria look at the store as it stood before, and what is read is read last.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,18 +22,17 @@ from gateway.model import JsonObject
 from gateway.r4.canonical import encode
 from gateway.store import FhirStore, Stored, dates
 from gateway.store.operations import Operation
-from gateway.store.search import current
 from gateway.store.writer import Outcome
-from gateway.web.access import Principal, touched
+from gateway.web.access import touched
 from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_entries import MAX_READS, Read, checked_bundle, read_entry
 from gateway.web.fhir_http import Call, etag, failure, operation_outcome, resource_response
 from gateway.web.fhir_inner import ask
-from gateway.web.fhir_write import Writers, may_see, need, need_for, returned, signature, written
+from gateway.web.fhir_read_last import read_last
+from gateway.web.fhir_write import Writers, may_see, need_for, returned, signature, written
 
 #: Of all that the reads of one bundle answer.
 MAX_ANSWER_BYTES = 64 << 20
-_BY_ID = re.compile(r"([A-Za-z]+)/([A-Za-z0-9.-]{1,64})")
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -103,12 +100,10 @@ class BundleApi:
                 need_for(principal, one)
             found: list[JsonObject] = []
 
-            def read_last(connection: Connection) -> None:
-                read = [_read_by_id(connection, principal, one) for one in reads]
-                touched(call.request, read)
-                found.extend(map(_entry_of, read))
+            def then(connection: Connection) -> None:
+                found.extend(read_last(call, self._store, connection, principal, reads))
 
-            outcomes = self._store.write(changes, by=signature(principal), base=call.base, then=read_last)
+            outcomes = self._store.write(changes, by=signature(principal), base=call.base, then=then)
             log.info("fhir_written", stage="web", method="POST", count=len(changes))
             told = []
             for one, outcome in zip(changes, outcomes, strict=True):
@@ -163,19 +158,3 @@ def _size(answer: JsonObject) -> int:
 
 def _failed(status: int, reason: str, code: str | None = None) -> JsonObject:
     return {"response": {"status": str(status), "outcome": failure(status, reason, code)}}
-
-
-def _read_by_id(connection: Connection, principal: Principal, wanted: Read) -> Stored:
-    match = _BY_ID.fullmatch(wanted.path)
-    if match is None:
-        raise Rejected("in a transaction that changes something, a GET reads one resource by its id", status=400)
-    need(principal, match[1], "read")
-    stored = current(connection, match[1], match[2])
-    if stored is None or stored.deleted:
-        raise Rejected(f"there is no such {match[1]}; nothing was changed", status=404 if stored is None else 410)
-    return stored
-
-
-def _entry_of(stored: Stored) -> JsonObject:
-    response = {"status": "200 OK", "etag": etag(stored.version), "lastModified": stored.last_updated}
-    return {"resource": msgspec.Raw(stored.body), "response": response}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,7 +16,7 @@ from gateway.spool.archive import Archive
 from gateway.store import FhirStore
 from gateway.store.reach import EVERYTHING, Reach
 from gateway.web.access import ANYBODY_HERE, NOBODY, PRINCIPAL, Principal, allows
-from gateway.web.fhir_http import outcome
+from gateway.web.fhir_http import in_their_form, outcome
 from gateway.web.interactions import Interaction, interaction
 from gateway.web.limits import Rates
 
@@ -119,5 +120,5 @@ def _no_right(scope: Scope, principal: Principal, found: Interaction) -> Respons
 def refused(scope: Scope, status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
     """In the words of the interface that was asked."""
     if str(scope["path"]).startswith("/fhir"):
-        return outcome(status, reason, headers=headers)
+        return in_their_form(Request(scope), outcome(status, reason, headers=headers))
     return JSONResponse({"error": reason}, status, {"Cache-Control": "no-store", **(headers or {})})

@@ -28,13 +28,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import Retryable
 from gateway.web.access import ANYBODY_HERE, NOBODY, PERSON, PRINCIPAL, Principal
 from gateway.web.bearers import Bearers
-from gateway.web.fhir_http import outcome
+from gateway.web.fhir_http import in_their_form, outcome
 from gateway.web.passwords import hash_password, password_matches
 from gateway.web.smart import CONFIGURATION_PATH, TOKEN_PATH
 
 #: Answered to anybody: they hold no data, and a supervisor that asks has no password.
-#: The last two are where a client learns how to show who it is, and does.
-OPEN = frozenset({"/healthz", "/readyz", f"/fhir{CONFIGURATION_PATH}", f"/fhir{TOKEN_PATH}"})
+#: The others are where a client learns how to show who it is, and does; ``/metadata`` speaks of the server alone.
+OPEN = frozenset({"/healthz", "/readyz", "/fhir/metadata", f"/fhir{CONFIGURATION_PATH}", f"/fhir{TOKEN_PATH}"})
 #: What a token opens. Pages with buttons are for people.
 FOR_PROGRAMS = ("/fhir", "/dicom-web", "/metrics")
 #: What is not told in terms of patients and resources, so that scopes say nothing of it.
@@ -205,5 +205,5 @@ def _refused(scope: Scope, status: int, reason: str, *, retry_after: int | None 
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
     if scope["path"].startswith("/fhir/"):
-        return outcome(status, reason, headers=headers)
+        return in_their_form(Request(scope), outcome(status, reason, headers=headers))
     return PlainTextResponse(f"{reason}\n", status, headers)

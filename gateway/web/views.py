@@ -29,7 +29,7 @@ from gateway.views.definition import Row, View
 from gateway.views.formats import MEDIA_TYPES, WRITERS
 from gateway.views.run import run_view, shipped_definition, shipped_names, shipped_view
 from gateway.web.access import reach_of
-from gateway.web.fhir_http import crashed, outcome
+from gateway.web.fhir_http import crashed, in_their_form, outcome
 
 MAX_PARAMETERS = 200
 _GZIP_FROM_BYTES = 1024
@@ -81,12 +81,12 @@ class _Api:
 
     def _rows(self, view: View, where: list[tuple[str, str]], group: str | None, reach: Reach) -> Iterator[Row]:
         """The first row is made at once, so that what is wrong from the start is an answer and not an end in the middle."""
-        rows = run_view(self._store, view, where, group=group, images_at=self._images_at, reach=reach)
+        rows = run_view(self._store, view, where, group=group, images_at=self._images_at, reach=reach, in_a_hurry=True)
         return chain(list(islice(rows, 1)), rows)
 
 
 def _route(path: str, handle: Handler) -> Route:
-    async def answer(request: Request) -> Response:
+    async def handled(request: Request) -> Response:
         try:
             if request.method not in ("GET", "HEAD"):
                 return outcome(405, f"{request.method} is not done here", headers={"Allow": "GET, HEAD"})
@@ -95,6 +95,9 @@ def _route(path: str, handle: Handler) -> Route:
             return outcome(error.status, error.reason)
         except Retryable as error:
             return outcome(503, error.reason, headers={"Retry-After": "5"})
+
+    async def answer(request: Request) -> Response:
+        return in_their_form(request, await handled(request))
 
     middleware = [Middleware(ServerErrorMiddleware, handler=crashed), Middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES)]
     return Route(path, answer, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], middleware=middleware)

@@ -220,6 +220,7 @@ def test_a_post_with_parameters_asks_for_the_same(server: Server) -> None:
         "_outputFormat=text%2Fcsv",
         "_elements=id",
         "_since=%FF",
+        "&".join(["_typeFilter=Observation%3Fdate%3D" + "%2C".join(["2026"] * 300)] * 2),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_never_widened(server: Server, query: str) -> None:

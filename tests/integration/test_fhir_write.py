@@ -272,13 +272,20 @@ def test_a_transaction_puts_its_references_in_place(server: Server) -> None:
         entry("POST", "Patient", person("tx"), MOTHER, ifNoneExist="identifier=urn:x|tx"),
         entry("PUT", "Observation/child", {**BODY_WEIGHT, "id": "child"}, CHILD),
         entry("GET", "Observation/child"),
+        entry("GET", "Patient?identifier=urn:x|tx&_elements=identifier&_revinclude=Observation:subject"),
         Prefer="return=representation",
     )
     assert done.status_code == 200, done.text
     answer = done.json()
     assert validate(answer) == []
-    assert [item["response"]["status"][:3] for item in answer["entry"]] == ["201", "201", "201", "200"]
+    assert [item["response"]["status"][:3] for item in answer["entry"]] == ["201", "201", "201", "200", "200"]
     assert answer["entry"][3]["resource"]["id"] == "child"
+    found = answer["entry"][4]["resource"]
+    assert [(one["search"]["mode"], one["resource"]["resourceType"]) for one in found["entry"]] == [
+        ("match", "Patient"),
+        ("include", "Observation"),
+    ]
+    assert found["link"][0]["url"].startswith(f"{server.base}/Patient?identifier=urn:x%7Ctx")
     (mother,) = held(server, "tx")
     stored = answer["entry"][0]["resource"]
     assert stored["subject"]["reference"] == f"Patient/{mother['id']}"
@@ -303,7 +310,8 @@ def test_a_transaction_puts_its_references_in_place(server: Server) -> None:
         (entry("POST", "Condition/_x", {"resourceType": "Condition"}), 400),
         (entry("PATCH", "Patient/undone"), 405),
         (entry("GET", "Patient/nowhere"), 404),
-        (entry("GET", "Patient?name=a"), 400),
+        (entry("GET", "Patient?birthdate=soon"), 400),
+        (entry("GET", "Patient/p1/_history"), 400),
         (entry("POST", "Observation", {**BODY_WEIGHT, "subject": {"reference": MOTHER}}, full_url=""), 422),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import Rejected
 from gateway.store import FhirStore
 from gateway.store.export import Wanted
+from gateway.store.export_jobs import ExportJobs, Order
 from gateway.store.history import HistoryQuery
 from gateway.store.reach import Reach
 from tests.fhir_samples import OBSERVATIONS, PATIENT, filled, transaction
@@ -66,6 +67,35 @@ def test_the_store_shows_the_group_and_nothing_else(store: FhirStore) -> None:
     assert caught.value.status == 403
 
 
+def test_what_names_somebody_outside_is_not_even_counted(store: FhirStore) -> None:
+    """A second look at each body hides it; the answer must not tell that there was something to hide."""
+    own = next(entry.stored for entry in store.search("Observation", [("_id", "own")]).entries).resource()
+    mixed = {**own, "id": "mixed", "performer": [{"reference": "Patient/p1"}]}
+    device = {"resourceType": "Device", "id": "his", "patient": {"reference": "Patient/p1"}}
+    store.transact(transaction(mixed, {**own, "id": "beside", "device": {"reference": "Device/his"}}, device))
+    asked = [("_id", "mixed"), ("performer", "Patient/p1")]
+    assert [store.search("Observation", [one, ("_summary", "count")], reach=LUNG).total for one in asked] == [0, 0]
+    assert [store.search("Observation", [one, ("_summary", "count")]).total for one in asked] == [1, 1]
+    assert found(store, "Patient", ("_has:Observation:subject:performer", "Patient/p1")) == set()
+    assert store.search("Device", [("_id", "his")], reach=LUNG).total == 0
+    assert store.search("Observation", [("device:Device._id", "his")], reach=LUNG).total == 0
+    assert store.search("Observation", [], reach=LUNG).total == 2
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "_has:Observation:has-member:_has:Observation:has-member:_has:Observation:has-member:_id",
+        "_has:Provenance:target:_has:Provenance:entity:_has:Observation:performer:_id",
+        "subject:Patient._has:Provenance:target:_has:Observation:performer:_id",
+        "device.organization.partof.name",
+    ],
+)
+def test_long_chains_are_answered_within_the_bounds_too(store: FhirStore, question: str) -> None:
+    """SQLite's parser holds a hundred levels; the bounds stand in every link."""
+    assert found(store, "Observation", (question, "x")) == set()
+
+
 def test_versions_of_the_time_before_are_not_seen(store: FhirStore) -> None:
     assert store.vread("Observation", "own", 1, reach=LUNG) is None
     assert store.vread("Observation", "own", 2, reach=LUNG) is not None
@@ -87,6 +117,23 @@ def test_exports_are_of_the_group(store: FhirStore) -> None:
     assert (exported("Patient"), exported("Observation"), exported("Device")) == ({"p2"}, {"own"}, {"d1"})
     assert exported("Group") == set()
     assert exported("Patient", Reach("lung", frozenset({"Observation"}), None)) == set()
+
+
+def test_what_was_exported_is_given_only_while_all_its_patients_are_members(store: FhirStore, tmp_path: Path) -> None:
+    jobs = ExportJobs(tmp_path / "exports", store.exporter())
+    job_id = jobs.start(Order("x", within="lung"))
+    jobs.wait(job_id, 20)
+    done = jobs.get(job_id, "", LUNG)
+    assert done is not None
+    assert {item.type for item in done.output} >= {"Patient", "Observation"}
+    group = store.search("Group", [("_id", "lung")]).entries[0].stored.resource()
+    group["member"].append({"entity": {"reference": "Patient/p3"}})
+    store.transact(transaction(group))
+    assert jobs.get(job_id, "", LUNG) is not None
+    group["member"][1]["inactive"] = True
+    store.transact(transaction(group))
+    assert jobs.get(job_id, "", LUNG) is None
+    assert jobs.get(job_id, "", Reach("other")) is None
 
 
 def test_types_that_may_not_be_read_are_not_included(store: FhirStore) -> None:

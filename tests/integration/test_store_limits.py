@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.errors import Rejected
-from gateway.store import FhirStore
+from gateway.store import FhirStore, search
+from gateway.store.export import Wanted, read_filter
 from gateway.store.history import HistoryQuery
+from gateway.store.limits import limited
 from tests import postgres
 from tests.fhir_samples import filled, observation, transaction
 
@@ -85,6 +88,33 @@ def test_a_question_that_takes_too_long_is_stopped_and_the_next_one_is_answered(
     assert opened().search("Observation", slow).total == 308
 
 
+def test_a_table_that_somebody_waits_for_is_found_within_the_same_time_and_an_export_takes_its_own(opened: Open) -> None:
+    hurried = opened(query_secs=1e-6)
+    wanted = Wanted("Observation", 2**62, alternatives=(read_filter("Observation", [("code:not", "y")]),))
+    with pytest.raises(Rejected, match="longer than"):
+        find_often(hurried, wanted)
+    assert len(list(hurried.exporter().resources(wanted))) == 308
+
+
+def test_a_statement_that_is_too_much_for_the_database_is_refused_and_not_tried_again() -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection, pytest.raises(Rejected, match="more than the database takes"), limited(connection, 5):
+        connection.exec_driver_sql(f"SELECT {'(' * 500}1{')' * 500}")
+
+
+def find_often(store: FhirStore, wanted: Wanted) -> None:
+    for _ in range(50):
+        list(store.exporter(in_a_hurry=True).resources(wanted))
+
+
+def test_a_strange_id_in_an_address_is_of_nobody(opened: Open) -> None:
+    store = opened()
+    with pytest.raises(Rejected) as refused:
+        store.search("Observation", [], patient="p\x001")
+    assert refused.value.status == 404
+    assert not store.exporter().group_exists("g\x00")
+
+
 def ask_often(store: FhirStore, parameters: list[tuple[str, str]]) -> None:
     for _ in range(50):
         store.search("Observation", parameters)
@@ -104,6 +134,26 @@ def test_a_strange_value_is_answered_or_refused(opened: Open, name: str) -> None
     texts = [text for value in STRANGE for text in (value, f"a${value}", f"{value}|{value}", f"gt{value}")]
     assert {answer(store, name, text) for text in texts} <= {200, 400}
     assert store.counts()["Observation"] >= 308
+
+
+def test_a_page_is_bounded_in_bytes_and_the_next_one_goes_on(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened()
+    monkeypatch.setattr(search, "MAX_PAGE_BYTES", 20_000)
+    seen: list[str] = []
+    following: str | None = None
+    while True:
+        page = store.search("Observation", [("_count", "200"), *([("_page", following)] if following else [])])
+        assert 0 < sum(len(entry.stored.body) for entry in page.entries) <= 20_000
+        seen += [entry.stored.id for entry in page.entries]
+        following = page.next
+        if following is None:
+            break
+    assert (len(seen), len(set(seen))) == (308, 308)
+    everything = store.search("Patient", [("_id", "p1"), ("_revinclude", "Observation:subject")])
+    assert 20_000 < sum(len(entry.stored.body) for entry in everything.entries) < 30_000
+    assert "included resources are shown" in everything.warnings[0]
+    monkeypatch.setattr(search, "MAX_PAGE_BYTES", 1)
+    assert len(store.search("Observation", [("_count", "5")]).entries) == 1
 
 
 def test_pages_show_each_match_once_while_others_write(opened: Open) -> None:

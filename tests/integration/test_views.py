@@ -216,10 +216,29 @@ def test_a_cell_is_never_a_formula() -> None:
     assert text.splitlines() == ["a,b", "'=1+1,true", "-1.50,"]
 
 
+NAMED = {"name": "u", "path": "url"}
+NESTED = {"forEach": "name", "column": [{"name": "m", "path": "%rowIndex"}]}
+INNER = {"forEachOrNull": "extension", "column": [{"name": "v", "path": "value.ofType(integer)"}]}
 SELECTS = [
     ({"forEach": "name", "column": [{"name": "f", "path": "family"}]}, [{"id": "p", "f": "A"}, {"id": "p", "f": "B"}]),
     ({"forEach": "contact", "column": [{"name": "f", "path": "id"}]}, []),
     ({"forEachOrNull": "contact", "column": [{"name": "f", "path": "id"}]}, [{"id": "p", "f": None}]),
+    (
+        {"forEachOrNull": "contact", "column": [{"name": "n", "path": "%rowIndex"}], "select": [NESTED]},
+        [{"id": "p", "n": 0, "m": None}],
+    ),
+    (
+        {"repeat": ["extension"], "column": [{"name": "u", "path": "url"}, {"name": "n", "path": "%rowIndex"}]},
+        [{"id": "p", "u": u, "n": n} for n, u in enumerate(("a", "a1", "a2", "a21", "b"))],
+    ),
+    (
+        {
+            "repeat": ["extension.where(url = 'a')", "extension.extension.where(url = 'a2')"],
+            "select": [{"column": [NAMED]}, INNER],
+        },
+        [{"id": "p", "u": "a", "v": None}] * 2 + [{"id": "p", "u": "a2", "v": 1}],
+    ),
+    ({"repeat": ["contact"], "column": [{"name": "u", "path": "id"}]}, []),
     (
         {"forEach": "name", "column": [{"name": "n", "path": "%rowIndex"}], "select": [{"forEach": "given", "column": []}]},
         [{"id": "p", "n": 0}, {"id": "p", "n": 0}, {"id": "p", "n": 1}],
@@ -243,6 +262,10 @@ def test_selects_multiply_as_the_specification_says(select: dict[str, Any], expe
     patient = {
         "resourceType": "Patient",
         "id": "p",
+        "extension": [
+            {"url": "a", "extension": [{"url": "a1"}, {"url": "a2", "extension": [{"url": "a21", "valueInteger": 1}]}]},
+            {"url": "b"},
+        ],
         "identifier": [{"value": "H"}],
         "name": [{"family": "A", "given": ["x", "y"]}, {"family": "B", "given": ["z"]}],
     }
@@ -262,7 +285,8 @@ def test_selects_multiply_as_the_specification_says(select: dict[str, Any], expe
         {"resource": "Nonsense", "select": []},
         {"resource": "Patient", "select": [{"column": [{"name": "a b", "path": "id"}]}]},
         {"resource": "Patient", "select": [{"column": [{"name": "a", "path": "id"}, {"name": "a", "path": "id"}]}]},
-        {"resource": "Patient", "select": [{"repeat": ["contact"], "column": []}]},
+        {"resource": "Patient", "select": [{"repeat": "contact", "column": []}]},
+        {"resource": "Patient", "select": [{"repeat": ["contact"], "forEach": "name", "column": []}]},
         {"resource": "Patient", "select": [{"forEach": "name", "forEachOrNull": "name"}]},
         {"resource": "Patient", "select": [{"unionAll": [{"column": [{"name": "a", "path": "id"}]}, {"column": []}]}]},
         {"resource": "Patient", "select": [{"column": [{"name": "a", "path": "nonsense("}]}]},
@@ -273,6 +297,19 @@ def test_a_definition_that_cannot_be_done_is_refused(tree: Any) -> None:
     with pytest.raises(Rejected) as refused:
         read_view(tree)
     assert refused.value.status == 400
+
+
+def test_a_condition_that_is_neither_true_nor_false_is_an_error() -> None:
+    tree = {"resource": "Patient", "select": [{"column": [{"name": "g", "path": "id"}]}], "where": [{"path": "name.family"}]}
+    with pytest.raises(Rejected, match="true or false"):
+        read_view(tree).rows({"resourceType": "Patient", "name": [{"family": "a"}]})
+    assert read_view(tree).rows({"resourceType": "Patient"}) == []
+
+
+def test_a_repeat_that_never_ends_is_stopped() -> None:
+    view = read_view({"resource": "Patient", "select": [{"repeat": ["$this"], "column": [{"name": "g", "path": "id"}]}]})
+    with pytest.raises(Rejected, match="repeat goes deeper"):
+        view.rows({"resourceType": "Patient", "id": "p"})
 
 
 def test_several_values_in_one_cell_are_an_error_and_not_a_choice() -> None:

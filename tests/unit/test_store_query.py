@@ -55,6 +55,34 @@ def test_an_endless_chain_is_refused() -> None:
         parse("Observation", [("has-member:Observation." * 6 + "code", "x")])
 
 
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        ("Observation", [("date", ",".join(["ge2026"] * 400))] * 2),
+        ("Provenance", [("target._tag", "a")] * 20),
+        ("Patient", [("_has:Observation:patient:value-quantity", ",".join(["1"] * 499))] * 2),
+        ("Observation", [("code", ",".join(["a"] * 500))] * 50),
+    ],
+)
+def test_what_would_be_compiled_for_seconds_is_refused(kind: str, parameters: list[tuple[str, str]]) -> None:
+    with pytest.raises(Rejected, match="too much at once") as caught:
+        parse(kind, parameters)
+    assert caught.value.status == 400
+
+
+def test_long_lists_of_names_are_welcome() -> None:
+    accessions = ",".join(f"A{number}" for number in range(500))
+    assert len(parse("ImagingStudy", [("identifier", accessions)] * 5).filters) == 5
+
+
+def test_a_chain_over_every_type_asks_about_none_that_is_kept_elsewhere() -> None:
+    (chain,) = parse("Provenance", [("target._tag", "a")]).filters
+    assert isinstance(chain, Chain)
+    asked = {target for target, _ in chain.targets}
+    assert {"Patient", "Observation"} <= asked
+    assert "AuditEvent" not in asked
+
+
 def test_too_many_conditions_are_refused() -> None:
     with pytest.raises(Rejected, match="conditions"):
         parse("Patient", [("gender", "male")] * 60)
