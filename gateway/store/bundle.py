@@ -10,7 +10,7 @@ from typing import Any, Literal
 from gateway.errors import Rejected
 from gateway.model import JsonObject
 from gateway.r4 import definitions
-from gateway.r4.canonical import encode
+from gateway.r4.canonical import content_and_hash
 
 ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
@@ -30,6 +30,7 @@ class Change:
     resource: JsonObject | None
     if_match: int | None = None
     only_new: bool = False  #: fail when there is such a resource already
+    hash: str = ""  #: of the content, when it is known
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -90,18 +91,18 @@ def _resolve(entries: list[Mapping[str, Any]], changes: list[Change]) -> list[Ch
     }
     if not names:
         return changes
-    return [
-        replace(change, resource=_renamed(change.resource, names)) if _names_entries(change.resource) else change
-        for change in changes
-    ]
+    return [_resolved(change, names) for change in changes]
 
 
-def _names_entries(resource: JsonObject | None) -> bool:
-    """Whether some reference is the full URL of an entry. Our own publisher writes none, and its studies have thousands of nodes."""
+def _resolved(change: Change, names: Mapping[str, str]) -> Change:
+    """Our own publisher refers to nothing by the full URL of an entry, and its studies have thousands of nodes: so look first."""
     try:
-        return resource is not None and b'"reference":"urn:' in encode(resource)
+        content, digest = content_and_hash(change.resource or {})
     except (TypeError, ValueError, RecursionError):
-        return True  # what is no JSON is refused later, by the one who writes it
+        return change  # it is no JSON: refused by the one who writes it
+    if b'"reference":"urn:' in content:
+        return replace(change, resource=_renamed(change.resource, names))
+    return change if change.resource is None else replace(change, hash=digest)
 
 
 def _renamed(node: Any, names: Mapping[str, str]) -> Any:

@@ -44,6 +44,8 @@ class Composite:
         """Every pair of the resource. ``known`` keeps the codes that were read for one composite of the resource for the others."""
         found: list[Pair] = []
         for place, first, second in self.places:
+            if not place.steps and not any(part.first_key in resource for part in second):
+                continue
             for node in place.values(resource):
                 others = [row for part in second for value in part.values(node) for row in self._second(part.kind, value, zone)]
                 if others:

@@ -28,10 +28,11 @@ Rows = dict[str, set[tuple[Any, ...]]]
 
 ParamIds = Mapping[tuple[str, str], int]
 
-Row = tuple[str, tuple[Any, ...]]
+#: A table and some rows of it.
+Some = tuple[str, Iterable[tuple[Any, ...]]]
 #: The ids of the parameters that read the same place: of each itself (empty suffix), of its ``:text`` and its ``:identifier``.
 Owners = tuple[Mapping[str, int], ...]
-Converter = Callable[[Owners, str, list[Any], ZoneInfo], Iterator[Row]]
+Converter = Callable[[Owners, str, list[Any], ZoneInfo], Iterator[Some]]
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 #: Elements remembered, about a kilobyte each.
@@ -104,8 +105,8 @@ class Indexer:
         rows: Rows = {}
         for read in compiled.reads.get(key, ()):
             if found := read.extractor.values(resource):
-                for table, row in read.convert(read.owners, read.extractor.kind, found, self._zone):
-                    rows.setdefault(table, set()).add(row)
+                for table, more in read.convert(read.owners, read.extractor.kind, found, self._zone):
+                    rows.setdefault(table, set()).update(more)
         codes: Codes = {}
         for number, composite in compiled.pairs.get(key, ()):
             if pairs := composite.pairs(resource, self._zone, codes):
@@ -161,7 +162,7 @@ def _add(rows: Rows, more: Rows) -> None:
     for table, found in more.items():
         if table in rows:
             rows[table] |= found
-        else:
+        elif found:
             rows[table] = set(found)
 
 
@@ -193,62 +194,54 @@ def fingerprint(zone: ZoneInfo, left_out: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
-def _token(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
+def _token(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Some]:
     if kind in _PLAIN:
-        for value in found:
-            for ids in owners:
-                yield "tok", (ids[""], values.key(value), "")
+        for ids in owners:
+            own = ids[""]
+            yield "tok", [(own, values.key(value), "") for value in found]
         return
     if kind == "Coding":  # five hundred images of a study have one SOP class between them
         found = list({(value.get("system"), value.get("code"), value.get("display")): value for value in found}.values())
-    for value in found:
-        for code, system in values.tokens(kind, value):
-            for ids in owners:
-                yield "tok", (ids[""], code, system)
-        for text in values.token_texts(kind, value):
-            folded, exact = values.folded(text), values.key(text)
-            for ids in owners:
-                yield "str", (ids[":text"], folded, exact)
+    codes = [code for value in found for code in values.tokens(kind, value)]
+    texts = [(values.folded(text), values.key(text)) for value in found for text in values.token_texts(kind, value)]
+    for ids in owners:
+        yield "tok", [(ids[""], *code) for code in codes]
+        if texts:
+            yield "str", [(ids[":text"], *text) for text in texts]
 
 
-def _reference(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
-    for value in found:
-        for target, target_kind in values.references(kind, value):
-            for ids in owners:
-                yield "ref", (ids[""], target, target_kind)
-        if kind == "Reference" and "identifier" in value:
-            for code, system in values.tokens("Identifier", value["identifier"]):
-                for ids in owners:
-                    yield "tok", (ids[":identifier"], code, system)
+def _reference(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Some]:
+    targets = [target for value in found for target in values.references(kind, value)]
+    named = [value["identifier"] for value in found if "identifier" in value] if kind == "Reference" else []
+    codes = [code for identifier in named for code in values.tokens("Identifier", identifier)]
+    for ids in owners:
+        yield "ref", [(ids[""], *target) for target in targets]
+        if codes:
+            yield "tok", [(ids[":identifier"], *code) for code in codes]
 
 
-def _string(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
-    for value in found:
-        for text in values.strings(kind, value):
-            folded, exact = values.folded(text), values.key(text)
-            for ids in owners:
-                yield "str", (ids[""], folded, exact)
+def _string(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Some]:
+    texts = [(values.folded(text), values.key(text)) for value in found for text in values.strings(kind, value)]
+    for ids in owners:
+        yield "str", [(ids[""], *text) for text in texts]
 
 
-def _date(owners: Owners, kind: str, found: list[Any], zone: ZoneInfo) -> Iterator[Row]:
-    for value in found:
-        for low, high in values.intervals(kind, value, zone):
-            for ids in owners:
-                yield "dat", (ids[""], low, high)
+def _date(owners: Owners, kind: str, found: list[Any], zone: ZoneInfo) -> Iterator[Some]:
+    spans = [span for value in found for span in values.intervals(kind, value, zone)]
+    for ids in owners:
+        yield "dat", [(ids[""], low, high) for low, high in spans]
 
 
-def _quantity(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
-    for value in found:
-        for row in values.quantities(kind, value):
-            for ids in owners:
-                yield "qty", (ids[""], *row)
+def _quantity(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Some]:
+    told = [quantity for value in found for quantity in values.quantities(kind, value)]
+    for ids in owners:
+        yield "qty", [(ids[""], *quantity) for quantity in told]
 
 
-def _uri(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Row]:
-    for value in found:
-        for text in values.uris(kind, value):
-            for ids in owners:
-                yield "uri", (ids[""], text)
+def _uri(owners: Owners, kind: str, found: list[Any], _zone: ZoneInfo) -> Iterator[Some]:
+    texts = [text for value in found for text in values.uris(kind, value)]
+    for ids in owners:
+        yield "uri", [(ids[""], text) for text in texts]
 
 
 _CONVERTERS: Mapping[str, Converter] = {

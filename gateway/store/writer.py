@@ -70,7 +70,7 @@ def decompress(body: bytes) -> bytes:
 
 def hashed(changes: Iterable[Change]) -> list[Prepared]:
     """Each change with the hash of its content. Raises :class:`Rejected` (400) when a resource cannot be written as JSON."""
-    return [Prepared(change, _NOTHING if change.resource is None else _hash(change)) for change in changes]
+    return [Prepared(change, change.hash or (_NOTHING if change.resource is None else _hash(change))) for change in changes]
 
 
 def _hash(change: Change) -> str:
@@ -220,10 +220,12 @@ def _change(
         old_rows = {} if current.deleted else indexer.rows(decode(decompress(former)))
     # Only the difference is written: most updates of a study leave most of its index rows as they are.
     new_rows = item.rows or {}
+    own = (rid,)
     for table in new_rows.keys() | old_rows.keys():
         new, old = new_rows.get(table, set()), old_rows.get(table, set())
-        batch.added_rows.setdefault(table, []).extend((*values, rid) for values in new - old)
-        batch.removed_rows.setdefault(table, []).extend((*values, rid) for values in old - new)
+        batch.added_rows.setdefault(table, []).extend([values + own for values in (new - old if old else new)])
+        if old:
+            batch.removed_rows.setdefault(table, []).extend([values + own for values in old - new])
     if deleted:
         return Outcome(item.change, "204 No Content", version, now)
     return Outcome(item.change, "201 Created" if current is None or current.deleted else "200 OK", version, now)
