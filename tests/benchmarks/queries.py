@@ -47,8 +47,13 @@ def _above(person: Person) -> str:
     return f"Observation?code={_DOSIMETRY}|organ-absorbed-dose&value-quantity=gt{person.number % 8 + 4}&_count=50"
 
 
-def _with_doses(person: Person) -> str:
+def _suv_of_a_month(person: Person) -> str:
     start, end = _month(person)
+    return f"Observation?code={_DCM}|126401&date=ge{start}&date=lt{end}&_sort=-date&_count=50"
+
+
+def _with_doses(person: Person) -> str:
+    start, _ = _month(person)
     code = f"_has:Observation:patient:code={_DOSIMETRY}|organ-absorbed-dose"
     return f"Patient?{code}&_has:ImagingStudy:patient:started=ge{start}&_count=50"
 
@@ -66,6 +71,6 @@ QUESTIONS = (
     Question("administrations of a month, with patients and drugs", _administrations),
     Question("a study and what was measured in it", lambda one: f"ImagingStudy?identifier=urn:dicom:uid|urn:oid:{one.uid('1')}"
              "&_revinclude=Observation:derived-from"),
-    Question("newest SUV measurements", lambda one: f"Observation?code={_DCM}|126401&date=lt{_month(one)[1]}&_sort=-date&_count=50"),
+    Question("SUV measurements of a month, newest first", _suv_of_a_month),
     Question("patients with doses and a study since", _with_doses),
 )  # fmt: skip
