@@ -292,8 +292,9 @@ def _referring(
 
 
 def _select(connection: Connection, *where: ColumnElement[bool]) -> Iterable[Stored]:
-    statement = sa.select(RES).where(sa.not_(RES.c.deleted), *where).order_by(RES.c.rid).limit(MAX_INCLUDED)
-    return [as_stored(row) for row in connection.execute(statement)]
+    # "+ 0", and a look at "deleted" afterwards: else SQLite walks the index of all resources of the type, which is in this order
+    statement = sa.select(RES).where(*where).order_by(RES.c.rid + 0).limit(MAX_INCLUDED)
+    return [as_stored(row) for row in connection.execute(statement) if not row.deleted]
 
 
 def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:

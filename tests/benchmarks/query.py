@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from tests.benchmarks.query_client import Measured, measure
 from tests.benchmarks.query_data import Person, people
 
 CLIENTS = 8
-#: An answer that takes longer than this is slow enough to be known after one round.
+MOST_RUNS = 3
+_POSTED = 20  #: patients whose transactions are posted, to compare writing over HTTP
 _ASKED_OF = 400  #: patients that the questions are about
 
 
@@ -49,6 +49,10 @@ def run(observations: int, runs: int, seconds: float) -> int:
         for name, url in urls.items():
             done = servers.export(url)
             print(f"export: {name}: {done.observations} Observations at {done.observations / done.seconds:.0f}/s", flush=True)
+        more = list(people(studies + _POSTED, 0))[studies:]
+        for name, url in urls.items():
+            done = servers.load_over_http(url, more)
+            print(f"posted by one client: {name}: {done.observations / done.seconds:.0f} Observations/s", flush=True)
     return 0
 
 
@@ -59,7 +63,9 @@ def _large_studies(directory: Path, runs: int) -> str:
     for number in range(runs):
         loaded = servers.load(f"sqlite:///{directory / f'large-{number}.db'}", chosen, parts=(0,))
         rates.append(len(chosen) / loaded.seconds)
-    return f"load: Isobridge, SQLite: {statistics.median(rates):.0f} ({min(rates):.0f}-{max(rates):.0f}) studies of 500 instances/s"
+    return (
+        f"load: Isobridge, SQLite: {statistics.median(rates):.0f} ({min(rates):.0f}-{max(rates):.0f}) studies of 500 instances/s"
+    )
 
 
 def _questions(urls: dict[str, str], holdings: Sequence[Person], runs: int, seconds: float) -> str:
@@ -90,16 +96,3 @@ def _check(question: Question, urls: dict[str, str], paths: Sequence[str]) -> No
         totals = {name: requests.get(f"{url}/{path}", timeout=120).json()["total"] for name, url in urls.items()}
         if len(set(totals.values())) > 1:
             print(f"  {question.name}: the servers differ: {totals} {path}")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.query", description=__doc__)
-    parser.add_argument("--observations", type=int, default=100_000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    chosen = parser.parse_args()
-    return run(chosen.observations, chosen.runs, chosen.seconds)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

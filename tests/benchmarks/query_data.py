@@ -198,7 +198,13 @@ def _pet() -> SharedFields:
 
 
 def _spect() -> SharedFields:
-    series = {"uid": "2.25.90.2", "number": 2, "modality": "NM", "started": f"{_DAY}T11:00:00+01:00", "nm": {"type": "RECON TOMO"}}
+    series = {
+        "uid": "2.25.90.2",
+        "number": 2,
+        "modality": "NM",
+        "started": f"{_DAY}T11:00:00+01:00",
+        "nm": {"type": "RECON TOMO"},
+    }
     device = {"manufacturer": "Invented Scanners", "model": "SPECT Two", "serial": "0002", "modality": "NM"}
     shared = _common("spect", "nm_spect")
     return SharedFields(**shared, series=series, device=device, administrations=(_lutetium(),))  # type: ignore[arg-type]

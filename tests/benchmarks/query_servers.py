@@ -53,7 +53,7 @@ class Ours:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        settings = {"store": {"url": self._url}} if self._url else {}
+        settings = {"web": {"fhir_write": "loopback"}, **({"store": {"url": self._url}} if self._url else {})}
         with Installation(self._directory, settings=settings) as daemon:
             yield daemon.fhir_url
 

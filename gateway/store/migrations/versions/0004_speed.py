@@ -10,7 +10,7 @@ down_revision = "0003"
 
 def upgrade() -> None:
     op.drop_index("res_by_type", "res")
-    op.create_index("res_by_type", "res", ["type", "deleted", "rid"])
+    op.create_index("res_by_type", "res", ["type", "rid", "deleted"])
     # the dates and quantities of a few resources, when something else has found these
     op.create_index("dat_by_resource", "dat", ["rid", "param", "low", "high"])
     op.create_index("qty_by_resource", "qty", ["rid", "param", "low", "high"])
