@@ -106,10 +106,10 @@ def _negated(sql: Sql, found: Condition) -> Sql:
     return sa.not_(sql) if found.modifier == "not" else sql
 
 
-def _rows(table: sa.Table, found: Condition, scope: Scope, *conditions: Sql, suffix: str = "") -> Sql:
-    """``rid IN`` the rows of the parameter for which the conditions hold."""
+def _rows(table: sa.Table, found: Condition, scope: Scope, *conditions: Sql, suffix: str = "", by_resource: bool = True) -> Sql:
+    """``rid IN`` the rows of the parameter for which the conditions hold. ``by_resource``: the rows of one resource are found at once."""
     param = scope.param_ids[found.type, found.code + suffix]
-    if table.name in scope.probed and (table is not TOK or (len(conditions) == 2 and found.code != "identifier")):
+    if by_resource and table.name in scope.probed:
         # "+ 0": else SQLite would rather walk all that fit, in the index of the values
         same = table.c.param == param if table is TOK else table.c.param + 0 == param
         own = sa.select(sa.literal(1)).where(table.c.rid == RES.c.rid, same, *conditions)
@@ -118,16 +118,18 @@ def _rows(table: sa.Table, found: Condition, scope: Scope, *conditions: Sql, suf
 
 
 def _missing(found: Condition, scope: Scope) -> Sql:
-    present = _rows(INDEX_TABLES[found.kind], found, scope)
+    present = _rows(INDEX_TABLES[found.kind], found, scope, by_resource=False)
     if found.kind == "reference":
-        present = sa.or_(present, _rows(TOK, found, scope, suffix=":identifier"))
+        present = sa.or_(present, _rows(TOK, found, scope, suffix=":identifier", by_resource=False))
     return sa.not_(present) if found.values[0] == "true" else present
 
 
 def _token(found: Condition, value: str, scope: Scope) -> Sql:
     if found.modifier == "text":
         return _starts_with(found, value, scope, suffix=":text")
-    return _rows(TOK, found, scope, *_token_matches(value, found, TOK.c.code, TOK.c.system))
+    matches = _token_matches(value, found, TOK.c.code, TOK.c.system)
+    is_ordered = len(matches) == 2 and found.code != "identifier"  # by code, system, resource: both must be known
+    return _rows(TOK, found, scope, *matches, by_resource=is_ordered)
 
 
 def _token_matches(value: str, found: Condition, code_column: Text, system_column: Text) -> list[Sql]:
@@ -156,7 +158,7 @@ def _system_is_implied(kind: str, code: str) -> bool:
 def _reference(found: Condition, value: str, scope: Scope) -> Sql:
     if found.modifier == "identifier":
         matches = _token_matches(value, found, TOK.c.code, TOK.c.system)
-        return _rows(TOK, found, scope, *matches, suffix=":identifier")
+        return _rows(TOK, found, scope, *matches, suffix=":identifier", by_resource=False)
     return _rows(REF, found, scope, *_reference_matches(value, found, scope, REF.c.target, REF.c.kind))
 
 
