@@ -8,7 +8,7 @@ import sys
 import time
 from itertools import islice
 
-from sekmet.fhir.store import Store
+from sekmet.fhir.store import Store  # type: ignore[import-not-found]  # lives in .peers only
 
 AT_ONCE = 500
 
