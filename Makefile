@@ -52,11 +52,11 @@ format: setup    ## rewrite the code in the house style
 try: setup       ## one file through the pipeline: issues first, then its FHIR
 	@$(BIN)/isobridge try "$(or $(FILE),$(filter-out try,$(MAKECMDGOALS)))"
 
-# `make bench receive convert` or `make bench`
-BENCHES := receive convert normalise
-bench: setup apt  ## ratios against peers in one run: make bench receive convert normalise
-	@tests/peers.sh dicom2fhir
-	$(BIN)/python -m tests.benchmarks $(or $(filter $(BENCHES),$(MAKECMDGOALS)),$(BENCHES))
+# `make bench receive convert` or `make bench`; a quick look: `make bench query BENCH_ARGS="--observations 5000 --runs 1"`
+BENCHES := receive convert normalise query
+bench: setup apt  ## ratios against peers in one run: make bench receive convert normalise query
+	@tests/peers.sh dicom2fhir sekmet-fhir
+	$(BIN)/python -m tests.benchmarks $(or $(filter $(BENCHES),$(MAKECMDGOALS)),$(BENCHES)) $(BENCH_ARGS)
 
 soak: setup apt  ## 200 random kills while sending; by hand, it takes long
 	ISOBRIDGE_KILLS=200 $(BIN)/python -m pytest -q -s tests/acceptance/test_nothing_acknowledged_is_lost.py --timeout 7200

@@ -41,8 +41,14 @@ def content_hash(resource: JsonObject, *, without: Collection[str] = ()) -> str:
 
     ``without`` holds element names at the top (``text``) or dotted ones (``meta.tag``) through objects.
     """
+    return content_and_hash(resource, without=without)[1]
+
+
+def content_and_hash(resource: JsonObject, *, without: Collection[str] = ()) -> tuple[bytes, str]:
+    """What :func:`content_hash` is of, too: JSON with sorted keys."""
     content = _without(resource, [f"meta.{name}" for name in SERVER_META] + list(without))
-    return hashlib.sha256(_checked(_SORTED.encode(content), content)).hexdigest()
+    encoded = _checked(_SORTED.encode(content), content)
+    return encoded, hashlib.sha256(encoded).hexdigest()
 
 
 def _checked(encoded: bytes, tree: Json) -> bytes:

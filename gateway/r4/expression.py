@@ -36,7 +36,13 @@ class Extractor:
 
     kind: str
     steps: tuple[Step, ...]
+    path: tuple[str, ...] = ()  #: the steps in words: two extractors of one path find the same
     defaults_to_false: bool = False  #: ``x.exists() and x != false``: yields one boolean, also when nothing is there
+
+    @property
+    def first_key(self) -> str:
+        """The JSON key without which nothing is found; empty when there is no such key."""
+        return self.path[0] if self.path and self.path[0].isidentifier() and not self.defaults_to_false else ""
 
     def values(self, resource: Mapping[str, Any]) -> list[Any]:
         """What lies at the end of the path, in document order; never ``None``."""
@@ -56,7 +62,11 @@ class _Route:
 
     kind: str
     steps: tuple[Step, ...] = ()
+    path: tuple[str, ...] = ()
     pending: tuple[tuple[str, str, bool], ...] = ()
+
+    def onward(self, kind: str, step: Step, word: str) -> _Route:
+        return _Route(kind, (*self.steps, step), (*self.path, word))
 
 
 def branches(expression: str) -> list[str]:
@@ -82,7 +92,7 @@ def compile_expression(expression: str, *, root: str, elements: Elements) -> tup
 def _branch(branch: str, root: str, elements: Elements) -> list[Extractor]:
     if match := _EXISTS_NOT_FALSE.fullmatch(branch):
         paths = _branch(match["path"], root, elements)
-        return [Extractor("boolean", (_any_of(paths),), defaults_to_false=True)]
+        return [Extractor("boolean", (_any_of(paths),), (branch,), defaults_to_false=True)]
     if match := _AS_GROUP.fullmatch(branch):
         branch = f"{match['path']}.as({match['kind']}){match['rest']}"
     routes = [_Route(root)]
@@ -90,7 +100,7 @@ def _branch(branch: str, root: str, elements: Elements) -> list[Extractor]:
         if number == 0 and segment in (root, "Resource", "DomainResource"):
             continue
         routes = [onward for route in routes for onward in _advance(route, segment, elements)]
-    return [Extractor(route.kind, route.steps) for start in routes for route in _settle(start)]
+    return [Extractor(route.kind, route.steps, route.path) for start in routes for route in _settle(start)]
 
 
 def _segments(branch: str) -> list[str]:
@@ -109,11 +119,11 @@ def _advance(route: _Route, segment: str, elements: Elements) -> list[_Route]:
         return _cast(route, match["kind"])
     onward = _settle(route)
     if match := _RESOLVES.fullmatch(segment):
-        return [_Route(r.kind, (*r.steps, _points_to(match["kind"]))) for r in onward if r.kind == "Reference"]
+        return [r.onward(r.kind, _points_to(match["kind"]), segment) for r in onward if r.kind == "Reference"]
     if match := _HOLDS.fullmatch(segment):
-        return [_Route(r.kind, (*r.steps, _holds(match["path"], match["value"]))) for r in onward]
+        return [r.onward(r.kind, _holds(match["path"], match["value"]), segment) for r in onward]
     if match := _EQUALS.fullmatch(segment):
-        return [_Route(r.kind, (*r.steps, _equals(match["key"], match["value"]))) for r in onward]
+        return [r.onward(r.kind, _equals(match["key"], match["value"]), segment) for r in onward]
     return [_child(r, segment, elements) for r in onward]
 
 
@@ -125,25 +135,25 @@ def _cast(route: _Route, kind: str) -> list[_Route]:
     kept = tuple(entry for entry in route.pending if entry[1] == kind)
     if not kept:
         raise UnknownExpression(f"no choice of type {kind}")
-    return [_Route(kind, route.steps, kept)]
+    return [_Route(kind, route.steps, route.path, kept)]
 
 
 def _settle(route: _Route) -> list[_Route]:
     """Turn an uncast choice into one route per type."""
     if not route.pending:
         return [route]
-    return [_Route(kind, (*route.steps, _field(key, many=many))) for key, kind, many in route.pending]
+    return [route.onward(kind, _field(key, many=many), key) for key, kind, many in route.pending]
 
 
 def _child(route: _Route, name: str, elements: Elements) -> _Route:
     known = elements.get(route.kind, {})
     if choice := known.get(f"{name}[x]"):
         pending = tuple((key, kind, choice.many) for key, kind in choice.keys().items())
-        return _Route("", route.steps, pending)
+        return _Route("", route.steps, route.path, pending)
     if name not in known:
         raise UnknownExpression(f"{route.kind} has no element '{name}'")
     element = known[name]
-    return _Route(element.types[0], (*route.steps, _field(name, many=element.many)))
+    return route.onward(element.types[0], _field(name, many=element.many), name)
 
 
 def _field(key: str, *, many: bool) -> Step:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gateway.errors import Rejected
 from gateway.model import JsonObject
 from gateway.r4 import definitions
+from gateway.r4.canonical import content_and_hash
 
 ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
@@ -29,6 +30,7 @@ class Change:
     resource: JsonObject | None
     if_match: int | None = None
     only_new: bool = False  #: fail when there is such a resource already
+    hash: str = ""  #: of the content, when it is known
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -89,9 +91,18 @@ def _resolve(entries: list[Mapping[str, Any]], changes: list[Change]) -> list[Ch
     }
     if not names:
         return changes
-    return [
-        Change(change.method, change.type, change.id, _renamed(change.resource, names), change.if_match) for change in changes
-    ]
+    return [_resolved(change, names) for change in changes]
+
+
+def _resolved(change: Change, names: Mapping[str, str]) -> Change:
+    """Our own publisher refers to nothing by the full URL of an entry, and its studies have thousands of nodes: so look first."""
+    try:
+        content, digest = content_and_hash(change.resource or {})
+    except (TypeError, ValueError, RecursionError):
+        return change  # it is no JSON: refused by the one who writes it
+    if b'"reference":"urn:' in content:
+        return replace(change, resource=_renamed(change.resource, names))
+    return change if change.resource is None else replace(change, hash=digest)
 
 
 def _renamed(node: Any, names: Mapping[str, str]) -> Any:

@@ -5,7 +5,7 @@ The first component of every composite we know is a code. The second can be of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +18,8 @@ from gateway.store import values
 #: code, system, value, value_system, low, high, unit
 Pair = tuple[str, str, str, str, float, float, str]
 _Second = tuple[str, str, float, float, str]
+#: The codes of one place: (identity of the node, paths) -> (code, system). Good for as long as the resource is held.
+Codes = dict[tuple[int, tuple[tuple[str, ...], ...]], list[tuple[str, str]]]
 _TOKENS = frozenset({"CodeableConcept", "Coding", "Identifier", "code", "boolean"})
 
 
@@ -28,19 +30,37 @@ class Composite:
     places: tuple[tuple[Extractor, tuple[Extractor, ...], tuple[Extractor, ...]], ...]
     second: str  #: search type of the second component
 
-    def pairs(self, resource: Mapping[str, Any], zone: ZoneInfo) -> Iterator[Pair]:
-        """Every pair of the resource."""
+    def by_place(self) -> list[Composite]:
+        """The same, one for each kind of place."""
+        return [Composite((place,), self.second) for place in self.places]
+
+    @property
+    def first_key(self) -> str:
+        """The JSON key without which there is no pair; empty when there is no such key."""
+        keys = {place.first_key for place, _, _ in self.places}
+        return keys.pop() if len(keys) == 1 else ""
+
+    def pairs(self, resource: Mapping[str, Any], zone: ZoneInfo, known: Codes) -> list[Pair]:
+        """Every pair of the resource. ``known`` keeps the codes that were read for one composite of the resource for the others."""
+        found: list[Pair] = []
         for place, first, second in self.places:
+            if not place.steps and not any(part.first_key in resource for part in second):
+                continue
             for node in place.values(resource):
-                codes = [code for part in first for value in part.values(node) for code in values.tokens(part.kind, value)]
-                if codes:
-                    others = [
-                        row for part in second for value in part.values(node) for row in self._second(part.kind, value, zone)
-                    ]
-                    yield from ((*code, *other) for code in codes for other in others)
+                others = [row for part in second for value in part.values(node) for row in self._second(part.kind, value, zone)]
+                if others:
+                    found += [(*code, *other) for code in _codes(node, first, known) for other in others]
+        return found
 
     def _second(self, kind: str, value: Any, zone: ZoneInfo) -> Iterator[_Second]:
         return _SECONDS[self.second](kind, value, zone)
+
+
+def _codes(node: Any, parts: Sequence[Extractor], known: Codes) -> list[tuple[str, str]]:
+    same = id(node), tuple(part.path for part in parts)
+    if same not in known:
+        known[same] = [code for part in parts for value in part.values(node) for code in values.tokens(part.kind, value)]
+    return known[same]
 
 
 def compile_composite(kind: str, parameter: SearchParameter) -> Composite:

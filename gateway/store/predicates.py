@@ -1,15 +1,16 @@
 """From a filter of a :class:`~gateway.store.query.Query` to a condition on ``res`` in SQL.
 
 Every condition has the form ``rid IN (SELECT rid FROM <index table> ...)``: both databases then start at the index table,
-where the rows of a parameter lie side by side. ``EXISTS`` made SQLite walk all resources instead.
+where the rows of a parameter lie side by side. ``EXISTS`` made SQLite walk all resources instead; so it is used only where another
+condition names few resources, and then for dates and quantities alone, which have an index by resource too.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,6 +25,7 @@ from gateway.store import names as names_of
 from gateway.store.composite import second_type
 from gateway.store.dates import Interval
 from gateway.store.index import BY_COLUMN, ParamIds
+from gateway.store.narrowing import Window, date_windows, paired
 from gateway.store.query import CareDate, Chain, Compartment, Condition, Filter, Has, split_bars, split_dollars, unescaped
 from gateway.store.tables import CMP, DAT, INDEX_TABLES, QTY, REF, RES, STR, TOK, URI
 
@@ -45,6 +47,36 @@ class Scope:
     now: dt.datetime  #: only ``ap`` dates look at it
     base: str  #: the address clients see, to tell our own absolute references from foreign ones
     within: Callable[[Iterable[str]], ColumnElement[bool]] | None = None  #: bounds for rows of these types; ``None``: no bounds
+    probed: frozenset[str] = (
+        frozenset()
+    )  #: tables that are asked about the few resources that something else finds, not for all that fit
+
+
+def conditions(filters: Sequence[Filter], scope: Scope) -> list[Sql]:
+    """Of filters that hold together: what one of them finds by a value spares the others to look at everything that fits them."""
+    filters = paired(filters)
+    windows = date_windows(filters)
+    scope = replace(scope, probed=_probed(filters, windows))
+    inside = {found for window in windows for found in window}
+    return [_window(window, scope) for window in windows] + [condition(found, scope) for found in filters if found not in inside]
+
+
+def _probed(filters: Sequence[Filter], windows: Sequence[Window]) -> frozenset[str]:
+    """The tables to be asked about single resources. A reference names fewer than a span of time does, and that fewer than a code."""
+    told = [found for found in filters if isinstance(found, Condition) and found.modifier not in ("not", "missing")]
+    if any(isinstance(found, Chain | Compartment) for found in filters) or any(
+        found.kind == "reference" or found.code in ("_id", "identifier") for found in told
+    ):
+        return frozenset({TOK.name, DAT.name, QTY.name})
+    if windows:
+        return frozenset({TOK.name, QTY.name})
+    return frozenset({DAT.name, QTY.name}) if any(found.kind in ("token", "composite") for found in told) else frozenset()
+
+
+def _window(window: Window, scope: Scope) -> Sql:
+    """All conditions on one date at once: a resource has one of it, so they are about the same row."""
+    asked = [_read_date(found, found.values[0], scope) for found in window]
+    return _rows(DAT, window[0], scope, *(_interval_matches(prefix, span, DAT.c.low, DAT.c.high) for prefix, span in asked))
 
 
 def condition(found: Filter, scope: Scope) -> Sql:
@@ -75,16 +107,21 @@ def _negated(sql: Sql, found: Condition) -> Sql:
     return sa.not_(sql) if found.modifier == "not" else sql
 
 
-def _rows(table: sa.Table, found: Condition, scope: Scope, *conditions: Sql, suffix: str = "") -> Sql:
-    """``rid IN`` the rows of the parameter for which the conditions hold."""
+def _rows(table: sa.Table, found: Condition, scope: Scope, *conditions: Sql, suffix: str = "", by_resource: bool = True) -> Sql:
+    """``rid IN`` the rows of the parameter for which the conditions hold. ``by_resource``: the rows of one resource are found at once."""
     param = scope.param_ids[found.type, found.code + suffix]
+    if by_resource and table.name in scope.probed:
+        # "+ 0": else SQLite would rather walk all that fit, in the index of the values
+        same = table.c.param == param if table is TOK else table.c.param + 0 == param
+        own = sa.select(sa.literal(1)).where(table.c.rid == RES.c.rid, same, *conditions)
+        return sa.exists(own.correlate(RES))
     return RES.c.rid.in_(sa.select(table.c.rid).where(table.c.param == param, *conditions))
 
 
 def _missing(found: Condition, scope: Scope) -> Sql:
-    present = _rows(INDEX_TABLES[found.kind], found, scope)
+    present = _rows(INDEX_TABLES[found.kind], found, scope, by_resource=False)
     if found.kind == "reference":
-        present = sa.or_(present, _rows(TOK, found, scope, suffix=":identifier"))
+        present = sa.or_(present, _rows(TOK, found, scope, suffix=":identifier", by_resource=False))
     return sa.not_(present) if found.values[0] == "true" else present
 
 
@@ -92,13 +129,14 @@ def _token(found: Condition, scope: Scope) -> Sql:
     if found.modifier == "text":
         return sa.or_(sa.false(), *(_starts_with(found, value, scope, suffix=":text") for value in found.values))
     names = [names_of.token(found, value) for value in found.values]
-    return _rows(TOK, found, scope, names_of.any_of(names, TOK.c.code, TOK.c.system))
+    is_ordered = len(names) == 1 and all(names[0]) and found.code != "identifier"  # by code, system, resource: both must be known
+    return _rows(TOK, found, scope, names_of.any_of(names, TOK.c.code, TOK.c.system), by_resource=is_ordered)
 
 
 def _reference(found: Condition, scope: Scope) -> Sql:
     if found.modifier == "identifier":
         names = [names_of.token(found, value) for value in found.values]
-        return _rows(TOK, found, scope, names_of.any_of(names, TOK.c.code, TOK.c.system), suffix=":identifier")
+        return _rows(TOK, found, scope, names_of.any_of(names, TOK.c.code, TOK.c.system), suffix=":identifier", by_resource=False)
     targets = [name for value in found.values if (name := names_of.reference(found, value, scope.base)) is not None]
     return _rows(REF, found, scope, names_of.any_of(targets, REF.c.target, REF.c.kind))
 
@@ -279,7 +317,8 @@ def _has(found: Has, scope: Scope) -> Sql:
 
 def _inner_resources(kind: str, inner: Filter, scope: Scope, column: ColumnElement[Any]) -> sa.Select[Any]:
     """A selection of resources of its own: correlated with nothing outside."""
-    found = sa.select(column).where(RES.c.type == kind, sa.not_(RES.c.deleted), condition(inner, scope))
+    alone = replace(scope, probed=frozenset())
+    found = sa.select(column).where(RES.c.type == kind, sa.not_(RES.c.deleted), condition(inner, alone))
     return (found.where(scope.within([kind])) if scope.within else found).correlate(None)
 
 

@@ -20,7 +20,7 @@ from gateway.store import dates
 from gateway.store.bookmarks import read_bookmark, write_bookmark
 from gateway.store.bundle import ID
 from gateway.store.index import Indexer
-from gateway.store.predicates import Scope, condition
+from gateway.store.predicates import Scope, conditions
 from gateway.store.query import Include, Query, SortKey
 from gateway.store.reach import EVERYTHING, Fence, Reach
 from gateway.store.tables import DAT, INDEX_TABLES, REF, RES
@@ -97,21 +97,21 @@ def run(
     """
     reach.check(query)
     kinds = RES.c.type.in_(query.types) if query.types else RES.c.type == query.type
-    where = [kinds, sa.not_(RES.c.deleted), *(condition(found, scope) for found in query.filters)]
+    where = [kinds, sa.not_(RES.c.deleted), *conditions(query.filters, scope)]
     if scope.within:
         where.append(scope.within(query.types or (query.type,)))
     mark = read_bookmark(start, _Bookmark) if start else None
     if mark and not _fits(mark, query.sort):
         raise Rejected("_page does not belong to this search", status=400)
-    total = mark.total if mark else _total(connection, query, where)
     warnings = [f"unknown search parameter '{name}' was ignored" for name in query.ignored]
-    if query.only_count:
-        return Page((), total, None, (), query.used)  # a count has no entries, so no room for warnings
-    rows = _matches(connection, query, scope, where, mark)
+    if query.only_count:  # a count has no entries, so no room for warnings
+        number = connection.execute(sa.select(sa.func.count()).select_from(RES).where(*where)).scalar_one()
+        return Page((), number, None, (), query.used)
+    rows, total = _matches(connection, query, scope, where, mark)
     shown, found = _fitting(rows[: query.count])
     following = None
     if len(rows) > len(shown) and shown:
-        following = write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :])))
+        following = write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :][: len(query.sort)])))
     matches = _shown(found, fence)
     included = _shown(_included(connection, query, scope, indexer, matches, warnings, reach), fence)
     entries = [Entry(stored, "match") for stored in matches] + [Entry(stored, "include") for stored in included]
@@ -154,15 +154,12 @@ def current(connection: Connection, kind: str, logical_id: str) -> Stored | None
     return as_stored(row) if row else None
 
 
-def _total(connection: Connection, query: Query, where: Sequence[ColumnElement[bool]]) -> int | None:
-    if query.total == "none" and not query.only_count:
-        return None
-    return connection.execute(sa.select(sa.func.count()).select_from(RES).where(*where)).scalar_one()
-
-
 def _matches(
     connection: Connection, query: Query, scope: Scope, where: Sequence[ColumnElement[bool]], mark: _Bookmark | None
-) -> Sequence[Any]:
+) -> tuple[Sequence[Any], int | None]:
+    """One row more than the page holds, and the total. The bodies are read last, of the page alone: a sorter that carries those of all
+    matches would read the whole store. The total is counted in the same pass, on the first page; the others remember it."""
+    counted = mark is None and query.total != "none"
     source: sa.FromClause = RES
     keys: list[ColumnElement[Any]] = []
     for key in query.sort:
@@ -170,12 +167,24 @@ def _matches(
         keys.append(column)
         if joined is not None:
             source = source.outerjoin(joined, joined.c.rid == RES.c.rid)
-    statement = sa.select(RES, *(column.label(f"key{number}") for number, column in enumerate(keys)))
-    statement = statement.select_from(source).where(*where)
+    names = [f"key{number}" for number in range(len(keys))]
+    named = [column.label(name) for name, column in zip(names, keys, strict=True)]
+    total = [sa.func.count().over().label("total")] if counted else []
+    found = sa.select(RES.c.rid, *named, *total)
+    found = found.select_from(source).where(*where)
     if mark:
-        statement = statement.where(_behind(query.sort, keys, mark))
-    order = [column.desc() if key.descending else column.asc() for key, column in zip(query.sort, keys, strict=True)]
-    return connection.execute(statement.order_by(*order, RES.c.rid).limit(query.count + 1)).all()
+        found = found.where(_behind(query.sort, keys, mark))
+    page = found.order_by(*_order(query.sort, named), RES.c.rid).limit(query.count + 1).subquery("page")
+    shown = [page.c[name] for name in names]
+    statement = sa.select(RES, *shown, *(page.c[one.name] for one in total)).join_from(page, RES, RES.c.rid == page.c.rid)
+    rows = connection.execute(statement.order_by(*_order(query.sort, shown), page.c.rid)).all()
+    if counted:
+        return rows, rows[0].total if rows else 0
+    return rows, mark.total if mark else None
+
+
+def _order(sort: Sequence[SortKey], columns: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    return [column.desc() if key.descending else column.asc() for key, column in zip(sort, columns, strict=True)]
 
 
 def _sort_column(kind: str, key: SortKey, scope: Scope) -> tuple[ColumnElement[Any], sa.Subquery | None]:
@@ -187,12 +196,13 @@ def _sort_column(kind: str, key: SortKey, scope: Scope) -> tuple[ColumnElement[A
     table = INDEX_TABLES[key.kind]
     column = DAT.c.high if key.kind == "date" and key.descending else list(table.columns)[1]
     pick = sa.func.max(column) if key.descending else sa.func.min(column)
-    chosen = (
-        sa.select(table.c.rid, pick.label("value"))
-        .where(table.c.param == scope.param_ids[kind, key.code])
-        .group_by(table.c.rid)
-        .subquery()
-    )
+    param = table.c.param == scope.param_ids[kind, key.code]
+    if key.kind == "date":  # these have an index by resource
+        # "+ 0": else SQLite takes the index that is in this order, and walks it until it meets the resource
+        pick = sa.func.max(column + 0) if key.descending else sa.func.min(column + 0)
+        own = sa.select(pick).where(param, table.c.rid == RES.c.rid).correlate(RES).scalar_subquery()
+        return sa.func.coalesce(own, _behind_all(key)), None
+    chosen = sa.select(table.c.rid, pick.label("value")).where(param).group_by(table.c.rid).subquery()
     return sa.func.coalesce(chosen.c.value, _behind_all(key)), chosen
 
 
@@ -299,8 +309,9 @@ def _referring(
 
 
 def _select(connection: Connection, *where: ColumnElement[bool]) -> Iterable[Stored]:
-    statement = sa.select(RES).where(sa.not_(RES.c.deleted), *where).order_by(RES.c.rid).limit(MAX_INCLUDED)
-    return map(as_stored, connection.execute(statement))
+    # "+ 0", and a look at "deleted" afterwards: else SQLite walks the index of all resources of the type, which is in this order
+    statement = sa.select(RES).where(*where).order_by(RES.c.rid + 0).limit(MAX_INCLUDED)
+    return (as_stored(row) for row in connection.execute(statement) if not row.deleted)
 
 
 def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -65,6 +65,8 @@ class FhirStore:
         clock: Callable[[], dt.datetime] = _utc_now,
     ) -> None:
         self._database = Database(url)
+        if self._database.dialect == "sqlite":
+            sa.event.listen(self._database.engine, "connect", _give_room)
         self._clock = clock
         self._query_secs = query_secs
         self._zone = ZoneInfo(timezone)
@@ -263,6 +265,13 @@ class FhirStore:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _give_room(connection: Any, _record: object) -> None:
+    """A transaction of fifty Observations changes three hundred pages, and the next one many of them again: so they are kept (16 MB), and
+    copied from the log to their places every 16 MB instead of every 4."""
+    for pragma in ("cache_size=-16384", "wal_autocheckpoint=4000"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
 def _outcome(item: Planned, now: int) -> Outcome | None:

@@ -54,6 +54,8 @@ from gateway.web.views import view_routes
 
 THREADS = 4
 GZIP_FROM_BYTES = 1024
+#: A third of the time of level 9, for a fifth more bytes.
+GZIP_LEVEL = 3
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]
 
 T = TypeVar("T")
@@ -69,7 +71,7 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
     def route(path: str, handle: Endpoint, *allow: str, form: bool = True) -> Route:
         middleware = [
             Middleware(ServerErrorMiddleware, handler=crashed),
-            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES),
+            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL),
         ]
         answer = endpoint(handle, allow=allow or ("GET", "HEAD"), form=form)
         return Route(path, answer, methods=_METHODS, middleware=middleware)

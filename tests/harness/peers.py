@@ -163,7 +163,8 @@ class Sekmet(Peer):
         return f"{self.url}/fhir"
 
     def command(self) -> Sequence[str]:
-        return [str(REPOSITORY / ".peers" / "sekmet-fhir" / "bin" / "sekmet"), "serve", "-c", str(self.directory / "peer.yaml")]
+        python = REPOSITORY / ".peers" / "sekmet-fhir" / "bin" / "python"  # its script names the place where it was installed
+        return [str(python), "-m", "sekmet.cli", "serve", "-c", str(self.directory / "peer.yaml")]
 
     @property
     def probe(self) -> str:

@@ -340,9 +340,11 @@ def test_smart_fetch_downloads_a_cohort_and_clears_up(server: Server, tmp_path: 
 def test_sekmet_follows_an_export(server: Server, tmp_path: Path) -> None:
     settings = tmp_path / "peer.yaml"
     settings.write_text(json.dumps({"peers": {"us": {"base_url": server.base}}, "data_dir": str(tmp_path / "sekmet")}))
-    program = str(ROOT / ".peers" / "sekmet-fhir" / "bin" / "sekmet")
+    program = str(ROOT / ".peers" / "sekmet-fhir" / "bin" / "python")  # its script names the place where it was installed
     words = [
         program,
+        "-m",
+        "sekmet.cli",
         "bulk",
         "export",
         "--peer",
