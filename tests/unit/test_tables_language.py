@@ -343,7 +343,8 @@ def test_a_region_that_nobody_knows_is_called_no_whole_organ(codes: Codes) -> No
 
 def test_what_several_results_read_is_told_once_and_empty_cells_not_at_all(codes: Codes) -> None:
     """A BED that is not there needs no alpha/beta; an organ that nobody knows is one thing to mend, not two."""
-    more = "\n  bed: {kind: bed, region: {column: Organ}, value: {column: BED, unit: 'Gy{BED}'}, alpha_beta: {column: AB, unit: Gy, need: must}}\n"
+    needs = "alpha_beta: {column: AB, unit: Gy, need: must}"
+    more = f"\n  bed: {{kind: bed, region: {{column: Organ}}, value: {{column: BED, unit: 'Gy{{BED}}'}}, {needs}}}\n"
     adapters = small(codes, **{"unit: Gy}}\n": "unit: Gy}}" + more, "Organ, Dose]": "Organ, Dose, BED, AB]"})
     table = b"Organ;Dose;BED;AB\nKnee;4,4;;\nKnee;5;6;2,5\nLiver;2;3;\nTotal;;;\n"
     parts = adapters.read(table, "a.csv", ZONE).parts
