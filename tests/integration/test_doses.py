@@ -120,6 +120,7 @@ def run(site: Site, *words: str) -> Any:
 def test_the_command_line_shows_declares_and_takes_back(site: Site) -> None:
     shown = run(site, "history")
     assert shown.exit_code == 0, shown.output
+    assert shown.output.startswith("patient ")  # and no line of a log
     assert "350" in shown.output
     assert "Liver" in shown.output
     made = run(
