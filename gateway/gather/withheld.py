@@ -17,6 +17,7 @@ _CALLED = {
     "half_life": "half-life",
 }
 _SUFFIX = ": withheld"
+_ENDING = "; it is not published."
 
 
 def withheld(told: Account, fields: JsonObject) -> Iterator[Issue]:
@@ -31,5 +32,9 @@ def withheld(told: Account, fields: JsonObject) -> Iterator[Issue]:
             if issue.severity is Severity.ERROR and issue.field == f"{reading.label}.{name}"
         )
         for reason in reasons:
-            words = f"The {called} {reason}; it is not published."
-            yield Issue(field=f"administration.{name}", reason=words, severity=Severity.WARNING)
+            yield Issue(field=f"administration.{name}", reason=f"The {called} {reason}{_ENDING}", severity=Severity.WARNING)
+
+
+def repeats_its_source(issue: Issue) -> bool:
+    """True for what a record of the fact told as an issue of its own."""
+    return issue.reason.endswith(_ENDING)

@@ -34,6 +34,7 @@ _SUV: dict[str, Hole] = {
     "absent": Hole("code"),
     "voxel_unit": Hole("CodeableConcept"),
     "repaired": Hole("boolean"),
+    "discrepancy": Hole("string"),
     "remarks": Hole("string", many=True),
     **{
         f"inputs.{name}": Hole("Quantity")
