@@ -75,9 +75,7 @@ class SiteInForce:
     is read by it until it is deployed anew or comes back. Nobody who receives objects needs it.
     """
 
-    def __init__(
-        self, settings: Settings, history: MappingHistory, *, images_at: str | None = None, quiet: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, history: MappingHistory, *, images_at: str | None = None, quiet: bool = False) -> None:
         """``quiet``: for a command at a terminal, whose output is its answer and no log."""
         self._quiet = quiet
         self._settings = settings

@@ -43,7 +43,9 @@ class Linker:
                 found = self._only(self._around(shared))
         if found is not None or kind.administration is not Link.REQUIRED:
             return found, None
-        reason = reason or ("its study tells of several" if len(self._around(shared)) > 1 else "its document and its study name none")
+        reason = reason or (
+            "its study tells of several" if len(self._around(shared)) > 1 else "its document and its study name none"
+        )
         told = f"{kind.title} belongs to no known administration: {reason}."
         return None, Issue(field=kind.name, reason=told, severity=Severity.WARNING)
 
