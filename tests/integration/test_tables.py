@@ -230,6 +230,12 @@ def test_a_corrected_table_takes_the_place_of_the_former_one(department: Departm
     department.publish()
     (first,) = department.facts("organ-absorbed-dose")
     assert said(first) == ("final", Decimal("4.47"), "Gy")
+    (report,) = [
+        one for one in department.resources() if one["resourceType"] == "DiagnosticReport" and "urn:isobridge:table" in str(one)
+    ]
+    assert (
+        report["effectiveDateTime"] == first["effectiveDateTime"] == department.administrations()[0]["effectivePeriod"]["start"]
+    )
     without_bed = table(dose="4,12", per="", by="MPE-7;2026-03-13")
     department.bring(without_bed, name="cycle1 corrected.csv")
     department.publish()

@@ -359,3 +359,14 @@ def test_what_several_results_read_is_told_once_and_empty_cells_not_at_all(codes
         "bed",
         "organ-absorbed-dose",
     ]
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_a_table_that_does_not_say_when_it_was_made_says_so(codes: Codes, dated: bool) -> None:
+    made = "document: {created_at: {value: '2026-03-12', format: '%Y-%m-%d'}}\n" if dated else ""
+    adapters = small(codes, **{"title: Small\n": f"title: Small\n{made}"})
+    (part,) = adapters.read(b"Organ;Dose\nKidney;4,4\n", "a.csv", ZONE).parts
+    document = record_of(part, adapters.named("small"), "d", "2026-05-01T00:00:00+00:00").document
+    assert (document["created_at"], document.get("undated")) == (
+        ("2026-03-12", None) if dated else ("2026-05-01T00:00:00+00:00", True)
+    )
