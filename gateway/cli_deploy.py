@@ -199,7 +199,7 @@ def _line(loaded: Loaded, ledger: Any) -> Any:
     standing_in_force(ledger.mappings)
     running = read_run_file(loaded.settings.data.directory)
     images_at = running["images_at"] if running and "images_at" in running else images_address(loaded.settings)
-    site = SiteInForce(loaded.settings, ledger.mappings, images_at=images_at)
+    site = SiteInForce(loaded.settings, ledger.mappings, images_at=images_at, quiet=True)
     return Line(understanding=site.understanding, files=open_files(loaded.settings), ledger=ledger, targets=())
 
 

@@ -82,5 +82,5 @@ def _line(loaded: Loaded) -> Any:
     from gateway.roles.rooms import open_existing_ledger, open_files
 
     ledger = open_existing_ledger(loaded.settings)
-    site = SiteInForce(loaded.settings, ledger.mappings)
+    site = SiteInForce(loaded.settings, ledger.mappings, quiet=True)
     return Line(understanding=site.understanding, files=open_files(loaded.settings), ledger=ledger, targets=())

@@ -219,7 +219,7 @@ def _line(loaded: Loaded) -> Any:
     from gateway.roles.rooms import open_files
 
     ledger = _ledger(loaded)
-    site = SiteInForce(loaded.settings, ledger.mappings)
+    site = SiteInForce(loaded.settings, ledger.mappings, quiet=True)
     return Line(understanding=site.understanding, files=open_files(loaded.settings), ledger=ledger, targets=())
 
 

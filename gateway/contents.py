@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from gateway.gather.patient import identifier_of, is_device
-from gateway.gather.said import assigned, declared
+from gateway.gather.said import decided_tables, declared
 from gateway.gather.study import Member, gather_study
 from gateway.line import Line
 from gateway.model import Bundle, Dossier, PersonsWord, SharedFields
@@ -81,13 +81,13 @@ def dossier_content(ticket: SubjectTicket, records: Sequence[SharedFields], line
 
 
 def _said(dossier: Dossier, line: Line) -> list[PersonsWord]:
-    """What people declared, and which tables they assigned."""
-    parts = line.ledger.tables.of_patient(dossier.patient_key)
-    decisions = {part.id: line.ledger.tables.decisions(part.id) for part in parts}
-    return [
-        *declared(dossier, line.ledger.declarations.of_patient(dossier.patient_key)),
-        *assigned(dossier, parts, decisions),
-    ]
+    """What people declared, which tables they assigned, and what of it they took back."""
+    tables, facts, key = line.ledger.tables, line.ledger.subjects.facts, dossier.patient_key
+    parts = [*tables.of_patient(key), *tables.of_patient(key, withdrawn=True)]
+    decisions = {part.id: tables.decisions(part.id) for part in parts}
+    known = facts.aliases(key) | facts.result_aliases(key)
+    declarations = line.ledger.declarations.of_patient(key, withdrawn=True)
+    return [*declared(dossier, declarations, known), *decided_tables(dossier, parts, decisions, known)]
 
 
 def gathered_dossier(

@@ -75,7 +75,9 @@ class SiteInForce:
     is read by it until it is deployed anew or comes back. Nobody who receives objects needs it.
     """
 
-    def __init__(self, settings: Settings, history: MappingHistory, *, images_at: str | None = None) -> None:
+    def __init__(self, settings: Settings, history: MappingHistory, *, images_at: str | None = None, quiet: bool = False) -> None:
+        """``quiet``: for a command at a terminal, whose output is its answer and no log."""
+        self._quiet = quiet
         self._settings = settings
         self._history = history
         self._images_at = images_at
@@ -138,7 +140,8 @@ class SiteInForce:
                 return
         self.current, self._try_again_at, self._look_at, self._problem = found, 0.0, 0.0, ""
         self._retired.clear()
-        log.info("mappings_in_force", action="mappings_in_force", version=found.version, kind=str(found.kind))
+        if not self._quiet:
+            log.info("mappings_in_force", action="mappings_in_force", version=found.version, kind=str(found.kind))
 
     def _understand(self, found: InForce) -> Understanding:
         self._versions.read(found.version)

@@ -245,6 +245,9 @@ class DeclaredCycles:
     decided_by: str
     decided_at: float
     withdrawn: bool = False
+    withdrawn_reason: str = ""
+    withdrawn_by: str = ""
+    withdrawn_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

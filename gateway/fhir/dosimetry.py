@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -26,7 +27,13 @@ def put_results(room: Room, dossier: Dossier, scopes: dict[str, JsonObject], ref
     """Render. ``scopes`` are those of the administrations by id, ``refs`` what was made of them, and of the patient under ""."""
     documents = {item.key: item for item in dossier.documents}
     told = {item.document for item in dossier.results} | {item.key for item in dossier.documents if item.issues}
-    named = {item.key: _named_document(room, item, dossier, scopes, has_results=item.key in told) for item in dossier.documents}
+    bound: dict[str, set[str]] = defaultdict(set)
+    for one in dossier.results:
+        bound[one.document] |= {one.administration} if one.administration else set()
+    named = {
+        item.key: _named_document(room, item, dossier, scopes, sorted(bound[item.key]), has_results=item.key in told)
+        for item in dossier.documents
+    }
     made = {item.key: _named_result(room, item, documents, dossier, scopes) for item in dossier.results}
     groups = grouped(dossier.results, {key: reference for key, (_, reference) in made.items() if reference})
     for item in dossier.results:
@@ -49,14 +56,15 @@ def _templates(room: Room, item: DoseResult) -> list[ResourceTemplate]:
 
 
 def _named_document(
-    room: Room, item: Document, dossier: Dossier, scopes: dict[str, JsonObject], *, has_results: bool
+    room: Room, item: Document, dossier: Dossier, scopes: dict[str, JsonObject], bound: Iterable[str], *, has_results: bool
 ) -> tuple[JsonObject, JsonObject]:
+    """``bound``: the administrations of its results, for a document that tells of none itself, as a table."""
     known = {document.key for document in dossier.documents}
     scope = document_scope(
         item,
         dossier.patient,
         room.studies((item.study_uid,) if item.study_uid else ()),
-        [scopes[key]["administration"] for key in item.administrations if key in scopes],
+        [scopes[key]["administration"] for key in item.administrations or bound if key in scopes],
         replaces=[room.reference("DocumentReference", key) for key in item.fields.get("predecessors", ()) if key in known],
         url=_url(item, room.images_at),
         has_results=has_results,

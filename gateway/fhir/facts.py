@@ -15,6 +15,8 @@ from gateway.r4.identifiers import system_of
 
 #: SNOMED CT, the procedure that a dose report tells of.
 _COMPUTED_TOMOGRAPHY = "77477000"
+#: X-Ray Radiation Dose Report (PS3.16 TID 10001, 10011): no report of nuclear medicine.
+_XRAY_DOSE = "113701"
 _MOST_INTEGER = 2**31
 _TOO_LATE = (
     "Points later than 24.8 days after the administration are not shown: FHIR's time offset in milliseconds cannot hold them."
@@ -50,6 +52,8 @@ def administration_fields(item: Administration) -> JsonObject:
         "event_uids": list(item.event_uids),
         "reconciled": item.reconciled or None,
         "observation_status": "final" if item.verified else "preliminary",
+        "activity_absent": _absent(item, "activity"),
+        "start_absent": _absent(item, "started_at"),
         "site_coded": _sided(item.fields.get("site"), item.fields.get("site_laterality")),
         "lot": "; ".join(map(str, item.fields.get("lots", ()))) or None,
         "performer": performer,
@@ -58,6 +62,13 @@ def administration_fields(item: Administration) -> JsonObject:
         "measured_after_offset_ms": _offset_ms(item.fields.get("measured_after_at"), started),
         "remarks": [issue.reason[:1].upper() + issue.reason[1:] for issue in item.issues],  # a note stands alone
     }
+
+
+def _absent(item: Administration, name: str) -> str | None:
+    """HL7's data-absent-reason: ``error`` for what was stated and could not be believed, ``unknown`` for what nobody told."""
+    if name in item.fields:
+        return None
+    return "error" if any(issue.field == f"administration.{name}" for issue in item.issues) else "unknown"
 
 
 def _person(person: JsonObject) -> JsonObject:
@@ -99,6 +110,8 @@ def document_scope(
         "replaces": [{"reference": reference} for reference in replaces],
         "url": url,
         "has_results": "results" if has_results and item.fields else None,
+        # What the values are about: the administration where it is one; when the document was made is `issued`.
+        "effective": administrations[0].get("started_at") if len(administrations) == 1 else _own_time(item.fields),
     }
     return {"document": document, "patient": patient, "studies": list(studies), "administrations": list(administrations)}
 
@@ -107,7 +120,8 @@ def _document(item: Document) -> JsonObject:
     verified = is_final(item.fields)
     #: A picture or a PDF that says nothing of itself may be anything.
     unknown = bool(item.fields.get("presented")) and "verification" not in item.fields
-    created = item.fields.get("created_at")
+    created, kind = item.fields.get("created_at"), (item.fields.get("kind") or {}).get("code")
+    computed = (item.fields.get("procedure") or {}).get("code") == _COMPUTED_TOMOGRAPHY
     partial = item.fields.get("completion") == "PARTIAL"
     authorizer = authorizing(item.fields.get("persons", ()))
     return {
@@ -120,11 +134,17 @@ def _document(item: Document) -> JsonObject:
         "doc_status": None if unknown else "final" if verified else "preliminary",
         "report_status": "partial" if partial else "unknown" if unknown else "final" if verified else "preliminary",
         "report_code": item.fields.get("kind") or {"text": item.fields.get("title") or "Dosimetry"},
+        "section": ("CT" if computed else "RAD") if kind == _XRAY_DOSE else "NMS",
         "created_instant": created if isinstance(created, str) and instant(created) else None,
         "remarks": [issue.reason for issue in item.issues],
         "authorizer": _person(authorizer) if authorizer else None,
         **_scanner(item.fields),
     }
+
+
+def _own_time(fields: JsonObject) -> str | None:
+    """When a document says that it was made. A table that does not say so has only the moment at which it came in."""
+    return None if fields.get("undated") else fields.get("created_at")
 
 
 def _scanner(fields: JsonObject) -> JsonObject:
@@ -158,7 +178,7 @@ def result_scope(
         "kind_code": coded(item.kind, statistic.get("code") if isinstance(statistic, dict) else None, item.fields.get("code")),
         "missing": [{"code": name.replace("_", "-")} for name in expected(item.kind) if not item.fields.get(name)],
         "source_path": item.sources.get("value") or next((path for _, path in sorted(item.sources.items())), None),
-        "effective": item.fields.get("at") or (administration or {}).get("started_at") or document.fields.get("created_at"),
+        "effective": item.fields.get("at") or (administration or {}).get("started_at") or _own_time(document.fields),
         "uncertainty_in_unit": _uncertainty(item.fields),
         "fit_r2": _ratio((item.fields.get("fit") or {}).get("r2")),
         "parameter_text": _parameter(item.fields.get("parameter")),

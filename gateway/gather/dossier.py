@@ -22,6 +22,7 @@ from gateway.gather.patient import demographics
 from gateway.gather.readings import Account, Reading, Source, accounts, injection
 from gateway.gather.reconcile import Fact, reconcile
 from gateway.gather.results import gather_results
+from gateway.gather.withheld import withheld
 from gateway.model import Administration, DeclaredCycles, Dossier, Issue, JsonObject, Severity, SharedFields
 from gateway.nuclear.sameness import gap
 
@@ -105,7 +106,13 @@ def _one(key: str, fact: Fact) -> Administration:
         study_uids=_uids(reading.shared.study for reading in told.readings),
         series_uids=_uids(reading.shared.series for reading in told.readings),
         mapping=_mapping(told),
-        issues=(*fact.issues, *settled, *_disagreements(told, reconciled=fact.reconciled), *([net] if net else [])),
+        issues=(
+            *fact.issues,
+            *settled,
+            *_disagreements(told, reconciled=fact.reconciled),
+            *([net] if net else []),
+            *withheld(told, fields),
+        ),
         event_uids=tuple(event_uids),
         reconciled=fact.reconciled,
         verified=_verified(fields, told),

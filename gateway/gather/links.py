@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from gateway.gather.readings import injection_of
+from gateway.gather.vital_signs import BODY
 from gateway.model import Administration, Issue, JsonObject, Severity, SharedFields
 from gateway.nuclear.results import KINDS, OF, Link
 from gateway.nuclear.sameness import may_be_one
@@ -37,11 +38,14 @@ class Linker:
         found, reason = self._told(fields, shared)
         if found is None and reason is None:
             found = self._only(self.of_record(shared))
-            if found is None and kind.administration is Link.REQUIRED:
+            # Images of one visit repeat what is known of the body: the CT of a PET/CT too, which tells of no injection.
+            if found is None and (kind.administration is Link.REQUIRED or kind.name == BODY):
                 found = self._only(self._around(shared))
         if found is not None or kind.administration is not Link.REQUIRED:
             return found, None
-        reason = reason or "no administration of its document or study is the only one"
+        reason = reason or (
+            "its study tells of several" if len(self._around(shared)) > 1 else "its document and its study name none"
+        )
         told = f"{kind.title} belongs to no known administration: {reason}."
         return None, Issue(field=kind.name, reason=told, severity=Severity.WARNING)
 

@@ -43,5 +43,5 @@ def _differs(apart: Gap) -> bool:
 
 
 def with_remark(suv: JsonObject, remark: str | None) -> JsonObject:
-    """The published content of a series, with one more remark."""
-    return {**suv, "remarks": [*suv.get("remarks", ()), remark]} if suv and remark else suv
+    """The published content of a series, with one more remark, and marked by it."""
+    return {**suv, "remarks": [*suv.get("remarks", ()), remark], "discrepancy": remark} if suv and remark else suv

@@ -172,7 +172,8 @@ def unit_of(element: Element, options: Options) -> str:
     unit = element.unit or options.unit_in or ""
     if dimension(unit) is None or dimension(unit) != dimension(options.unit_out or ""):
         told = misnamed(unit)
-        raise Invalid(f"has a unit that {told}" if told else "is in a unit that measures something else")
+        other = "measures something else" if dimension(unit) else "this gateway does not know"
+        raise Invalid(f"has a unit that {told}" if told else f"is in a unit that {other}")
     return unit
 
 

@@ -78,7 +78,7 @@ def glucose(parts: Parts, options: Options) -> Outcome:
         if dimension(unit) == "mass concentration" and dimension(out) == "molar concentration":
             number, unit = convert(number, unit, "mg/L") / _GLUCOSE, "mmol/L"
         elif dimension(unit) is None or dimension(unit) != dimension(out):
-            raise Invalid("is in a unit that measures something else")
+            raise Invalid(f"is in a unit that {'measures something else' if dimension(unit) else 'this gateway does not know'}")
         return Outcome(
             value=quantity_json(_rounded(number), unit, options), stated=stated_in(element, options), source=element.path
         )

@@ -34,6 +34,7 @@ _SUV: dict[str, Hole] = {
     "absent": Hole("code"),
     "voxel_unit": Hole("CodeableConcept"),
     "repaired": Hole("boolean"),
+    "discrepancy": Hole("string"),
     "remarks": Hole("string", many=True),
     **{
         f"inputs.{name}": Hole("Quantity")
@@ -80,6 +81,8 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "doc_status": Hole("code"),
         "report_status": Hole("code"),
         "report_code": Hole("CodeableConcept"),
+        "section": Hole("code"),
+        "effective": Hole("dateTime"),
         "created_instant": Hole("dateTime"),
         "url": Hole("uri"),
         "has_results": Hole("string"),
@@ -137,6 +140,8 @@ PROVIDED: dict[str, dict[str, Hole]] = {
         "event_uids": Hole("string", many=True),
         "reconciled": Hole("boolean"),
         "observation_status": Hole("code"),
+        "activity_absent": Hole("code"),
+        "start_absent": Hole("code"),
         "site_coded": Hole("CodeableConcept"),
         "lot": Hole("string"),
         "measured_before_offset_ms": Hole("integer"),

@@ -35,6 +35,9 @@ class Declarations:
                 decided_by=row.decided_by,
                 decided_at=row.decided_at,
                 withdrawn=row.withdrawn_at is not None,
+                withdrawn_reason=row.withdrawn_reason or "",
+                withdrawn_by=row.withdrawn_by or "",
+                withdrawn_at=row.withdrawn_at or 0.0,
             )
             for row in rows
             if withdrawn or row.withdrawn_at is None

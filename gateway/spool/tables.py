@@ -161,10 +161,11 @@ class Tables:
             rows = connection.execute(self._sql["files"]).all()
         return [(bytes(row.digest).hex(), row.name, row.adapter) for row in rows]
 
-    def of_patient(self, patient_key: str) -> list[TablePart]:
-        """The parts that stand in one dossier, the older first. Those of a later reading or withdrawn ones are not among them."""
+    def of_patient(self, patient_key: str, *, withdrawn: bool = False) -> list[TablePart]:
+        """The parts that stand in one dossier, the older first, or those that were withdrawn. Never those of a former reading."""
+        words = {"patient_key": patient_key, "withdrawn": int(withdrawn)}
         with self._database.read() as connection:
-            return [_part(row) for row in connection.execute(self._sql["parts_of_patient"], {"patient_key": patient_key})]
+            return [_part(row) for row in connection.execute(self._sql["parts_of_patient"], words)]
 
     def settle(self, outcomes: Mapping[int, tuple[str | None, str | None]]) -> None:
         """What a gathering came to: part -> (administration it is bound to, why it waits)."""

@@ -19,6 +19,7 @@ from gateway.nuclear.results import KINDS
 from gateway.nuclear.units import convert, misnamed, plain
 from gateway.tables import numbers
 from gateway.tables.cells import Cell, Row, Source
+from gateway.tables.lesions import numbered_lesion
 from gateway.tables.rules import ReadRule, ValueRule
 from gateway.tables.units import in_header, ucum
 
@@ -216,6 +217,9 @@ def _concept(rule: ValueRule, cell: Cell, codes: Codes, place: str) -> Found:
         return Found(value={"text": text}, place=place)
     entry = codes.by_text(rule.table, text)
     implied: JsonObject = {}
+    numbered = numbered_lesion(text, codes, rule.table) if entry is None and rule.name == "region" else None
+    if numbered is not None:
+        return Found(value={**codes.concept(numbered).as_json(), "text": text}, place=place, implied={"lesion": text})
     if entry is None:
         mentioned = codes.nuclides.recognise(text) if rule.name == "agent" else None
         if mentioned:

@@ -44,6 +44,7 @@ def record_of(part: Part, adapter: Adapter, digest: str, received_at: str) -> Sh
         **part.document,
         "uid": f"2.25.{uuid.uuid5(_NAMESPACE, f'{digest}|{key}').int}",
         "created_at": _in_utc(str(part.document.get("created_at") or received_at)),
+        **({} if part.document.get("created_at") else {"undated": True}),
         "template": adapter.name,
         "source": "table",
         "content_type": CONTENT_TYPES[adapter.read.format],

@@ -6,6 +6,7 @@ Pure. A rule that cannot be followed costs its own value and leaves an issue; no
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
@@ -18,10 +19,13 @@ from gateway.nuclear.results import TELLING
 from gateway.tables import numbers
 from gateway.tables.cells import UNREADABLE, Row, Source
 from gateway.tables.checks import failed_checks
+from gateway.tables.lesions import WHOLE_ORGAN, judged_target
 from gateway.tables.members import Context, Found, canonical, found_in, lists_in, put
 from gateway.tables.rules import Adapter, Condition, ResultRule, ValueRule
 
 _MOST_ISSUES = 200
+#: Whether a reason names the cell that it is about.
+_PLACED = re.compile(r"\((?:row|line|cell|\S+!).*\)\Z", re.DOTALL).search
 #: More facts than this are no table of one department's dosimetry.
 MOST_RESULTS = 20_000
 
@@ -145,14 +149,31 @@ class _Reader:
         sheet = f"{rows[0].sheet}!" if rows[0].sheet else ""
         label = f"{rule.name}@{sheet}{rows[0].number}"
         result: JsonObject = {"kind": rule.kind, "label": label, "group": self._group_name(rows)}
-        for member in rule.members:
-            if not self._read(member, rows, f"{label}.{member.name}", result, part, rule.kind):
-                return None
-        if rule.points is not None and not self._points(rule, rows, label, result, part):
-            return None
-        self._approve(result, label, part)
-        told = [name for name in TELLING if result.get(name)]
-        return result if told else None
+        own = Part(patient={}, administration={}, document={})
+        told = [self._read(member, rows, f"{label}.{member.name}", result, own, rule.kind) for member in rule.members]
+        told.append(rule.points is None or self._points(rule, rows, label, result, own))
+        tells = any(result.get(name) for name in TELLING)
+        if not tells and not any(issue.field.rpartition(".")[2] in TELLING for issue in own.issues):
+            return None  # its cells are empty: what else stands in the row is not its own
+        self._target(rule, result, label, own)
+        self._approve(result, label, own)
+        for issue in own.issues:
+            self._tell(part, issue)
+        part.sources |= own.sources
+        return result if tells and all(told) else None
+
+    def _target(self, rule: ResultRule, result: JsonObject, label: str, part: Part) -> None:
+        """An adapter may call all of its rows whole organs; a lesion is none, and a region that nobody knows may be anything."""
+        said = next((member for member in rule.members if member.name == "target_definition"), None)
+        if said is None or said.constant is None or result.get("target_definition") != WHOLE_ORGAN:
+            return
+        target, told = judged_target(result, self.context.codes)
+        result["target_definition"] = target
+        if target is None:
+            del result["target_definition"]
+        if told:
+            place = part.sources.get(f"{label}.region", "")
+            self._tell(part, Issue(field=f"{label}.region", reason=f"{told} ({place})", severity=Severity.WARNING))
 
     def _read(
         self, rule: ValueRule, rows: Sequence[Row], name: str, tree: JsonObject, part: Part, kind: str | None = None
@@ -182,6 +203,9 @@ class _Reader:
         codes = self.context.codes
         for member, text in found.implied.items():
             if member == "laterality" and rule.name != "region":
+                continue
+            if member == "lesion":
+                tree.setdefault("lesion", {}).setdefault("label", text)
                 continue
             table = LATERALITY_TABLE if member == "laterality" else NUCLIDES_TABLE
             entry = codes.tables[table].by_name.get(text)
@@ -240,9 +264,9 @@ class _Reader:
             result["approved"] = {**approved, "accepted": True}
             return
         why = "has no date" if approved.get("by") in self.adapter.status.approvers else "is by nobody on the list of approvers"
-        self._tell(
-            part, Issue(field=f"{label}.approved", reason=f"{why}: the fact stays preliminary", severity=Severity.INFORMATION)
-        )
+        place = part.sources.get(f"{label}.approved.by", "")
+        reason = f"{why}: the fact stays preliminary{f' ({place})' if place else ''}"
+        self._tell(part, Issue(field=f"{label}.approved", reason=reason, severity=Severity.INFORMATION))
 
     def _group_name(self, rows: Sequence[Row]) -> str:
         return f"{rows[0].sheet}-{rows[0].number}" if rows[0].sheet else f"row-{rows[0].number}"
@@ -254,7 +278,11 @@ class _Reader:
 
     @staticmethod
     def _tell(part: Part, issue: Issue) -> None:
-        if issue not in part.issues and len(part.issues) < _MOST_ISSUES:
+        """Once: a cell that several results read is named by the first of them."""
+        alike = [one for one in part.issues if one.reason == issue.reason and one.severity == issue.severity]
+        member = issue.field.rpartition(".")[2]
+        again = any(one.field == issue.field or (one.field.rpartition(".")[2] == member and _PLACED(one.reason)) for one in alike)
+        if not again and len(part.issues) < _MOST_ISSUES:
             part.issues.append(issue)
 
 

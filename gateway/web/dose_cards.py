@@ -27,6 +27,7 @@ class ResultRow:
     stated: str  #: number and unit of the source, where they differ
     method: str
     status: str
+    day: str  #: of what is measured at each visit; empty for what belongs to the administration
     rank: int  #: doses of the whole patient first, then those of regions, then what is only around them
     remarks: tuple[str, ...]
 
@@ -43,7 +44,7 @@ def results(study: JsonObject, dossier: JsonObject | None, doses: Sequence[Dose]
         for item in (resources_of(dossier) if dossier else [])
         if item["resourceType"] == "Observation" and _is_result(item) and mine & set(_links(item))
     ]
-    return sorted(found, key=lambda row: (row.in_error, row.rank, row.region, row.quantity, row.reference))
+    return sorted(found, key=lambda row: (row.in_error, row.rank, row.region, row.quantity, row.day, row.reference))
 
 
 def remarks(study: JsonObject, dossier: JsonObject | None) -> list[str]:
@@ -85,6 +86,7 @@ def _row(item: JsonObject) -> ResultRow:
         stated=show.fhir(stated) if stated else "",
         method=show.fhir(item["method"]) if "method" in item else "",
         status=str(item.get("status", "")),
+        day=str(item.get("effectiveDateTime", ""))[:10] if _is_vital(item) else "",
         rank=2 if _is_vital(item) else int("bodySite" in item),
         remarks=tuple(str(note.get("text", "")) for note in item.get("note", ())),
     )

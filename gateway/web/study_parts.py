@@ -79,14 +79,14 @@ def references(facts: StudyFacts, study: JsonObject) -> list[JsonObject]:
     seen: dict[str, JsonObject] = {}
     for item in wanted:
         seen.setdefault(f"{item['resourceType']}/{item['id']}", item)
-    return [{"reference": reference, "kind": item["resourceType"], "words": _words(item)} for reference, item in seen.items()]
+    return [{"reference": reference, "kind": item["resourceType"], "words": words_on(item)} for reference, item in seen.items()]
 
 
 def _links(item: JsonObject) -> Sequence[JsonObject]:
     return [*item.get("partOf", ())] if isinstance(item.get("partOf"), list) else []
 
 
-def _words(item: JsonObject) -> str:
+def words_on(item: JsonObject) -> str:
     """One line on a resource, for people."""
     if item["resourceType"] == "Patient":
         return show.person(item)
@@ -98,13 +98,21 @@ def _words(item: JsonObject) -> str:
         dose = item.get("dosage", {}).get("dose")
         return f"{show.fhir(dose) if dose else 'activity withheld'}, {item.get('status', '')}"
     if item["resourceType"] == "Observation":
-        value = item.get("valueQuantity") or item.get("valueCodeableConcept")
-        return f"{show.fhir(item.get('code', {}))}: {show.fhir(value) if value else 'withheld'}"
+        return f"{show.fhir(item.get('code', {}))}: {_observed(item)}"
     if item["resourceType"] == "Endpoint":
         return str(item.get("address", ""))
     if item["resourceType"] == "Provenance":
         return _decided(item) or "from which objects, by which mapping"
     return ""
+
+
+def _observed(item: JsonObject) -> str:
+    """The value of an Observation, in words; one that is told by its components alone says so."""
+    value = next((item[name] for name in ("valueQuantity", "valueCodeableConcept", "valueString") if name in item), None)
+    if value is not None:
+        return show.fhir(value)
+    parts = len(item.get("component", ()))
+    return f"{parts} {'value' if parts == 1 else 'values'}" if parts and "dataAbsentReason" not in item else "withheld"
 
 
 def _decided(item: JsonObject) -> str:

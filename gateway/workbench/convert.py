@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gateway.errors import Quarantined, Rejected
 from gateway.gather.study import Member, gather_study
-from gateway.model import Administration, Dossier, Issue, JsonObject, Record, Severity, SharedFields
+from gateway.gather.withheld import repeats_its_source
+from gateway.model import Administration, Dossier, Issue, JsonObject, Record, Severity, SharedFields, Study
 from gateway.understanding import Understanding
 from gateway.workbench.folders import files_in
 
@@ -110,6 +111,7 @@ def bundles_of(
         if number not in held:
             dossiers[understanding.patients.of(record.shared)][record.shared.key] = record.shared
     for study in studies:
+        problems += _of_factors(study, records, paths)
         try:
             yield understanding.study_bundle(study, list(dossiers[study.patient_key].values()), recorded=recorded).body
         except Quarantined as error:
@@ -140,7 +142,18 @@ def _of_dossier(administrations: Iterable[Administration], records: Sequence[Rec
             if record.shared.administrations and record.shared.series.get("uid") in item.series_uids
         )
         path = next(telling)
-        yield from (Problem(path=path, reason=i.reason, field=i.field, severity=i.severity) for i in item.issues)
+        new = (issue for issue in item.issues if not repeats_its_source(issue))
+        yield from (Problem(path=path, reason=i.reason, field=i.field, severity=i.severity) for i in new)
+
+
+def _of_factors(study: Study, records: Sequence[Record], paths: Sequence[Path]) -> Iterator[Problem]:
+    """What a dose report tells otherwise than the headers that a SUV factor rests on, under the first file of the series."""
+    for series in study.series:
+        reason = series.suv.get("discrepancy")
+        if reason:
+            found = zip(paths, records, strict=True)
+            path = next(path for path, record in found if record.shared.series.get("uid") == series.fields["uid"])
+            yield Problem(path=path, reason=str(reason), field="series.suv", severity=Severity.WARNING)
 
 
 def _of_documents(dossier: Dossier, records: Sequence[Record], paths: Sequence[Path]) -> Iterator[Problem]:

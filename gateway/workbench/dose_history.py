@@ -16,6 +16,7 @@ from gateway.contents import gathered_dossier
 from gateway.errors import Rejected
 from gateway.line import Line
 from gateway.model import Administration, DeclaredCycles, DoseResult, Dossier, JsonObject
+from gateway.nuclear.results import KINDS
 from gateway.spool.decisions import BAD_REQUEST, CONFLICT, By
 from gateway.spool.study_view import NOT_FOUND
 
@@ -31,6 +32,12 @@ class Row:
     quantity: str
     cells: tuple[str, ...]
     total: str = ""
+
+    @property
+    def words(self) -> str:
+        """The quantity as people call it: the title of its kind, statistic and intent."""
+        kind, _, rest = self.quantity.partition(" ")
+        return ", ".join(word for word in (KINDS[kind].title, rest) if word)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,23 +72,23 @@ def history(line: Line, patient_key: str) -> History:
 def history_of(dossier: Dossier, declared: Sequence[DeclaredCycles]) -> History:
     """The administrations by start, and a row for each quantity of each region."""
     cycles = dossier.administrations
-    groups: dict[tuple[str, str], list[DoseResult]] = defaultdict(list)
+    groups: dict[tuple[tuple[str, ...], str], list[DoseResult]] = defaultdict(list)
     for result in dossier.results:
         if result.kind in _SHOWN:
-            groups[_region(result.fields), _quantity(result)].append(result)
+            groups[_about(result.fields), _quantity(result)].append(result)
     sums = {
-        (region, _of(found[0])): "; ".join(_told(one) for one in found)
-        for (region, _), found in groups.items()
+        (about, _of(found[0])): "; ".join(_told(one) for one in found)
+        for (about, _), found in groups.items()
         if found[0].kind == "cumulative-absorbed-dose"
     }
     rows = [
         Row(
-            region=region,
+            region=_region(found[0].fields),
             quantity=quantity,
             cells=tuple("; ".join(_told(one) for one in found if one.administration == cycle.key) or "-" for cycle in cycles),
-            total=sums.get((region, _of(found[0])), "") if found[0].kind == "organ-absorbed-dose" else "",
+            total=sums.get((about, _of(found[0])), "") if found[0].kind == "organ-absorbed-dose" else "",
         )
-        for (region, quantity), found in sorted(groups.items())
+        for (about, quantity), found in sorted(groups.items(), key=lambda item: (_region(item[1][0].fields), item[0]))
         if found[0].kind != "cumulative-absorbed-dose"
     ]
     remarks = [issue.reason for result in dossier.results if result.kind == "cumulative-absorbed-dose" for issue in result.issues]
@@ -94,11 +101,19 @@ def history_of(dossier: Dossier, declared: Sequence[DeclaredCycles]) -> History:
     )
 
 
+def _about(fields: JsonObject) -> tuple[str, ...]:
+    """Region, side and lesion by their codes: "Left kidney" of one software is "Kidney", left, of another."""
+    lesion = fields.get("lesion") or {}
+    told = [fields.get(name) or {} for name in ("region", "laterality")]
+    words = [one.get("code") or one.get("text") for one in told]
+    return tuple(str(word or "") for word in (*words, lesion.get("label") or lesion.get("tracking_id")))
+
+
 def _region(fields: JsonObject) -> str:
     lesion = fields.get("lesion") or {}
     words = [(fields.get(name) or {}).get("text") for name in ("region", "laterality")]
     words.append(lesion.get("label") or lesion.get("tracking_id"))
-    return ", ".join(str(word) for word in words if word) or "whole body"
+    return ", ".join(dict.fromkeys(str(word) for word in words if word)) or "whole body"
 
 
 def _quantity(result: DoseResult) -> str:

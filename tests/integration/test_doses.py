@@ -99,7 +99,10 @@ def test_the_form_of_the_page_declares_cycles_complete_and_takes_it_back(site: S
     assert post(site, session, [*hidden.items(), ("undo", number), ("reason", "One was another therapy")]).status_code == 303
     site.work()
     assert sums(site) == []
-    assert found(site, "Observation", "&code=cumulative-absorbed-dose&status=entered-in-error")
+    lost = found(site, "Observation", "&code=cumulative-absorbed-dose&status=entered-in-error")
+    (back,) = [one for one in found(site, "Provenance") if one.get("reason") == [{"text": "One was another therapy"}]]
+    assert back["activity"]["coding"][0]["code"] == "deprecate"
+    assert {f"Observation/{one['id']}" for one in lost} <= {one["reference"] for one in back["target"]}
     assert page.count("checkbox") == 2
 
 
@@ -117,6 +120,7 @@ def run(site: Site, *words: str) -> Any:
 def test_the_command_line_shows_declares_and_takes_back(site: Site) -> None:
     shown = run(site, "history")
     assert shown.exit_code == 0, shown.output
+    assert shown.output.startswith("patient ")  # and no line of a log
     assert "350" in shown.output
     assert "Liver" in shown.output
     made = run(

@@ -230,6 +230,12 @@ def test_a_corrected_table_takes_the_place_of_the_former_one(department: Departm
     department.publish()
     (first,) = department.facts("organ-absorbed-dose")
     assert said(first) == ("final", Decimal("4.47"), "Gy")
+    (report,) = [
+        one for one in department.resources() if one["resourceType"] == "DiagnosticReport" and "urn:isobridge:table" in str(one)
+    ]
+    assert (
+        report["effectiveDateTime"] == first["effectiveDateTime"] == department.administrations()[0]["effectivePeriod"]["start"]
+    )
     without_bed = table(dose="4,12", per="", by="MPE-7;2026-03-13")
     department.bring(without_bed, name="cycle1 corrected.csv")
     department.publish()
@@ -254,6 +260,13 @@ def test_a_table_is_withdrawn_and_comes_back(department: Department, cycle: list
     department.publish()
     assert [said(item)[0] for item in department.facts("organ-absorbed-dose")] == ["preliminary"]
     assert [str(decision.kind) for decision in department.ledger.tables.decisions(part.id)] == ["withdraw", "restore"]
+    (dose,) = department.facts("organ-absorbed-dose")
+    told = {item["activity"]["text"]: item for item in department.resources() if "reason" in item}
+    assert {words: item["reason"][0]["text"] for words, item in told.items()} == {
+        "Table withdrawn": "wrong VOI",
+        "Table that was withdrawn counts again": "it was right",
+    }
+    assert all({"reference": f"Observation/{dose['id']}"} in item["target"] for item in told.values())
 
 
 def test_an_administration_that_a_table_made_is_the_one_that_the_report_tells_of_later(
@@ -319,6 +332,8 @@ def test_radioembolisation_tells_of_its_own_administrations(department: Departme
     department.publish()
     given = {item["effectiveDateTime"]: item for item in department.administrations() if "effectiveDateTime" in item}
     right, left = given["2026-06-03T10:15:00+02:00"], given["2026-06-03T11:05:00+02:00"]
+    reports = [item for item in department.resources() if item["resourceType"] == "DiagnosticReport" and "issued" in item]
+    assert {item["effectiveDateTime"] for item in reports} >= {right["effectiveDateTime"], left["effectiveDateTime"]}
     assert right["dosage"]["dose"] == {"value": 2020, "unit": "MBq", "system": "http://unitsofmeasure.org", "code": "MBq"}
     assert left["dosage"]["site"]["text"] == "Left lobe of liver"
     told = [item for item in department.resources() if item["resourceType"] == "Observation" and item.get("partOf")]
@@ -326,6 +341,15 @@ def test_radioembolisation_tells_of_its_own_administrations(department: Departme
     assert {"lung-shunt-fraction", "tumour-to-normal-ratio", "treated-volume", "residual-activity", "organ-absorbed-dose"} <= {
         coding["code"] for item in of_right for coding in item["code"]["coding"]
     }
+    for part in department.ledger.tables.listed(everything=True):
+        department.ledger.tables.withdraw(part.id, department.by("of somebody else"))
+    department.publish()
+    gone = {f"MedicationAdministration/{item['id']}" for item in (right, left)}
+    acts = [item for item in department.resources() if item["resourceType"] == "MedicationAdministration"]
+    by_id = {f"MedicationAdministration/{item['id']}": item["status"] for item in acts}
+    assert {by_id[reference] for reference in gone} == {"entered-in-error"}
+    words = [item for item in department.resources() if item.get("activity", {}).get("text") == "Table withdrawn"]
+    assert gone == {one["reference"] for item in words for one in item["target"]} & set(by_id)
 
 
 CAMERAS = """{"CAXX": {"Camera A": {"manufacturer": "Siemens", "collimator": "MELP",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from gateway.model import JsonObject
 from gateway.web.cards import doses
 from gateway.web.dose_cards import remarks, results
+from gateway.web.study_parts import words_on
 
 STUDY = {"resourceType": "ImagingStudy", "id": "s"}
 
@@ -91,3 +94,24 @@ def test_the_doses_of_a_study_are_those_of_its_administrations_those_in_error_la
 def test_what_a_report_had_and_was_not_published_is_told_beside_them() -> None:
     assert remarks(STUDY, DOSSIER) == ["Withheld."]
     assert remarks({"id": "another"}, DOSSIER) == []
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({"valueString": "CT dose-length product total 667 mGy.cm"}, "Dose: CT dose-length product total 667 mGy.cm"),
+        ({"valueQuantity": {"value": Decimal("6.65"), "unit": "mSv"}}, "Dose: 6.65 mSv"),
+        ({"component": [{}, {}]}, "Dose: 2 values"),
+        ({"component": [{}], "dataAbsentReason": {"text": "error"}}, "Dose: withheld"),
+        ({}, "Dose: withheld"),
+    ],
+)
+def test_an_observation_is_called_withheld_only_when_it_tells_nothing(item: JsonObject, words: str) -> None:
+    assert words_on({"resourceType": "Observation", "code": {"text": "Dose"}, **item}) == words
+
+
+def test_a_weight_of_each_visit_has_its_day() -> None:
+    vital = {"category": [{"coding": [{"code": "vital-signs"}]}], "code": {"text": "Body weight"}}
+    told = [fact(day, effectiveDateTime=f"{day}T09:00:00+01:00", **vital) for day in ("2026-03-10", "2026-03-03")]
+    found = results(STUDY, {"entry": [{"resource": one} for one in told] + DOSSIER["entry"][:1]}, doses(STUDY, DOSSIER))
+    assert [(row.quantity, row.day) for row in found] == [("Body weight", "2026-03-03"), ("Body weight", "2026-03-10")]

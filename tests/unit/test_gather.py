@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import random
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from gateway.gather.dossier import gather_dossier
 from gateway.gather.patient import PatientKeys, demographics, identifier_of
 from gateway.gather.study import Member, gather_study
-from gateway.model import Dossier, JsonObject, SharedFields
+from gateway.model import Dossier, Issue, JsonObject, SharedFields
 
 KEYS = PatientKeys(system="urn:site:pid")
 
@@ -219,3 +220,18 @@ def test_demographics_come_from_the_latest_study_that_gives_them() -> None:
         merged = demographics("urn:site:pid|P1", records)
         assert (merged["birth_date"], merged["gender"]) == ("1970-02-03", "female")
         assert (merged["id_system"], merged["id"]) == ("urn:site:pid", "P1")
+
+
+def refused(name: str, reason: str) -> tuple[Issue, ...]:
+    return (Issue(field=f"administration.{name}", reason=reason),)
+
+
+def test_what_was_stated_and_not_believed_is_told_on_the_fact_unless_another_source_gives_it() -> None:
+    bare = {name: value for name, value in injection(event_uid="1.9").items() if name != "activity"}
+    header = dataclasses.replace(shared(administrations=(bare,)), issues=refused("activity", "is not above zero"))
+    (one,) = gather_dossier("P1", [header, header], known={}, mint=str).administrations
+    assert [issue.reason for issue in one.issues] == ["The activity is not above zero; it is not published."]
+    report = shared(series="1.1.2", administrations=(injection(event_uid="1.9"),), series_fields={"modality": "SR"})
+    (both,) = gather_dossier("P1", [header, report], known={}, mint=str).administrations
+    assert both.fields["activity"] == injection()["activity"]
+    assert not any("not published" in issue.reason for issue in both.issues)

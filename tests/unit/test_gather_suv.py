@@ -119,6 +119,8 @@ def test_a_dose_report_that_tells_another_time_of_injection_is_told_and_the_fact
         "Compared with the header, a dose report of the study tells of the injection 8 min earlier, with the same activity; "
         "the factor rests on the header."
     )
+    assert found["discrepancy"] == found["remarks"][-1]
+    assert "discrepancy" not in with_reports(reported())
     assert with_reports(reported()).get("remarks", []) == [remark for remark in found["remarks"] if "dose report" not in remark]
     assert any("10 % less activity" in remark for remark in with_reports(reported(c113507="315"))["remarks"])
 

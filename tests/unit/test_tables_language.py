@@ -306,3 +306,67 @@ def test_rad_and_rem_are_told_in_words_that_help(codes: Codes) -> None:
     assert complaint.endswith("the unit is rem, which UCUM does not know; the equivalent dose is REM there (100 REM are 1 Sv)")
     (part,) = small(codes, **{"unit: Gy": "unit: RAD"}).read(b"Organ;Dose\nKidney;440\n", "a.csv", ZONE).parts
     assert part.results[0]["value"] == {"value": Decimal("4.4"), "unit": "Gy"}
+
+
+WHOLE = {"value: {column: Dose, unit: Gy}": "value: {column: Dose, unit: Gy}, target_definition: {value: whole-organ}"}
+
+
+def test_a_numbered_lesion_is_a_lesion_of_its_kind_and_no_whole_organ(codes: Codes) -> None:
+    table = b"Organ;Dose\nLiver;2,3\nLesion 1;31,4\ntumour_B;28\nMetastasis;12\n"
+    (part,) = small(codes, **WHOLE).read(table, "a.csv", ZONE).parts
+    assert [
+        (
+            one["region"]["code"],
+            one["region"]["text"],
+            (one.get("lesion") or {}).get("label"),
+            one["target_definition"],
+        )
+        for one in part.results
+    ] == [
+        ("10200004", "Liver", None, "whole-organ"),
+        ("52988006", "Lesion 1", "Lesion 1", "lesion"),
+        ("108369006", "tumour_B", "tumour_B", "lesion"),
+        ("14799000", "Neoplasm, Secondary", None, "lesion"),
+    ]
+    assert part.issues == []
+
+
+def test_a_region_that_nobody_knows_is_called_no_whole_organ(codes: Codes) -> None:
+    (part,) = small(codes, **WHOLE).read(b"Organ;Dose\nPTV1;2,3\nULI;1\nKidney;1\n", "a.csv", ZONE).parts
+    assert [one.get("target_definition") for one in part.results] == [None, "whole-organ", "whole-organ"]
+    assert [issue.reason for issue in part.issues] == [
+        "is in no entry of codes/organs.yaml: only its words are kept (row 2, column Organ)",
+        "is in no entry of codes/organs.yaml, so it is not published as a whole organ; "
+        "add it to sites/codes/organs.yaml (row 2, column Organ)",
+    ]
+
+
+def test_what_several_results_read_is_told_once_and_empty_cells_not_at_all(codes: Codes) -> None:
+    """A BED that is not there needs no alpha/beta; an organ that nobody knows is one thing to mend, not two."""
+    needs = "alpha_beta: {column: AB, unit: Gy, need: must}"
+    more = f"\n  bed: {{kind: bed, region: {{column: Organ}}, value: {{column: BED, unit: 'Gy{{BED}}'}}, {needs}}}\n"
+    adapters = small(codes, **{"unit: Gy}}\n": "unit: Gy}}" + more, "Organ, Dose]": "Organ, Dose, BED, AB]"})
+    table = b"Organ;Dose;BED;AB\nKnee;4,4;;\nKnee;5;6;2,5\nLiver;2;3;\nTotal;;;\n"
+    parts = adapters.read(table, "a.csv", ZONE).parts
+    assert [issue.reason for part in parts for issue in part.issues] == [
+        "is in no entry of codes/organs.yaml: only its words are kept (row 2, column Organ)",
+        "is in no entry of codes/organs.yaml: only its words are kept (row 3, column Organ)",
+        "is missing",
+    ]
+    assert [one["kind"] for part in parts for one in part.results] == [
+        "organ-absorbed-dose",
+        "organ-absorbed-dose",
+        "bed",
+        "organ-absorbed-dose",
+    ]
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_a_table_that_does_not_say_when_it_was_made_says_so(codes: Codes, dated: bool) -> None:
+    made = "document: {created_at: {value: '2026-03-12', format: '%Y-%m-%d'}}\n" if dated else ""
+    adapters = small(codes, **{"title: Small\n": f"title: Small\n{made}"})
+    (part,) = adapters.read(b"Organ;Dose\nKidney;4,4\n", "a.csv", ZONE).parts
+    document = record_of(part, adapters.named("small"), "d", "2026-05-01T00:00:00+00:00").document
+    assert (document["created_at"], document.get("undated")) == (
+        ("2026-03-12", None) if dated else ("2026-05-01T00:00:00+00:00", True)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from decimal import Decimal
 
@@ -63,3 +64,15 @@ def test_all_series_of_a_study_tell_one_weight_also_with_two_tracers() -> None:
     apart = weights(image("1.9", "75", at, tracers=2), image("1.9", "80", at, tracers=2))
     assert len(apart) == 2
     assert all("different values" in issue.reason for one in apart for issue in one.issues)
+
+
+@pytest.mark.parametrize("tracers", [0, 1, 2])
+def test_the_ct_of_the_visit_repeats_the_weight_and_alone_it_tells_it(tracers: int) -> None:
+    at = "2026-03-02T08:00:00+01:00"
+    pet, ct = image("1.9", "75", at, tracers=tracers), image("1.9", "75", at, tracers=0)
+    ct = dataclasses.replace(ct, key="ct", series={**ct.series, "uid": "1.9.9", "modality": "CT"}, mapping="ct_image")
+    for records in itertools.permutations([pet, ct]):
+        (one,) = weights(*records)
+        assert (one.fields["value"]["value"], bool(one.administration)) == (Decimal(75), tracers == 1)
+    (alone,) = weights(ct)
+    assert alone.administration is None

@@ -28,7 +28,7 @@ UPDATE table_part SET gone = 1 WHERE id = :id
 -- The order is that of their sources, not of their rows: what is newer stands later.
 SELECT p.id, p.patient_key, p.administration_id, p.cycle, p.body, f.received_at, f.digest
 FROM table_part p JOIN table_file f ON f.id = p.file_id
-WHERE p.patient_key = :patient_key AND p.withdrawn = 0 AND p.gone = 0
+WHERE p.patient_key = :patient_key AND p.withdrawn = :withdrawn AND p.gone = 0
 ORDER BY f.received_at, f.digest, p.key
 
 -- name: settle_part
