@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,23 @@ def _has_container_engine() -> bool:
     return bool(found.stdout.strip())
 
 
+@cache
+def _can_trace() -> bool:
+    """Whether strace may end a process here: a container may forbid it."""
+    if not _has("strace"):
+        return False
+    command = ["strace", "-o", "/dev/null", "-e", "inject=write:signal=KILL:when=1", "sh", "-c", "echo alive; exit 0"]
+    return subprocess.run(command, capture_output=True, check=False).stdout == b""
+
+
+@cache
+def _can_mount_images() -> bool:
+    from tests.harness.powercut import can_mount_images
+
+    with tempfile.TemporaryDirectory() as directory:
+        return can_mount_images(Path(directory))
+
+
 def available(need: str) -> bool:
     """Whether this machine has what a test needs."""
     checks = {
@@ -49,8 +67,9 @@ def available(need: str) -> bool:
         "chromium": lambda: _has("chromium"),
         "openssl": lambda: _has("openssl"),
         "node": lambda: _has("node"),
-        "ptrace": lambda: _has("strace"),
+        "ptrace": lambda: _can_trace(),
         "root": lambda: os.geteuid() == 0,
+        "loop": lambda: os.geteuid() == 0 and _can_mount_images(),
         "data": lambda: data_directory().is_dir(),
         "fhirpy": lambda: _peer("fhirpy"),
         "dicom2fhir": lambda: _peer("dicom2fhir"),

@@ -97,6 +97,16 @@ def open_work(ledger: Path) -> list[str]:
     return [f"{count} {name}" for name, count in counts.items() if count]
 
 
+def not_kept(log: Path, data: Path) -> tuple[int, list[str]]:
+    """How many objects were acknowledged, and every one of them without a file (digest recomputed) or a row. Before anything is published."""
+    acknowledged = {(answer.sop_instance_uid, answer.digest) for answer in read_log(log) if answer.acknowledged}
+    spooled, complaints = _spooled(data / "spool")
+    rows = {identity for identity, _ in _rows(data / "ledger.db")}
+    complaints += [f"acknowledged but not in the spool: {uid}" for uid, digest in sorted(acknowledged) if digest not in spooled]
+    complaints += [f"acknowledged but without a row: {uid}" for uid, _ in sorted(acknowledged - rows)]
+    return len(acknowledged), complaints
+
+
 def settle_account(log: Path, data: Path, resources: Snapshot) -> Account:
     """Compare the witness's log with spool, ledger and store."""
     acknowledged = {(answer.sop_instance_uid, answer.digest) for answer in read_log(log) if answer.acknowledged}

@@ -84,7 +84,10 @@ class Witness:
         associations: int = 4,
         deadline_secs: float = 300.0,
         timeout_secs: float = 20.0,
+        once: bool = False,
     ) -> None:
+        """With ``once`` a lost connection ends the sending: what had no answer is returned, for a later round."""
+        self._once = once
         self._log = log
         self._address = address
         self._associations = associations
@@ -120,6 +123,8 @@ class Witness:
             if address is not None:
                 with contextlib.suppress(Lost):
                     self._send_over(address, waiting, contexts, log, ends_at)
+            if self._once:
+                return
             if waiting:
                 time.sleep(RETRY_SECS)  # the receiver is being killed and restarted: ask again
 
