@@ -40,6 +40,7 @@ class Bench:
     def __init__(self, directory: Path, roles: HeldRoles, installation: Installation) -> None:
         self.data = installation.data
         self.trace = directory / "trace"
+        self.new_patients = False
         self._directory = directory
         self._installation = installation
         self._log = directory / "witness.jsonl"
@@ -65,10 +66,13 @@ class Bench:
         return pid
 
     def make(self, *, large: bool = False, damaged: bool = False) -> Path:
-        """A new object of a new patient."""
+        """A new object, if wanted of a new patient."""
         self._made += 1
         name = f"crash-{self._made}"
-        dataset = builders.pet(SOPInstanceUID=builders.uid(name), StudyInstanceUID=builders.uid(f"{name}-study"), PatientID=name)
+        whose = name if self.new_patients else "crash"
+        dataset = builders.pet(SOPInstanceUID=builders.uid(name), StudyInstanceUID=builders.uid(f"{whose}-study"), PatientID=whose)
+        (given,) = dataset.RadiopharmaceuticalInformationSequence
+        given.RadiopharmaceuticalAdministrationEventUID = builders.uid(f"{whose}-given")
         if large:
             dataset.PixelData = bytes(LARGE_BYTES)
         path = builders.write(dataset, self._directory / "objects" / f"{name}.dcm")
@@ -158,6 +162,7 @@ def test_the_worker_killed_at_each_system_call_loses_nothing_and_publishes_nothi
         until(bench.is_published, "the worker is idle", secs=60, every_secs=0.01)
         return pid
 
+    bench.new_patients = True
     bench.up("receive")
     points: list[Point] = []
     with recording(idle(), bench.trace, points):

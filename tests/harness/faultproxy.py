@@ -65,7 +65,7 @@ class FaultProxy:
     """Listens on a port of its own and carries each connection to ``upstream`` (host, port). A context manager."""
 
     def __init__(self, upstream: tuple[str, int]) -> None:
-        self._upstream = upstream
+        self.upstream = upstream  #: may change: new connections go there
         self._script = Script()
         self._ended = threading.Event()
         self._pairs: set[_Pair] = set()
@@ -78,6 +78,13 @@ class FaultProxy:
     @property
     def port(self) -> int:
         return int(self._listener.getsockname()[1])
+
+    def hang_up(self) -> None:
+        """Close every connection that stands."""
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            self._end(pair)
 
     def set(self, script: Script) -> None:
         """From now on. Connections that stand keep standing: what is under way is what the fault hits."""
@@ -120,7 +127,7 @@ class FaultProxy:
             self._pairs.add(pair)
         if fault is not Fault.HALF_OPEN:
             try:
-                pair.server = socket.create_connection(self._upstream, timeout=5)
+                pair.server = socket.create_connection(self.upstream, timeout=5)
             except OSError:
                 self._end(pair)
                 return
@@ -192,6 +199,8 @@ class FaultProxy:
     def _cut(self, pair: _Pair) -> None:
         self.cuts += 1
         pair.close(reset=True)
+        with self._lock:
+            self._pairs.discard(pair)
 
     def _end(self, pair: _Pair) -> None:
         pair.close()
