@@ -6,6 +6,7 @@ missing=""
 command -v dcmsend >/dev/null || missing="$missing dcmtk"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
 [ -x /usr/sbin/Orthanc ] || missing="$missing orthanc"
+command -v strace >/dev/null || missing="$missing strace"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 # A container engine that needs no daemon, and the tool that makes its base image where no registry is reachable.
 case $(deploy/engine.sh) in

@@ -24,7 +24,7 @@ from tests.harness.witness import Witness, address_in, read_log
 
 pytestmark = pytest.mark.needs("ptrace", "root")
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, object]] = {
     "spool": {"reserve_megabytes": 1, "journal_megabytes": 4},
     "gather": {"quiet_secs": 0, "quiet_cap_secs": 0},
     "work": {"poll_millisecs": 10, "lease_secs": 1},
@@ -56,7 +56,7 @@ class Bench:
             pid = self._pids[role] = self._roles.start_and_wait(role)
             if role == "receive":  # it makes its threads when there is something for them
                 self.send(self.make(large=True), self.make())
-            until(self.is_stored, "all files and rows stand", secs=60, every_secs=0.01)
+            until(self.is_stored, "all files and rows stand", secs=60, every_secs=0.03)
         return pid
 
     def again_held(self, role: str) -> int:
@@ -70,7 +70,9 @@ class Bench:
         self._made += 1
         name = f"crash-{self._made}"
         whose = name if self.new_patients else "crash"
-        dataset = builders.pet(SOPInstanceUID=builders.uid(name), StudyInstanceUID=builders.uid(f"{whose}-study"), PatientID=whose)
+        dataset = builders.pet(
+            SOPInstanceUID=builders.uid(name), StudyInstanceUID=builders.uid(f"{whose}-study"), PatientID=whose
+        )
         (given,) = dataset.RadiopharmaceuticalInformationSequence
         given.RadiopharmaceuticalAdministrationEventUID = builders.uid(f"{whose}-given")
         if large:
@@ -118,7 +120,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def strike_each(
     bench: Bench, points: list[Point], ready: Callable[[], int], work: Callable[[], None], done: Callable[[], bool]
 ) -> None:
-    """Kill at each point once. The n-th call need not come each time: one thread may find its work done by another, so each has two tries."""
+    """Kill at each point once. The n-th call need not come each time (a thread may find its work done by another): two tries for each."""
     survived = [
         point
         for point in points
@@ -137,7 +139,7 @@ def test_the_receiver_killed_at_each_system_call_loses_nothing(bench: Bench) -> 
     points: list[Point] = []
     with recording(bench.up("receive"), bench.trace, points):
         send_all_kinds()
-        until(bench.is_stored, secs=60, every_secs=0.01)
+        until(bench.is_stored, secs=60, every_secs=0.03)
     strike_each(bench, points, lambda: bench.up("receive"), send_all_kinds, bench.is_stored)
 
     def left_with_a_journal() -> int:
@@ -149,7 +151,7 @@ def test_the_receiver_killed_at_each_system_call_loses_nothing(bench: Bench) -> 
     pid = left_with_a_journal()
     with recording(pid, bench.trace, points):
         os.kill(pid, signal.SIGCONT)
-        until(lambda: bench.is_stored() and state_of(pid) == "S", secs=60, every_secs=0.01)
+        until(lambda: bench.is_stored() and state_of(pid) == "S", secs=60, every_secs=0.03)
     of_any = [Point(-1, call, number) for call, number in dict.fromkeys((point.call, point.number) for point in points)]
     strike_each(bench, of_any, left_with_a_journal, lambda: None, bench.is_stored)
     bench.settle()
@@ -159,7 +161,7 @@ def test_the_receiver_killed_at_each_system_call_loses_nothing(bench: Bench) -> 
 def test_the_worker_killed_at_each_system_call_loses_nothing_and_publishes_nothing_twice(bench: Bench) -> None:
     def idle() -> int:
         pid = bench.up("work")
-        until(bench.is_published, "the worker is idle", secs=60, every_secs=0.01)
+        until(bench.is_published, "the worker is idle", secs=60, every_secs=0.03)
         return pid
 
     bench.new_patients = True
@@ -167,6 +169,6 @@ def test_the_worker_killed_at_each_system_call_loses_nothing_and_publishes_nothi
     points: list[Point] = []
     with recording(idle(), bench.trace, points):
         bench.send(bench.make())
-        until(bench.is_published, "the worker is idle", secs=60, every_secs=0.01)
+        until(bench.is_published, "the worker is idle", secs=60, every_secs=0.03)
     strike_each(bench, points, idle, lambda: bench.send(bench.make()), bench.is_published)
     bench.settle()

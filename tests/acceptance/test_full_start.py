@@ -1,5 +1,6 @@
-"""A disk that is full: at a start with acknowledged objects in the journal, and at work, to any byte. Scanners are answered, nothing is lost,
-room makes all well.
+"""A disk that is full: at a start with acknowledged objects in the journal, and at work, to any byte.
+
+Scanners are answered, nothing is lost, room makes all well.
 """
 
 from __future__ import annotations
@@ -99,13 +100,17 @@ def test_a_disk_that_is_full_at_any_offset_refuses_what_it_cannot_keep_and_loses
             refused = hasty.send(files)
             ballast.unlink()
             began = time.monotonic()
-            assert Witness(log, address_in(gateway.run_file), associations=2, deadline_secs=30).send(refused) == [], "there is room"
+            assert Witness(log, address_in(gateway.run_file), associations=2, deadline_secs=30).send(refused) == [], (
+                "there is room"
+            )
             refusals += bool(refused)
             slowest, longest = max(slowest, hasty.slowest_secs), max(longest, time.monotonic() - began)
         assert {answer.status for answer in read_log(log)} == {0x0000, 0xA700}
         assert settle(gateway.data) == []
         account = settle_account(log, gateway.data, snapshot.fetch(gateway.fhir_url))
-    print(f"{len(OFFSETS)} offsets, {refusals} with refusals; slowest answer {slowest:.2f} s, work taken up {longest:.2f} s after room")
+    print(
+        f"{len(OFFSETS)} offsets, {refusals} with refusals; slowest answer {slowest:.2f} s, work taken up {longest:.2f} s after room"
+    )
     print(account.table())
     assert account.balanced, account.table()
     assert account.acknowledged == account.spooled == account.published + account.parked == len(OFFSETS) * len(SIZES_BYTES)
@@ -115,7 +120,9 @@ def test_a_disk_that_is_full_at_any_offset_refuses_what_it_cannot_keep_and_loses
 
 def _sized(path: Path, pixels_bytes: int) -> Path:
     uid = builders.uid(path.stem)
-    dataset = builders.pet(SOPInstanceUID=uid, StudyInstanceUID=builders.uid("full"), SeriesInstanceUID=builders.uid("full-series"))
+    dataset = builders.pet(
+        SOPInstanceUID=uid, StudyInstanceUID=builders.uid("full"), SeriesInstanceUID=builders.uid("full-series")
+    )
     if pixels_bytes:
         dataset.PixelData = bytes(pixels_bytes)
     return builders.write(dataset, path)

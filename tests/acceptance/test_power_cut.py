@@ -1,4 +1,4 @@
-"""Promise 1 without the kernel's help: the power goes while four associations send, and what the disk held at that moment is started from."""
+"""Promise 1 without the kernel's help: the power goes while four associations send; what the disk held then is started from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.needs("loop")
 
 #: `make soak` asks for many more.
 CUTS = int(os.environ.get("ISOBRIDGE_CUTS", "5"))
-SETTINGS = {
+SETTINGS: dict[str, dict[str, object]] = {
     "spool": {"reserve_megabytes": 1, "journal_megabytes": 4},
     "gather": {"quiet_secs": 1, "quiet_cap_secs": 2},
     "retention": {"scrub": False},
@@ -59,18 +59,18 @@ def _lives_through_cuts(directory: Path, seed: int, cuts: int) -> int:
     log.touch()
     images = [directory / f"cut-{number}.img" for number in range(cuts)]
     known = [directory / f"cut-{number}.jsonl" for number in range(cuts)]
-    with Disk.make(directory / "disk.img", directory / "disk", megabytes=DISK_MEGABYTES) as disk:
-        with Installation(disk.directory / "gateway", settings=SETTINGS) as gateway:
-            witness = Witness(log, address_in(gateway.run_file), associations=4)
-            sender = threading.Thread(target=witness.send, args=(files,), kwargs={"seed": seed}, name="sender")
-            sender.start()
-            for number, (image, answers) in enumerate(zip(images, known, strict=True)):
-                wanted = len(files) * (number + rng.random()) / cuts
-                until(lambda wanted=wanted: log.read_bytes().count(b"\n") >= wanted, every_secs=0.001)  # type: ignore[misc]
-                with standing_still(gateway.pid):
-                    answers.write_bytes(log.read_bytes())
-                    disk.copy(image)
-            sender.join()
+    made = Disk.make(directory / "disk.img", directory / "disk", megabytes=DISK_MEGABYTES)
+    with made as disk, Installation(disk.directory / "gateway", settings=SETTINGS) as gateway:
+        witness = Witness(log, address_in(gateway.run_file), associations=4)
+        sender = threading.Thread(target=witness.send, args=(files,), kwargs={"seed": seed}, name="sender")
+        sender.start()
+        for number, (image, answers) in enumerate(zip(images, known, strict=True)):
+            wanted = len(files) * (number + rng.random()) / cuts
+            until(lambda wanted=wanted: log.read_bytes().count(b"\n") >= wanted, every_secs=0.001)  # type: ignore[misc]
+            with standing_still(gateway.pid):
+                answers.write_bytes(log.read_bytes())
+                disk.copy(image)
+        sender.join()
     (directory / "disk.img").unlink()
     looked_for = sum(map(_kept_after_the_cut, images[:-1], known))
     return looked_for + _published_after_the_cut(images[-1], known[-1])

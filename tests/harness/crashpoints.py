@@ -120,7 +120,9 @@ def recording(pid: int, log: Path, points: list[Point]) -> Iterator[None]:
     points += points_in(log, threads)
 
 
-def strike(pid: int, log: Path, point: Point, work: Callable[[], None], is_done: Callable[[], bool], *, secs: float = 20.0) -> bool:
+def strike(
+    pid: int, log: Path, point: Point, work: Callable[[], None], is_done: Callable[[], bool], *, secs: float = 20.0
+) -> bool:
     """Have the process do ``work`` with a crash point set. True when it died there, False when the work was done without coming to it."""
     with Tracer(pid, log, point=point):
         if state_of(pid) in "Tt":
@@ -132,5 +134,5 @@ def strike(pid: int, log: Path, point: Point, work: Callable[[], None], is_done:
                 return False
             if time.monotonic() > deadline:
                 raise TimeoutError(f"neither dead nor done: {point}")
-            time.sleep(0.01)
+            time.sleep(0.03)
     return True

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import requests
 from pydicom import dcmread
 
 from tests.harness.snapshot import canonical
@@ -199,6 +200,36 @@ class FakeFhir(_Backend):
         return [*self.complaints, *(line for line in shared if not line.endswith(("Observation", "Provenance")))]
 
 
+class BeforeOrthanc(FakeOrthanc):
+    """Stands before a real Orthanc: what it does not spoil it passes on."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+
+    def answer(self, method: str, path: str, query: str, body: bytes) -> Reply:
+        return _passed_on(self._url, method, path, query, body, "application/octet-stream")
+
+
+class BeforeFhir(FakeFhir):
+    """Stands before a real FHIR server."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+
+    def answer(self, method: str, path: str, query: str, body: bytes) -> Reply:
+        below = path if path.startswith("/fhir") else f"/fhir{path}"
+        return _passed_on(self._url, method, below, query, body, "application/fhir+json")
+
+
+def _passed_on(url: str, method: str, path: str, query: str, body: bytes, content_type: str) -> Reply:
+    headers = {"Content-Type": content_type, "Accept": "*/*"}
+    address = f"{url}{path}{'?' if query else ''}{query}"
+    answer = requests.request(method, address, data=body or None, headers=headers, timeout=30)
+    return answer.status_code, answer.content, {"Content-Type": answer.headers.get("Content-Type", "")}
+
+
 _TYPES = (
     *("Patient", "ImagingStudy", "Device", "Practitioner", "Medication", "MedicationAdministration", "Procedure", "Endpoint"),
     *("Observation", "BodyStructure", "DiagnosticReport", "DocumentReference", "Provenance", "Organization"),
@@ -259,19 +290,8 @@ def _handler(backend: _Backend) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def _serve(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length) if length else self._chunks()
+            body = _body_of(self)
             self._reply(*respond(backend, self.command, self.path, body))
-
-        def _chunks(self) -> bytes:
-            if self.headers.get("Transfer-Encoding", "") != "chunked":
-                return b""
-            found = b""
-            while size := int(self.rfile.readline(), 16):
-                found += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return found
 
         def _reply(self, status: int, body: bytes, headers: dict[str, str], told_bytes: int) -> None:
             if status == 0:  # nothing at all
@@ -297,6 +317,18 @@ def _handler(backend: _Backend) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True  # the client did not wait
 
     return Handler
+
+
+def _body_of(handler: BaseHTTPRequestHandler) -> bytes:
+    length = int(handler.headers.get("Content-Length") or 0)
+    if length or handler.headers.get("Transfer-Encoding", "") != "chunked":
+        return handler.rfile.read(length)
+    found = b""
+    while size := int(handler.rfile.readline(), 16):
+        found += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return found
 
 
 def respond(backend: _Backend, method: str, path: str, body: bytes) -> tuple[int, bytes, dict[str, str], int]:

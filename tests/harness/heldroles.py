@@ -97,7 +97,7 @@ class HeldRoles:
         sign = READY[role]
         before = self._said(sign)
         pid = self.start(role)
-        until(lambda: self._said(sign) > before, f"{role} is ready", secs=secs, every_secs=0.01)
+        until(lambda: self._said(sign) > before, f"{role} is ready", secs=secs, every_secs=0.02)
         return pid
 
     def _said(self, sign: str) -> int:

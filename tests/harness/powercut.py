@@ -1,4 +1,4 @@
-"""A power cut: the daemon works on a disk of its own (ext4 in an image file on a loop device), and what that disk holds at one moment is kept.
+"""A power cut: the daemon works on a disk of its own, ext4 in an image file on a loop device; what that disk holds at one moment is kept.
 
 While all processes of the daemon stand still between two system calls, the image is copied. What had been synced is in it, and what the
 file system was still keeping in memory is not: files without content, names that never came to the disk, the database without its last
