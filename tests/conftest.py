@@ -41,11 +41,17 @@ def _has_container_engine() -> bool:
 
 @cache
 def _can_trace() -> bool:
-    """Whether strace may end a process here: a container may forbid it."""
+    """Whether strace may take hold of a running process here: a container or the kernel's settings may forbid it."""
     if not _has("strace"):
         return False
-    command = ["strace", "-o", "/dev/null", "-e", "inject=write:signal=KILL:when=1", "sh", "-c", "echo alive; exit 0"]
-    return subprocess.run(command, capture_output=True, check=False).stdout == b""
+    with subprocess.Popen(["sleep", "20"]) as held:
+        command = ["strace", "-o", "/dev/null", "-p", str(held.pid)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            told = tracer.stderr.readline()
+            tracer.kill()
+        held.kill()
+    return "attached" in told
 
 
 @cache
