@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import requests
 from pydicom import dcmread
 
 from tests.harness.snapshot import canonical
@@ -198,36 +197,6 @@ class FakeFhir(_Backend):
                 owners.setdefault((key.partition("/")[0], identifier), set()).add(key)
         shared = [f"one identifier on {len(keys)}: {kind}" for (kind, _), keys in owners.items() if len(keys) > 1]
         return [*self.complaints, *(line for line in shared if not line.endswith(("Observation", "Provenance")))]
-
-
-class BeforeOrthanc(FakeOrthanc):
-    """Stands before a real Orthanc: what it does not spoil it passes on."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-
-    def answer(self, method: str, path: str, query: str, body: bytes) -> Reply:
-        return _passed_on(self._url, method, path, query, body, "application/octet-stream")
-
-
-class BeforeFhir(FakeFhir):
-    """Stands before a real FHIR server."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-
-    def answer(self, method: str, path: str, query: str, body: bytes) -> Reply:
-        below = path if path.startswith("/fhir") else f"/fhir{path}"
-        return _passed_on(self._url, method, below, query, body, "application/fhir+json")
-
-
-def _passed_on(url: str, method: str, path: str, query: str, body: bytes, content_type: str) -> Reply:
-    headers = {"Content-Type": content_type, "Accept": "*/*"}
-    address = f"{url}{path}{'?' if query else ''}{query}"
-    answer = requests.request(method, address, data=body or None, headers=headers, timeout=30)
-    return answer.status_code, answer.content, {"Content-Type": answer.headers.get("Content-Type", "")}
 
 
 _TYPES = (

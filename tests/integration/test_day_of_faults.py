@@ -31,7 +31,8 @@ from gateway.workers import caught
 from tests import builders
 from tests.acceptance.test_targets import KINDS, needless_versions
 from tests.certificates import Authority, Pair
-from tests.harness.faultpeers import Answers, BeforeFhir, BeforeOrthanc, FakeFhir, FakeOrthanc, FaultServer, running
+from tests.harness.faultbefore import BeforeFhir, BeforeOrthanc
+from tests.harness.faultpeers import Answers, FakeFhir, FakeOrthanc, FaultServer, running
 from tests.harness.faultproxy import Fault, FaultProxy, Script
 from tests.harness.peers import Orthanc, Sekmet
 from tests.integration.receiving import digest_of
