@@ -291,7 +291,10 @@ def _handler(backend: _Backend) -> type[BaseHTTPRequestHandler]:
 def _body_of(handler: BaseHTTPRequestHandler) -> bytes:
     length = int(handler.headers.get("Content-Length") or 0)
     if length or handler.headers.get("Transfer-Encoding", "") != "chunked":
-        return handler.rfile.read(length)
+        body = handler.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionResetError("the client was cut off")
+        return body
     found = b""
     while size := int(handler.rfile.readline(), 16):
         found += handler.rfile.read(size)
