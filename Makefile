@@ -58,7 +58,8 @@ bench: setup apt  ## ratios against peers in one run: make bench receive convert
 	@tests/peers.sh dicom2fhir sekmet-fhir
 	$(BIN)/python -m tests.benchmarks $(or $(filter $(BENCHES),$(MAKECMDGOALS)),$(BENCHES)) $(BENCH_ARGS)
 
-soak: setup apt  ## 200 random kills while sending; by hand, it takes long
+soak: setup apt  ## 200 random kills while sending, 60 power cuts, every crash point; by hand, it takes long
+	ISOBRIDGE_CUTS=60 $(BIN)/python -m pytest -q -s tests/acceptance/test_power_cut.py tests/acceptance/test_crash_points.py --timeout 7200
 	ISOBRIDGE_KILLS=200 $(BIN)/python -m pytest -q -s tests/acceptance/test_nothing_acknowledged_is_lost.py --timeout 7200
 	ISOBRIDGE_KILLS=100 $(BIN)/python -m pytest -q -s tests/acceptance/test_doors.py -k kill --timeout 7200
 

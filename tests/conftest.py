@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,29 @@ def _has_container_engine() -> bool:
     return bool(found.stdout.strip())
 
 
+@cache
+def _can_trace() -> bool:
+    """Whether strace may take hold of a running process here: a container or the kernel's settings may forbid it."""
+    if not _has("strace"):
+        return False
+    with subprocess.Popen(["sleep", "20"]) as held:
+        command = ["strace", "-o", "/dev/null", "-p", str(held.pid)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            told = tracer.stderr.readline()
+            tracer.kill()
+        held.kill()
+    return "attached" in told
+
+
+@cache
+def _can_mount_images() -> bool:
+    from tests.harness.powercut import can_mount_images
+
+    with tempfile.TemporaryDirectory() as directory:
+        return can_mount_images(Path(directory))
+
+
 def available(need: str) -> bool:
     """Whether this machine has what a test needs."""
     checks = {
@@ -51,8 +75,9 @@ def available(need: str) -> bool:
         "chromium": lambda: _has("chromium"),
         "openssl": lambda: _has("openssl"),
         "node": lambda: _has("node"),
-        "ptrace": lambda: _has("strace"),
+        "ptrace": lambda: _can_trace(),
         "root": lambda: os.geteuid() == 0,
+        "loop": lambda: os.geteuid() == 0 and _can_mount_images(),
         "data": lambda: data_directory().is_dir(),
         "fhirpy": lambda: _peer("fhirpy"),
         "dicom2fhir": lambda: _peer("dicom2fhir"),

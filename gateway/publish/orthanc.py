@@ -101,7 +101,7 @@ class OrthancTarget:
 
     def check(self) -> None:
         """Ask who it is and log what matters of its settings. Raises :class:`Retryable`."""
-        system = self._ask(lambda: self._client.get("system", timeout=self._timeout)).json()
+        system = _members(self._ask(lambda: self._client.get("system", timeout=self._timeout)))
         overwrites = system.get("OverwriteInstances")
         version = str(system.get("Version", "unknown"))
         told = {True: "on", False: "off"}.get(overwrites, "not told by this version")
@@ -150,6 +150,8 @@ class OrthancTarget:
                 self._delete(kept)
                 kept = self._upload(content)
             if not self._holds(kept, content):
+                if not self._digest_of(kept):
+                    raise Retryable("The target answered success but does not hold what was sent.")
                 raise Quarantined(_WITHDRAWN_STANDS if kept in held else _ANOTHER)
         else:
             self._clear_mark(kept)
@@ -170,12 +172,12 @@ class OrthancTarget:
     def _lookup(self, sop_instance_uid: str) -> list[str]:
         """Orthanc's ids of what it holds under a SOP Instance UID; several when patient or study differ."""
         answer = self._ask(lambda: self._client.post("tools/lookup", data=sop_instance_uid.encode(), timeout=self._timeout))
-        return [item["ID"] for item in answer.json() if item.get("Type") == "Instance"]
+        return [item["ID"] for item in _members(answer) if item.get("Type") == "Instance"]
 
     def _upload(self, content: Produced) -> str:
         with content.open() as body:
             answer = self._ask(lambda: self._post_file(body), missing="object")
-        told = answer.json()
+        told = _members(answer)
         if isinstance(told, dict) and told.get("Status") in ("Success", "AlreadyStored"):
             return str(told["ID"])
         raise Quarantined("Orthanc did not store the object: a filter of its own refused it.")
@@ -194,8 +196,12 @@ class OrthancTarget:
         return answer.text.strip().lower() == content.md5 or self._digest_of(identifier) == content.digest
 
     def _digest_of(self, identifier: str) -> str | None:
+        """None where nothing stands; empty where what stands cannot be read."""
         content = self._file_of(identifier)
-        return None if content is None else digest_of(content)
+        try:
+            return None if content is None else digest_of(content)
+        except Quarantined:
+            return ""
 
     def _file_of(self, identifier: str) -> bytes | None:
         answer = self._found(lambda: self._client.get(f"instances/{identifier}/file", timeout=self._timeout))
@@ -244,6 +250,14 @@ class OrthancTarget:
         if answer is None:  # the client swallows what it does not know, such as an answer that breaks off
             raise Retryable("The answer broke off.", peer_down=True)
         return answer
+
+
+def _members(answer: requests.Response) -> Any:
+    """What the answer says. A page of something that stands before Orthanc comes with status 200, too."""
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise Retryable("What answers at this url is not what an Orthanc says.", peer_down=True) from error
 
 
 class _Missing(Exception):

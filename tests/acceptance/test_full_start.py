@@ -1,4 +1,7 @@
-"""A start on a disk that is full, with acknowledged objects in the journal: scanners are answered, nothing is lost, room makes all well."""
+"""A disk that is full: at a start with acknowledged objects in the journal, and at work, to any byte.
+
+Scanners are answered, nothing is lost, room makes all well.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,11 @@ from gateway.spool.ledger import Ledger
 from gateway.workbench import scu
 from gateway.workbench.ae_address import AEAddress
 from tests import builders
+from tests.harness import snapshot
+from tests.harness.account import settle, settle_account
 from tests.harness.chaos import Installation
 from tests.harness.waiting import free_port, until
+from tests.harness.witness import Witness, address_in, read_log
 from tests.integration.receiving import PET, data_set_of, raw_peer_at
 
 pytestmark = pytest.mark.needs("root")
@@ -73,6 +79,55 @@ def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is
         gateway.kill()
 
 
+#: Bytes that are left free: nothing, less than a page, a page more each time, and room for some of the objects but not for all.
+OFFSETS = (0, 1, 4095, *range(4096, 16 * 4096, 4096), 100_000, 200_000, 400_000, 800_000, 1_300_000, 1_600_000, 2_500_000)
+SIZES_BYTES = (0, 3_000, 60_000, 500_000, 1_200_000)  #: of pixels; the last streams to its file
+
+
+@pytest.mark.timeout(300)
+def test_a_disk_that_is_full_at_any_offset_refuses_what_it_cannot_keep_and_loses_nothing(disk: Path, tmp_path: Path) -> None:
+    settings: dict[str, dict[str, object]] = {
+        "spool": {"reserve_megabytes": 0, "journal_megabytes": 4},
+        "retention": {"scrub": False},
+        "work": {"lease_secs": 2},
+    }
+    ballast, log, refusals, slowest, longest = disk / "ballast", tmp_path / "witness.jsonl", 0, 0.0, 0.0
+    with Installation(disk / "gateway", settings=settings) as gateway:
+        for number, offset in enumerate(OFFSETS):
+            files = [_sized(tmp_path / f"{number}-{size}.dcm", size) for size in SIZES_BYTES]
+            fill(ballast, leave_bytes=offset)
+            hasty = Witness(log, address_in(gateway.run_file), associations=2, deadline_secs=0.3)
+            refused = hasty.send(files)
+            ballast.unlink()
+            began = time.monotonic()
+            assert Witness(log, address_in(gateway.run_file), associations=2, deadline_secs=30).send(refused) == [], (
+                "there is room"
+            )
+            refusals += bool(refused)
+            slowest, longest = max(slowest, hasty.slowest_secs), max(longest, time.monotonic() - began)
+        assert {answer.status for answer in read_log(log)} == {0x0000, 0xA700}
+        assert settle(gateway.data) == []
+        account = settle_account(log, gateway.data, snapshot.fetch(gateway.fhir_url))
+    print(
+        f"{len(OFFSETS)} offsets, {refusals} with refusals; slowest answer {slowest:.2f} s, work taken up {longest:.2f} s after room"
+    )
+    print(account.table())
+    assert account.balanced, account.table()
+    assert account.acknowledged == account.spooled == account.published + account.parked == len(OFFSETS) * len(SIZES_BYTES)
+    assert refusals >= len(OFFSETS) // 2
+    assert len(OFFSETS) == 25
+
+
+def _sized(path: Path, pixels_bytes: int) -> Path:
+    uid = builders.uid(path.stem)
+    dataset = builders.pet(
+        SOPInstanceUID=uid, StudyInstanceUID=builders.uid("full"), SeriesInstanceUID=builders.uid("full-series")
+    )
+    if pixels_bytes:
+        dataset.PixelData = bytes(pixels_bytes)
+    return builders.write(dataset, path)
+
+
 def fill_journal(spool: Path, count: int) -> set[str]:
     """What a killed receiver leaves: acknowledged objects without files."""
     files = SpoolFiles(spool, reserve_bytes=0, now=lambda: dt.datetime.now(dt.UTC))
@@ -92,12 +147,14 @@ def fill_journal(spool: Path, count: int) -> set[str]:
     return uids
 
 
-def fill(ballast: Path) -> None:
+def fill(ballast: Path, *, leave_bytes: int = 0) -> None:
+    """Take all room of a disk but ``leave_bytes``, rounded up to whole pages."""
     with ballast.open("wb", buffering=0) as file:
         for size in (1 << 20, 4096, 1):
             with contextlib.suppress(OSError):
                 while os.write(file.fileno(), bytes(size)):
                     pass
+        file.truncate(max(0, file.tell() - leave_bytes))
 
 
 def stored(port: int, encoded: bytes) -> bool:

@@ -72,8 +72,13 @@ def settle(data: Path, *, timeout_secs: float = 120.0) -> list[str]:
 def journalled(data: Path) -> list[str]:
     """Segments of the journal that hold acknowledged objects whose files are still to come."""
     segments = (data / "spool" / "journal").glob("*.seg")
-    waiting = sum(path.read_bytes()[:7] == b"ISOBJRN" for path in segments)
+    waiting = sum(_begins(path) == b"ISOBJRN" for path in segments)
     return [f"{waiting} segments of the journal not yet settled"] if waiting else []
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(7)
 
 
 def unknown_files(data: Path) -> list[str]:
@@ -95,6 +100,16 @@ def open_work(ledger: Path) -> list[str]:
         database.execute("BEGIN")  # one view: else work could slip from one count to the next
         counts = {name: int(database.execute(question).fetchone()[0]) for name, question in questions.items()}
     return [f"{count} {name}" for name, count in counts.items() if count]
+
+
+def not_kept(log: Path, data: Path) -> tuple[int, list[str]]:
+    """How many objects were acknowledged, and each of them without a file (digest recomputed) or a row. Before anything is published."""
+    acknowledged = {(answer.sop_instance_uid, answer.digest) for answer in read_log(log) if answer.acknowledged}
+    spooled, complaints = _spooled(data / "spool")
+    rows = {identity for identity, _ in _rows(data / "ledger.db")}
+    complaints += [f"acknowledged but not in the spool: {uid}" for uid, digest in sorted(acknowledged) if digest not in spooled]
+    complaints += [f"acknowledged but without a row: {uid}" for uid, _ in sorted(acknowledged - rows)]
+    return len(acknowledged), complaints
 
 
 def settle_account(log: Path, data: Path, resources: Snapshot) -> Account:

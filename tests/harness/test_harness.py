@@ -15,6 +15,8 @@ import pytest
 from tests import builders
 from tests.harness import snapshot
 from tests.harness.account import Account, open_work, settle_account
+from tests.harness.crashpoints import Point, points_in
+from tests.harness.faultpeers import FakeFhir, FakeOrthanc
 from tests.harness.rawscu import Lost, RawAssociation
 from tests.harness.snapshot import Snapshot
 from tests.harness.witness import Address, Outgoing, Witness, read_log
@@ -202,3 +204,42 @@ def test_two_snapshots_differ_only_in_what_matters() -> None:
     assert snapshot.differences(first, {}) == ["only left: Patient/1"]
     assert "recorded" not in snapshot.canonical({"resourceType": "Provenance", "id": "1", "recorded": "a"})
     assert left["meta"] == {"versionId": "1", "lastUpdated": "a"}, "the original is left alone"
+
+
+# --- the servers that misbehave ---
+
+
+def test_what_comes_twice_is_seen_by_the_fake_servers() -> None:
+    archive, facts = FakeOrthanc(), FakeFhir()
+    content = builders.part10(builders.pet())
+    patient = {"resourceType": "Patient", "id": "a", "identifier": [{"system": "s", "value": "1"}]}
+
+    def put(key: str) -> None:
+        entry = {"request": {"method": "PUT", "url": f"Patient/{key}"}, "resource": {**patient, "id": key}}
+        body = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode()
+        assert facts.answer("POST", "/fhir", "", body)[0] == 200
+
+    archive.answer("POST", "/instances", "", content)
+    put("a")
+    assert archive.twice() == facts.twice() == []
+    archive.answer("POST", "/instances", "", content)
+    put("a")
+    put("b")
+    assert len(archive.twice()) == 1
+    assert facts.twice() == ["the same once more: Patient/a", "one identifier on 2: Patient"]
+
+
+def test_a_recording_names_each_call_of_a_thread_and_of_page_writes_the_last(tmp_path: Path) -> None:
+    lines = (
+        '7 openat(AT_FDCWD, "a", O_RDONLY) = 3',
+        '7 openat(AT_FDCWD, "b", O_RDWR|O_CREAT, 0600) = 4',
+        '8 pwrite64(5, "x", 24, 32) = 24',
+        "7 fsync(4 <unfinished ...>",
+        '8 pwrite64(5, "x", 4096, 56) = 4096',
+        "7 <... fsync resumed>) = 0",
+        "8 fdatasync(5) = 0",
+        '7 mkdir("d", 0700) = -1 EEXIST (File exists)',
+    )
+    (tmp_path / "trace").write_text("\n".join(lines))
+    found = points_in(tmp_path / "trace", [7, 8])
+    assert found == [Point(0, "openat", 2), Point(0, "fsync", 1), Point(1, "pwrite64", 2), Point(1, "fdatasync", 1)]

@@ -84,7 +84,10 @@ class Witness:
         associations: int = 4,
         deadline_secs: float = 300.0,
         timeout_secs: float = 20.0,
+        once: bool = False,
     ) -> None:
+        """With ``once`` a lost connection ends the sending: what had no answer is returned, for a later round."""
+        self._once = once
         self._log = log
         self._address = address
         self._associations = associations
@@ -94,6 +97,7 @@ class Witness:
         self._attempts: dict[Path, int] = {}
         self.connections = 0
         self.unanswered = 0  #: objects that were sent and whose answer never came
+        self.slowest_secs = 0.0  #: of all answers
 
     def send(self, paths: Iterable[Path], *, seed: int | None = None) -> list[Path]:
         """Send all files, in random order when there is a seed. Returns those that never got a final answer."""
@@ -120,6 +124,8 @@ class Witness:
             if address is not None:
                 with contextlib.suppress(Lost):
                     self._send_over(address, waiting, contexts, log, ends_at)
+            if self._once:
+                return
             if waiting:
                 time.sleep(RETRY_SECS)  # the receiver is being killed and restarted: ask again
 
@@ -135,14 +141,16 @@ class Witness:
                     item = waiting.popleft()
                 except IndexError:
                     return
+                content, began = item.data_set(), time.monotonic()
                 try:
-                    status = association.store(item.context, item.sop_instance_uid, item.data_set())
+                    status = association.store(item.context, item.sop_instance_uid, content)
                 except BaseException:
                     waiting.append(item)
                     with self._lock:
                         self.unanswered += 1
                         self._attempts[item.path] = self._attempts.get(item.path, 0) + 1
                     raise
+                self.slowest_secs = max(self.slowest_secs, time.monotonic() - began)
                 self._write(log, item, status)
                 if status in OUT_OF_RESOURCES:
                     waiting.append(item)

@@ -342,12 +342,20 @@ def test_an_orthanc_rolled_back_to_an_older_copy_gets_exactly_what_is_missing(ow
     archive, _ = house.reconcile(since=since)
     assert (archive.asked, archive.again) == (3, 3)
     assert house.ledger.overview.counts()["deliveries"]["archive"] == {"pending": 3, "verified": 5}
+    before_that = len(stored(own_orthanc))
     house.deliver()
     assert own_orthanc.held() == held, "every object once, by the digests of what it gives back"
+    assert len(stored(own_orthanc)) - before_that == 3, "nothing else was uploaded"
     archive, _ = house.reconcile()
     assert (archive.asked, archive.again) == (8, 0)
     assert house.findings() == {}
     house.close()
+
+
+def stored(orthanc: Orthanc) -> list[str]:
+    """Orthanc's ids of all that was ever new to this storage, as it tells itself."""
+    changes = requests.get(f"{orthanc.url}/changes?limit=1000", timeout=10).json()["Changes"]
+    return [change["ID"] for change in changes if change["ChangeType"] == "NewInstance"]
 
 
 def test_what_nobody_has_any_more_is_told_and_not_sent(house: House) -> None:

@@ -43,3 +43,16 @@ def test_a_configured_process_writes_json_lines_without_planted_names() -> None:
     assert [line["event"] for line in lines] == ["seen", "failed"]
     assert lines[0]["role"] == "work"
     assert "Planted" not in done.stderr + done.stdout
+
+
+def test_a_log_that_cannot_be_written_costs_the_line_and_not_the_process() -> None:
+    """Standard error is often a file, and on the disk that the spool has filled."""
+    program = (
+        "import structlog, logging; from gateway.telemetry import configure; configure(level='info', style='json', role='receive')\n"
+        "for _ in range(1000):\n    structlog.get_logger().error('spool_full')\n"
+        "logging.getLogger('other').error('too')\n"
+        "print('alive', flush=True)\n"
+    )
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, text=True, check=False)
+    assert done.stdout == "alive\n"
