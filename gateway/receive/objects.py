@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.dicom.walker import DEFLATED_LITTLE
 from gateway.model import Received
 from gateway.receive import status
 from gateway.receive.committer import Committer
@@ -35,6 +36,8 @@ _FINISHERS = 4
 _MOST_TOGETHER = 64
 #: Larger objects never hold up the loop, even for a single peer.
 _SMALL_MOST_BYTES = 1 << 20
+#: Rows that wait for the ledger: some hundred bytes each.
+_ROWS_MOST = 20_000
 _ROW_UNWRITABLE = "The receiver cannot record new objects just now."
 
 
@@ -71,7 +74,7 @@ class Objects:
 
     def refusal(self) -> str | None:
         """Why new objects cannot be taken just now."""
-        if self._writer.is_blocked:
+        if self._writer.is_blocked or self._writer.waiting > _ROWS_MOST:
             return _ROW_UNWRITABLE
         return self._settler.refusal if self._settler else None
 
@@ -106,7 +109,8 @@ class Objects:
 
     def finish(self, connection: Connection, job: Job) -> bool:
         """Have the object made durable; True when the answer is out already."""
-        if job.incoming.size_bytes > _SMALL_MOST_BYTES:
+        # What is compressed as a whole may be a thousand times larger than it looks.
+        if job.incoming.size_bytes > _SMALL_MOST_BYTES or job.incoming.meta.transfer_syntax_uid == DEFLATED_LITTLE:
             return self._hand_over(connection, lambda: finish(self._loop.door, job))
         prepared = prepare(self._loop.door, job)
         if isinstance(prepared, Refusal):

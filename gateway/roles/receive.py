@@ -9,7 +9,7 @@ import socket
 
 import structlog
 
-from gateway.config import Settings
+from gateway.config import Settings, is_loopback
 from gateway.errors import Retryable
 from gateway.receive.callers import CallerTrace
 from gateway.receive.serving import refuse_until
@@ -118,7 +118,10 @@ def _limits(settings: Settings, port: TlsPort | None) -> ReceiveSettings:
         acknowledge_after=settings.spool.acknowledge_after,
         storage_commitment=section.storage_commitment.mode != "off",
         certificates=port.bound if port else {},
-        reserve_bytes=settings.spool.reserve_megabytes * MEGABYTE,
+        warn_bytes=settings.spool.warn_mark_megabytes * MEGABYTE,
+        reject_bytes=settings.spool.reject_mark_megabytes * MEGABYTE,
+        minimum_bytes_per_sec=section.minimum_bytes_per_sec,
+        max_associations_per_address=0 if is_loopback(section.bind) else section.max_associations_per_address,
     )
 
 
