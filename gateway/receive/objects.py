@@ -67,6 +67,8 @@ class Objects:
     def __init__(self, loop: Loop, files: SpoolFiles, rows: Rows, journal: Journal | None) -> None:
         self._loop = loop
         self._pool = ThreadPoolExecutor(max_workers=_FINISHERS, thread_name_prefix="finish")
+        # One at a time: what computes for long must not do so in several threads beside the loop.
+        self._inflating = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inflate")
         self._committer = Committer(loop.door, loop.from_thread)
         self._writer = RowWriter(rows, files, loop.wake)
         self._gathered: list[tuple[Connection, Prepared]] = []  # judged in this turn, to become durable at its end
@@ -96,6 +98,7 @@ class Objects:
             last.callback(self._stop_settler)
             last.callback(self._committer.stop)
             last.callback(self._pool.shutdown)
+            last.callback(self._inflating.shutdown)
 
     def _stop_settler(self) -> None:
         if self._settler is not None and (left := self._settler.stop()):
@@ -109,9 +112,10 @@ class Objects:
 
     def finish(self, connection: Connection, job: Job) -> bool:
         """Have the object made durable; True when the answer is out already."""
-        # What is compressed as a whole may be a thousand times larger than it looks.
-        if job.incoming.size_bytes > _SMALL_MOST_BYTES or job.incoming.meta.transfer_syntax_uid == DEFLATED_LITTLE:
-            return self._hand_over(connection, lambda: finish(self._loop.door, job))
+        if job.incoming.meta.transfer_syntax_uid == DEFLATED_LITTLE:  # it may be a thousand times larger than it looks
+            return self._hand_over(connection, self._inflating, lambda: finish(self._loop.door, job))
+        if job.incoming.size_bytes > _SMALL_MOST_BYTES:
+            return self._hand_over(connection, self._pool, lambda: finish(self._loop.door, job))
         prepared = prepare(self._loop.door, job)
         if isinstance(prepared, Refusal):
             return self._finished(connection, prepared)
@@ -141,9 +145,9 @@ class Objects:
         self._committer.submit(prepared, lambda outcome: self._resume_with(connection, outcome))
         return False
 
-    def _hand_over(self, connection: Connection, work: Callable[[], Received | Refusal]) -> bool:
+    def _hand_over(self, connection: Connection, pool: ThreadPoolExecutor, work: Callable[[], Received | Refusal]) -> bool:
         self._loop.pause(connection)
-        future = self._pool.submit(work)
+        future = pool.submit(work)
         future.add_done_callback(lambda done: self._loop.from_thread(lambda: self._resume_finished(connection, done)))
         return False
 
