@@ -105,7 +105,7 @@ class Incoming(Placing):
         self._memory = bytearray()
 
     def _overflow(self) -> Inflated:
-        return Inflated(self._files, self._guarded)
+        return Inflated(self._files)
 
     def _check_space(self) -> None:
         """The reserve is kept while a large object comes, not only before it. Raises :class:`Retryable`."""
@@ -150,18 +150,23 @@ class Inflated:
     Raises :class:`Retryable` when the disk has no room for it.
     """
 
-    def __init__(self, files: SpoolFiles, guarded: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(self, files: SpoolFiles) -> None:
         self._files = files
-        self._guarded = guarded
-        self._file = tempfile.TemporaryFile(dir=files.incoming_directory)  # noqa: SIM115  # lives as long as its mapping
+        try:
+            self._file = tempfile.TemporaryFile(dir=files.incoming_directory)  # noqa: SIM115  # lives as long as its mapping
+        except OSError as error:
+            raise unwritable(error) from error
 
     def write(self, piece: bytes) -> None:
         self._files.check_space(beside_bytes=len(piece))
-        self._guarded(lambda: self._file.write(piece))
+        try:
+            self._file.write(piece)
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(error) from error
 
     def buffer(self) -> mmap.mmap:
         with self._file:
-            self._guarded(self._file.flush)
             return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
 

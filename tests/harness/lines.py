@@ -49,6 +49,7 @@ class _Line:
     def __init__(self) -> None:
         self.coming = b""
         self.said = b""
+        self.blocks = False
 
     def setsockopt(self, *_: object) -> None:
         """There is no socket."""
@@ -61,6 +62,8 @@ class _Line:
         return len(piece)
 
     def send(self, data: bytearray) -> int:
+        if self.blocks:
+            raise BlockingIOError
         self.said += data
         return len(data)
 
@@ -72,7 +75,15 @@ class Talk:
         self.host = host
         self._line = _Line()
         self.connection = Connection(cast("Any", self._line), peer, host)
-        self.seen: list[str] = []  #: whether a fault of ours came up
+
+    @property
+    def blocks(self) -> bool:
+        """The peer reads nothing."""
+        return self._line.blocks
+
+    @blocks.setter
+    def blocks(self, blocks: bool) -> None:
+        self._line.blocks = blocks
 
     @property
     def association(self) -> Association:
