@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo
 from gateway.client_settings import ClientSettings, IssuerSettings
 from gateway.dicom_settings import CommitmentSettings, TlsSettings
 from gateway.folder_settings import FolderSettings
+from gateway.sender_settings import SenderSettings
 from gateway.source_settings import SourceSettings
 from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
 
 #: Sections that hold things with names of their own, each with its options.
-NAMED = frozenset({"targets", "folders", "sources", "issuers", "clients"})
+NAMED = frozenset({"targets", "folders", "sources", "senders", "issuers", "clients"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +191,7 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     folders: tuple[FolderSettings, ...] = ()
     sources: tuple[SourceSettings, ...] = ()
+    senders: tuple[SenderSettings, ...] = ()
     issuers: tuple[IssuerSettings, ...] = ()
     clients: tuple[ClientSettings, ...] = ()
     web: Web = field(default_factory=Web)
