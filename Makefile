@@ -61,6 +61,7 @@ bench: setup apt  ## ratios against peers in one run: make bench receive convert
 soak: setup apt  ## 200 random kills while sending; by hand, it takes long
 	ISOBRIDGE_KILLS=200 $(BIN)/python -m pytest -q -s tests/acceptance/test_nothing_acknowledged_is_lost.py --timeout 7200
 	ISOBRIDGE_KILLS=100 $(BIN)/python -m pytest -q -s tests/acceptance/test_doors.py -k kill --timeout 7200
+	ISOBRIDGE_FUZZ_MINUTES=$${ISOBRIDGE_FUZZ_MINUTES:-120} $(BIN)/python -m pytest -q -s tests/unit/test_fuzz.py
 
 golden: setup    ## write the golden files anew; read the diff before you commit it
 	$(BIN)/python -m pytest -q tests/unit/test_golden.py --update-golden

@@ -201,5 +201,5 @@ def test_a_sender_has_a_mapping_of_its_own_by_matching_its_title(tmp_path: Path)
     settings = loaded(tmp_path, TEXT).settings
     site = understanding(settings, directory=own)
     file = corpus.part10(next(one for one in corpus.cases() if one.name == "dose/plus"))
-    assert site.understand(header_of(file), Came(calling_ae="PETCT1")).shared.mapping == "sites/petct1"
+    assert site.understand(header_of(file), Came(calling_ae="PETCT1")).shared.mapping == "petct1"
     assert site.understand(header_of(file), Came(calling_ae="SPECT9")).shared.mapping == "pet_image"
