@@ -129,7 +129,7 @@ class Talk:
             return "waiting"
         if self.association.state is State.ENDING:
             last = said[-1][0] if said else 7
-            return {3: "rejected", 6: "released", 7: "aborted"}[last]
+            return {3: "rejected", 6: "released"}.get(last, "aborted")  # by us, or by the peer, who gets no answer
         statuses = [_status(body) for kind, body in said if kind == 4]
         return statuses[-1] if statuses else "open"
 
