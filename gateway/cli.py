@@ -67,15 +67,9 @@ def with_settings(command: Command, *, needs_mappings: bool = False) -> Command:
     def wrapped(config_file: Path | None, overrides: tuple[str, ...], **rest: Any) -> Any:
         path = config_file or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
         loaded = config.load(path, environment=os.environ, overrides=overrides, needs_mappings=needs_mappings)
-        return command(loaded=loaded, arguments=_arguments(path, overrides), **rest)
+        return command(loaded=loaded, **rest)
 
     return wrapped
-
-
-def _arguments(path: Path | None, overrides: tuple[str, ...]) -> list[str]:
-    """The same settings as arguments again, for child processes."""
-    named = ["--config", str(path)] if path else []
-    return named + [word for override in overrides for word in ("--set", override)]
 
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -96,7 +90,7 @@ def main() -> None:
 
 @main.command()
 @with_settings
-def serve(loaded: Loaded, arguments: list[str]) -> None:
+def serve(loaded: Loaded) -> None:
     """Start the gateway: the DICOM receiver, the worker, the web pages and the FHIR endpoint.
 
     Runs until Ctrl-C or SIGTERM, finishing what it has in hand. Where it listens stands in data/run.json.
@@ -111,7 +105,7 @@ def serve(loaded: Loaded, arguments: list[str]) -> None:
 
 @main.command("health")
 @with_settings
-def health_command(loaded: Loaded, arguments: list[str]) -> None:
+def health_command(loaded: Loaded) -> None:
     """Ask the running gateway whether it is ready: 0 yes, 1 no. For health checks of containers and services."""
     from gateway.workbench.health import health
 
@@ -136,7 +130,7 @@ def sample(directory: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the bundles here instead of to stdout.")
 @click.option("--issues", type=click.Path(path_type=Path, dir_okay=False), help="Write the problems here as JSON as well.")
 @with_settings
-def convert(paths: tuple[Path, ...], out: Path | None, issues: Path | None, loaded: Loaded, arguments: list[str]) -> None:
+def convert(paths: tuple[Path, ...], out: Path | None, issues: Path | None, loaded: Loaded) -> None:
     """Turn DICOM files or folders into FHIR transaction bundles, without a daemon.
 
     Prints one JSON array with one Bundle per study and per patient dossier; problems go to stderr, one line each. Ends with 0 when
@@ -166,7 +160,7 @@ def convert(paths: tuple[Path, ...], out: Path | None, issues: Path | None, load
 @main.command("try")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @with_settings
-def try_one(path: Path, loaded: Loaded, arguments: list[str]) -> None:
+def try_one(path: Path, loaded: Loaded) -> None:
     """Show what one DICOM file becomes: every value with its source, the issues, the FHIR."""
     import time
 
@@ -195,7 +189,7 @@ def config_group() -> None:
 
 @config_group.command("check")
 @partial(with_settings, needs_mappings=True)
-def config_check(loaded: Loaded, arguments: list[str]) -> None:
+def config_check(loaded: Loaded) -> None:
     """Print every setting with its value and where it came from; complain about all mistakes at once."""
     for name, origin in loaded.origins.items():
         click.echo(f"{name} = {loaded.shown(name)}    ({origin})")

@@ -33,7 +33,6 @@ def audit_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     @with_settings
     def listed(
         loaded: Loaded,
-        arguments: list[str],
         since: str | None,
         until: str | None,
         who: str | None,

@@ -34,7 +34,6 @@ def backfill_command(with_settings: Callable[[Command], Command]) -> click.Comma
         modalities: tuple[str, ...],
         at_once: bool,
         loaded: Loaded,
-        arguments: list[str],
     ) -> None:
         """Fetch studies of former years from SOURCE (section sources: of the settings) into the spool.
 

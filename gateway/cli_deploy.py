@@ -73,9 +73,7 @@ def replay_command(with_settings: Callable[[Command], Command]) -> click.Command
     return click.command("replay")(built)
 
 
-def _deploy(
-    loaded: Loaded, arguments: list[str], directory: Path, dry_run: bool, by: str, reason: str, every: bool, yes: bool
-) -> None:
+def _deploy(loaded: Loaded, directory: Path, dry_run: bool, by: str, reason: str, every: bool, yes: bool) -> None:
     """Lint, test and try the mapping files of DIRECTORY, then put them in force. The version before stays for 'rollback'."""
     from gateway.workbench.deploy import plan_deployment
 
@@ -83,7 +81,7 @@ def _deploy(
     _put(ledger, plan_deployment(loaded.settings, ledger, directory), by, reason, yes=yes, every=every, dry_run=dry_run)
 
 
-def _rollback(loaded: Loaded, arguments: list[str], to: str | None, by: str, reason: str, every: bool, yes: bool) -> None:
+def _rollback(loaded: Loaded, to: str | None, by: str, reason: str, every: bool, yes: bool) -> None:
     """Put a former version in force again; by default the one before."""
     from gateway.workbench.deploy import plan_rollback
 
@@ -108,7 +106,7 @@ def _put(ledger: Any, plan: Any, by: str, reason: str, *, yes: bool, every: bool
         click.echo(line)
 
 
-def _history(loaded: Loaded, arguments: list[str]) -> None:
+def _history(loaded: Loaded) -> None:
     """Which mappings were in force, since when, by whom and why; the first line holds. Says what lies in the folder undeployed."""
     from gateway.in_force import changed_on_disk
     from gateway.workbench.deploy import history_lines
@@ -126,7 +124,7 @@ def _history(loaded: Loaded, arguments: list[str]) -> None:
 
 
 @click.argument("name")
-def _approve(loaded: Loaded, arguments: list[str], name: str, by: str, reason: str) -> None:
+def _approve(loaded: Loaded, name: str, by: str, reason: str) -> None:
     """Approve a mapping with 'shadow: true': what it read and will read is published."""
     from gateway.in_force import standing_in_force, understanding_in_force
     from gateway.spool.decisions import By
@@ -137,7 +135,7 @@ def _approve(loaded: Loaded, arguments: list[str], name: str, by: str, reason: s
     click.echo(approve_mapping(ledger, site, name, By(name=by, reason=reason, at=time.time())))
 
 
-def _scanners(loaded: Loaded, arguments: list[str]) -> None:
+def _scanners(loaded: Loaded) -> None:
     """Every scanner that something came from; those that wait for a person first."""
     from gateway.workbench.shadow import scanner_lines
 
@@ -146,7 +144,7 @@ def _scanners(loaded: Loaded, arguments: list[str]) -> None:
         click.echo(line)
 
 
-def _approve_scanner(loaded: Loaded, arguments: list[str], identifier: int, by: str, reason: str) -> None:
+def _approve_scanner(loaded: Loaded, identifier: int, by: str, reason: str) -> None:
     """Approve a new scanner: what came and comes from it is published. ID as 'scanner list' prints it."""
     from gateway.spool.decisions import By
     from gateway.workbench.shadow import approve_scanner
@@ -154,7 +152,7 @@ def _approve_scanner(loaded: Loaded, arguments: list[str], identifier: int, by: 
     click.echo(approve_scanner(_ledger(loaded), identifier, By(name=by, reason=reason, at=time.time())))
 
 
-def _replay(loaded: Loaded, arguments: list[str], since: str | None, study: str | None, dry_run: bool, no_wait: bool) -> None:
+def _replay(loaded: Loaded, since: str | None, study: str | None, dry_run: bool, no_wait: bool) -> None:
     """Map again what the spool still holds, by the mappings in force; publish only what changed.
 
     The running gateway does the work; Ctrl-C ends the watching, not the work.
@@ -194,7 +192,7 @@ def _line(loaded: Loaded, ledger: Any) -> Any:
     """What a rehearsal needs: the site as the running gateway understands it, wherever that stands. Puts nothing in force."""
     from gateway.fhir.endpoint import images_address
     from gateway.in_force import SiteInForce, standing_in_force
-    from gateway.pipeline import Line
+    from gateway.line import Line
     from gateway.roles.rooms import open_files
     from gateway.workbench.health import read_run_file
 

@@ -46,9 +46,7 @@ def dicom_commands(with_settings: Callable[[Command], Command]) -> tuple[click.C
     @click.option("--wait", default=0, type=click.IntRange(0, 3600), help="Go on for so many seconds, until it works.")
     @with_tls
     @with_settings
-    def echo(
-        target: str | None, caller: str | None, calling: str, wait: int, tls: Any, loaded: Loaded, arguments: list[str]
-    ) -> None:
+    def echo(target: str | None, caller: str | None, calling: str, wait: int, tls: Any, loaded: Loaded) -> None:
         """Test a DICOM connection step by step, in both directions.
 
         \b
@@ -63,7 +61,7 @@ def dicom_commands(with_settings: Callable[[Command], Command]) -> tuple[click.C
     @click.option("--host", help="The name or address that scanners use for this machine. Default: what the system knows.")
     @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
     @with_settings
-    def setup_sheet_command(host: str | None, as_json: bool, loaded: Loaded, arguments: list[str]) -> None:
+    def setup_sheet_command(host: str | None, as_json: bool, loaded: Loaded) -> None:
         """Print one page for the scanner's console: what to type in, what the answers mean, how to test."""
         from gateway.workbench import health
         from gateway.workbench.setup_sheet import setup_sheet, sheet_lines

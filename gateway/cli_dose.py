@@ -43,7 +43,7 @@ def dose_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     return dose
 
 
-def _history(loaded: Loaded, arguments: list[str], patient: str, as_json: bool) -> None:
+def _history(loaded: Loaded, patient: str, as_json: bool) -> None:
     """Show administrations, doses over cycles, and what was declared complete."""
     from gateway.r4.canonical import encode
     from gateway.workbench.dose_history import history, history_json, history_lines, patient_named
@@ -54,7 +54,7 @@ def _history(loaded: Loaded, arguments: list[str], patient: str, as_json: bool) 
         click.echo(text)
 
 
-def _complete(loaded: Loaded, arguments: list[str], patient: str, cycles: str, organ: str | None, reason: str, by: str) -> None:
+def _complete(loaded: Loaded, patient: str, cycles: str, organ: str | None, reason: str, by: str) -> None:
     """Declare that these cycles are all of a therapy: the running gateway adds up their absorbed doses at once."""
     from gateway.spool.decisions import By
     from gateway.workbench.dose_history import complete, patient_named
@@ -65,7 +65,7 @@ def _complete(loaded: Loaded, arguments: list[str], patient: str, cycles: str, o
     click.echo(f"declaration {number}: {len(words)} cycles are complete; the running gateway takes it up at once")
 
 
-def _undo(loaded: Loaded, arguments: list[str], patient: str, number: int, reason: str, by: str) -> None:
+def _undo(loaded: Loaded, patient: str, number: int, reason: str, by: str) -> None:
     """Take a declaration back: what was added up over it is entered in error."""
     from gateway.spool.decisions import By
     from gateway.workbench.dose_history import patient_named
@@ -78,7 +78,7 @@ def _undo(loaded: Loaded, arguments: list[str], patient: str, number: int, reaso
 
 def _line(loaded: Loaded) -> Any:
     from gateway.in_force import SiteInForce
-    from gateway.pipeline import Line
+    from gateway.line import Line
     from gateway.roles.rooms import open_existing_ledger, open_files
 
     ledger = open_existing_ledger(loaded.settings)

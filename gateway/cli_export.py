@@ -30,7 +30,6 @@ def export_command(with_settings: Callable[[Command], Command]) -> click.Command
     @with_settings
     def export(
         loaded: Loaded,
-        arguments: list[str],
         view_name: str,
         form: str,
         where: tuple[str, ...],
@@ -89,7 +88,7 @@ def group_commands(with_settings: Callable[[Command], Command]) -> click.Group:
         "--where", "searches", multiple=True, required=True, metavar="TYPE?SEARCH", help="Several: every one must hold."
     )
     @with_settings
-    def create(loaded: Loaded, arguments: list[str], name: str, searches: tuple[str, ...]) -> None:
+    def create(loaded: Loaded, name: str, searches: tuple[str, ...]) -> None:
         """Write Group/NAME with the patients for whom a search finds something now: --where 'Observation?code=113507&date=ge2026'."""
         from gateway.store.cohort import create_group
 
@@ -99,7 +98,7 @@ def group_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     @group.command("delete")
     @click.argument("name")
     @with_settings
-    def delete(loaded: Loaded, arguments: list[str], name: str) -> None:
+    def delete(loaded: Loaded, name: str) -> None:
         """Delete Group/NAME."""
         from gateway.store.cohort import delete_group
 
@@ -120,7 +119,7 @@ def store_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     @store.command("copy")
     @click.option("--to", "target", required=True, envvar="ISOBRIDGE_COPY_TO", metavar="URL", help="An empty database.")
     @with_settings
-    def copy(loaded: Loaded, arguments: list[str], target: str) -> None:
+    def copy(loaded: Loaded, target: str) -> None:
         """Copy the whole store to another database (postgresql+psycopg://...), read it back and compare digests.
 
         Stop the gateway first: what is written meanwhile is not copied. Then set store.url. A URL with a password is better given as

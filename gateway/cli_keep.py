@@ -21,7 +21,7 @@ def add_keeping(spool: click.Group, with_settings: Callable[[Command], Command])
     @spool.command("release")
     @click.option("--dry-run", is_flag=True, help="Only count what may leave; the archives are not asked.")
     @with_settings
-    def release(dry_run: bool, loaded: Loaded, arguments: list[str]) -> None:
+    def release(dry_run: bool, loaded: Loaded) -> None:
         """Let originals leave the spool that every target has verified and that the archive holds now (see retention: in the settings)."""
         from gateway.publish.build import image_targets
         from gateway.roles.keeping import build_retention
@@ -47,7 +47,7 @@ def add_keeping(spool: click.Group, with_settings: Callable[[Command], Command])
 
     @spool.command("scrub")
     @with_settings
-    def scrub(loaded: Loaded, arguments: list[str]) -> None:
+    def scrub(loaded: Loaded) -> None:
         """Read every file of the spool again and compare its digest; mend what an archive can give back."""
         from gateway.publish.build import image_targets
         from gateway.roles.keeping import build_scrubber
@@ -68,7 +68,7 @@ def _add_reconcile(spool: click.Group, with_settings: Callable[[Command], Comman
         "--since", type=click.DateTime(["%Y-%m-%d"]), help="Only what was verified since this day. Default: everything."
     )
     @with_settings
-    def reconcile(only: str | None, since: dt.datetime | None, loaded: Loaded, arguments: list[str]) -> None:
+    def reconcile(only: str | None, since: dt.datetime | None, loaded: Loaded) -> None:
         """Ask every target for all that it once verified, and send again what it lost, such as after a restore from an older copy.
 
         A running gateway delivers it at once, another one when it starts. Exit code 1: something cannot be sent again.

@@ -33,7 +33,7 @@ def mappings_commands(with_settings: Callable[[Command], Command]) -> click.Grou
     return mappings
 
 
-def _lint(loaded: Loaded, arguments: list[str]) -> None:
+def _lint(loaded: Loaded) -> None:
     """Read every mapping file and print all complaints at once, with file and line. Exit 2 when something is wrong."""
     from gateway.mapping.codes import load_codes
     from gateway.mapping.complaints import counted
@@ -53,7 +53,7 @@ def _lint(loaded: Loaded, arguments: list[str]) -> None:
 
 
 @click.argument("kind", type=click.Choice(["mapping", "codes", "table"]), default="mapping")
-def _schema(kind: str, loaded: Loaded, arguments: list[str]) -> None:
+def _schema(kind: str, loaded: Loaded) -> None:
     """Print the JSON Schema of mapping files (or of code tables, or of table adapters), for an editor that completes and checks."""
     import json
 
@@ -66,7 +66,7 @@ def _schema(kind: str, loaded: Loaded, arguments: list[str]) -> None:
 
 @_json
 @click.option("--prove", is_flag=True, help="Drop each rule and each line of a resource in turn; name what no test protects.")
-def _test(prove: bool, as_json: bool, loaded: Loaded, arguments: list[str]) -> None:
+def _test(prove: bool, as_json: bool, loaded: Loaded) -> None:
     """Run the tests that stand inside the mapping files."""
     from gateway.mapping.language import load
     from gateway.workbench.origins import Origins
@@ -98,7 +98,7 @@ def _test(prove: bool, as_json: bool, loaded: Loaded, arguments: list[str]) -> N
 
 
 @click.argument("name")
-def _show(name: str, loaded: Loaded, arguments: list[str]) -> None:
+def _show(name: str, loaded: Loaded) -> None:
     """Print one mapping as it is in force: all that it inherits, with the file and line of each key.
 
     NAME is a mapping's name or its file.
@@ -111,7 +111,7 @@ def _show(name: str, loaded: Loaded, arguments: list[str]) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--element", metavar="PATH", help="Only this FHIR path, field or DICOM keyword; absent ones are explained as well.")
 @_json
-def _explain(file: Path, element: str | None, as_json: bool, loaded: Loaded, arguments: list[str]) -> None:
+def _explain(file: Path, element: str | None, as_json: bool, loaded: Loaded) -> None:
     """Tell for every FHIR element of one DICOM file where it comes from.
 
     \b
@@ -149,7 +149,7 @@ def _explain(file: Path, element: str | None, as_json: bool, loaded: Loaded, arg
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write bundle.json and dicom/*.dcm into this folder."
 )
 @_json
-def _preview(files: tuple[Path, ...], out: Path | None, as_json: bool, loaded: Loaded, arguments: list[str]) -> None:
+def _preview(files: tuple[Path, ...], out: Path | None, as_json: bool, loaded: Loaded) -> None:
     """Show what would become of DICOM files or folders: FHIR and normalised DICOM, without a daemon.
 
     A line per file with its issues and the DICOM elements that would change (before -> after), then the bundles, then a table per kind.
@@ -172,9 +172,7 @@ def _preview(files: tuple[Path, ...], out: Path | None, as_json: bool, loaded: L
 @click.option("--on", "files", multiple=True, required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH...")
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @_json
-def _diff(
-    old: Path, new: Path, files: tuple[Path, ...], more: tuple[Path, ...], as_json: bool, loaded: Loaded, arguments: list[str]
-) -> None:
+def _diff(old: Path, new: Path, files: tuple[Path, ...], more: tuple[Path, ...], as_json: bool, loaded: Loaded) -> None:
     """Tell what a change of mappings would change in the output.
 
     \b
@@ -200,7 +198,7 @@ def _diff(
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--name", help="What to call the mapping. Default: the scanner's manufacturer and model.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it here instead of to stdout.")
-def _new(file: Path, name: str | None, out: Path | None, loaded: Loaded, arguments: list[str]) -> None:
+def _new(file: Path, name: str | None, out: Path | None, loaded: Loaded) -> None:
     """Write a starter for one scanner from one of its files: an overlay that is valid and green as written.
 
     \b
@@ -231,7 +229,7 @@ def _new(file: Path, name: str | None, out: Path | None, loaded: Loaded, argumen
 @_files
 @click.option("--private", "private_only", is_flag=True, help="Only private elements.")
 @_json
-def _coverage(files: tuple[Path, ...], private_only: bool, as_json: bool, loaded: Loaded, arguments: list[str]) -> None:
+def _coverage(files: tuple[Path, ...], private_only: bool, as_json: bool, loaded: Loaded) -> None:
     """List the elements of DICOM files that no rule reads, the most frequent first, private ones by creator; no values.
 
     Of structured reports: the content items by their concepts. Then the private elements that a rule reads, with the field that takes

@@ -44,7 +44,7 @@ def spool_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     )
     @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
     @with_settings
-    def spool_list(state: str | None, limit: int, loaded: Loaded, arguments: list[str]) -> None:
+    def spool_list(state: str | None, limit: int, loaded: Loaded) -> None:
         """Count everything by state, or list the items in one state with their reasons."""
         from gateway.workbench.inspect import finding_lines, folder_lines, list_lines
 
@@ -58,7 +58,7 @@ def spool_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     @spool.command("show")
     @click.argument("what", metavar="DIGEST|UID")
     @with_settings
-    def spool_show(what: str, loaded: Loaded, arguments: list[str]) -> None:
+    def spool_show(what: str, loaded: Loaded) -> None:
         """Show all that is known of objects: by the first digits of the digest, by SOP Instance UID or Study Instance UID."""
         found = _overview(loaded).find(what)
         if not found:
@@ -70,7 +70,7 @@ def spool_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     @click.argument("what", metavar="quarantined|parked|commitments", type=click.Choice(["quarantined", "parked", "commitments"]))
     @click.option("--id", "ids", type=int, multiple=True, help="Only these items (ids as 'spool list' shows them). Default: all.")
     @with_settings
-    def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded, arguments: list[str]) -> None:
+    def spool_retry(what: str, ids: tuple[int, ...], loaded: Loaded) -> None:
         """Try again: objects in quarantine, deliveries that were parked, or answers of storage commitment. Taken up at once."""
         import time
 

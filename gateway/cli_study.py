@@ -29,7 +29,7 @@ def study_commands(with_settings: Callable[[Command], Command]) -> click.Group:
         @click.option("--by", default=asked_user, show_default="your user name", callback=not_blank, help="Who decides.")
         @with_settings
         @wraps(command)
-        def wrapped(loaded: Loaded, arguments: list[str], study: str, reason: str, by: str, **rest: Any) -> None:
+        def wrapped(loaded: Loaded, study: str, reason: str, by: str, **rest: Any) -> None:
             from gateway.workbench import decisions
 
             decision = command(loaded, study, {"reason": reason, "by": by, "now": time.time()}, **rest)
@@ -48,7 +48,7 @@ def study_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     @_STUDY
     @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
     @with_settings
-    def show(loaded: Loaded, arguments: list[str], study: str, as_json: bool) -> None:
+    def show(loaded: Loaded, study: str, as_json: bool) -> None:
         """Show what arrived, whose it is, what is held and why, what was decided, what was published."""
         from gateway.workbench import decisions
 

@@ -61,7 +61,7 @@ def assign_commands(with_settings: Callable[[Command], Command]) -> click.Group:
     return assign
 
 
-def _list(loaded: Loaded, arguments: list[str]) -> None:
+def _list(loaded: Loaded) -> None:
     """List the adapters: name, format, what it reads, and whether anybody saw a real export of that layout."""
     from gateway.tables.library import listed
     from gateway.workbench.tables import adapters_of
@@ -70,7 +70,7 @@ def _list(loaded: Loaded, arguments: list[str]) -> None:
         click.echo(line)
 
 
-def _lint(loaded: Loaded, arguments: list[str]) -> None:
+def _lint(loaded: Loaded) -> None:
     """Read every adapter and print all complaints at once, with file and line. Exit 2 when something is wrong."""
     from gateway.mapping.codes import load_codes
     from gateway.mapping.complaints import counted
@@ -86,7 +86,7 @@ def _lint(loaded: Loaded, arguments: list[str]) -> None:
 
 
 @click.argument("adapter", required=False)
-def _test(adapter: str | None, loaded: Loaded, arguments: list[str]) -> None:
+def _test(adapter: str | None, loaded: Loaded) -> None:
     """Run the tests that stand inside the adapters, or inside one."""
     from gateway.workbench.tables import adapters_of, tests_of
 
@@ -102,7 +102,7 @@ def _test(adapter: str | None, loaded: Loaded, arguments: list[str]) -> None:
 
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--adapter", help="Which adapter reads it. Default: the one that fits.")
-def _preview(file: Path, adapter: str | None, loaded: Loaded, arguments: list[str]) -> None:
+def _preview(file: Path, adapter: str | None, loaded: Loaded) -> None:
     """Show what would be read from one table: facts with their cells, and what cannot be read and why. Nothing is kept."""
     from gateway.workbench.tables import adapters_of, preview_lines, read_file
 
@@ -112,7 +112,7 @@ def _preview(file: Path, adapter: str | None, loaded: Loaded, arguments: list[st
         click.echo(line)
 
 
-def _read_again(loaded: Loaded, arguments: list[str]) -> None:
+def _read_again(loaded: Loaded) -> None:
     """Read all tables that were taken again, by the adapters in force: after a deployment that changed one. Decisions stay."""
     for name, outcome in _door(loaded).read_again(now=time.time()):
         click.echo(f"{name}: {outcome}")
@@ -131,7 +131,7 @@ def _door(loaded: Loaded) -> Any:
     return TableDoor(ledger, TableFiles(loaded.settings.spool_directory), SiteInForce(loaded.settings, ledger.mappings).refresh)
 
 
-def _import(loaded: Loaded, arguments: list[str], files: tuple[Path, ...], adapter: str | None) -> None:
+def _import(loaded: Loaded, files: tuple[Path, ...], adapter: str | None) -> None:
     """Take tables in. What fits one known patient and administration is published; the rest waits: isobridge assign list.
 
     Exit 1 when a file could not be read; the others are taken all the same.
@@ -159,7 +159,7 @@ def _import(loaded: Loaded, arguments: list[str], files: tuple[Path, ...], adapt
     sys.exit(1 if refused else 0)
 
 
-def _waiting(loaded: Loaded, arguments: list[str], everything: bool) -> None:
+def _waiting(loaded: Loaded, everything: bool) -> None:
     """List the tables that wait for a person, the newest first."""
     from gateway.workbench.tables import listed_lines
 
@@ -167,7 +167,7 @@ def _waiting(loaded: Loaded, arguments: list[str], everything: bool) -> None:
         click.echo(line)
 
 
-def _show(loaded: Loaded, arguments: list[str], part: int, patient: str | None) -> None:
+def _show(loaded: Loaded, part: int, patient: str | None) -> None:
     """Show one table: its facts, the patients and administrations that it may belong to, what was decided."""
     from gateway.workbench.tables import choices, show_lines
 
@@ -177,7 +177,6 @@ def _show(loaded: Loaded, arguments: list[str], part: int, patient: str | None) 
 
 def _choose(
     loaded: Loaded,
-    arguments: list[str],
     part: int,
     patient: str | None,
     administration: str | None,
@@ -192,12 +191,12 @@ def _choose(
     _told(loaded, made)
 
 
-def _withdraw(loaded: Loaded, arguments: list[str], part: int, reason: str, by: str) -> None:
+def _withdraw(loaded: Loaded, part: int, reason: str, by: str) -> None:
     """The table must not be believed: what was published of it is entered in error."""
     _told(loaded, _ledger(loaded).tables.withdraw(part, _by(by, reason)))
 
 
-def _restore(loaded: Loaded, arguments: list[str], part: int, reason: str, by: str) -> None:
+def _restore(loaded: Loaded, part: int, reason: str, by: str) -> None:
     """A table that was withdrawn counts again."""
     _told(loaded, _ledger(loaded).tables.restore(part, _by(by, reason)))
 
@@ -216,7 +215,7 @@ def _by(name: str, reason: str) -> Any:
 
 def _line(loaded: Loaded) -> Any:
     from gateway.in_force import SiteInForce
-    from gateway.pipeline import Line
+    from gateway.line import Line
     from gateway.roles.rooms import open_files
 
     ledger = _ledger(loaded)

@@ -18,7 +18,7 @@ import structlog
 
 from gateway import pipeline
 from gateway.errors import GatewayError, Retryable
-from gateway.pipeline import Line
+from gateway.line import Line
 from gateway.publish.retry import Circuit, next_wait_secs
 from gateway.publish.target import ImageTarget, Target, Verdict, classify
 from gateway.spool.deliveries import Given, InstanceTicket, Lease

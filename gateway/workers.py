@@ -22,7 +22,7 @@ import structlog
 from gateway import pipeline
 from gateway.errors import GatewayError, Quarantined, Retryable
 from gateway.lanes import FactLane, ImageLane, LaneSettings
-from gateway.pipeline import Line
+from gateway.line import Line
 from gateway.spool.stages import MOST_CRASHES, Compared, Normalised, Ticket
 from gateway.spool.subjects import SubjectTicket
 from gateway.telemetry import describe_exception, token

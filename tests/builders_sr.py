@@ -5,7 +5,8 @@ PS3.16 TID 10011 (CT), TID 10040 (enhanced), TID 10030 (patient). The patient, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -154,3 +155,13 @@ def patient_dose_report(**overrides: Any) -> Dataset:
     ]  # fmt: skip
     concept = dcm("128401", "Patient Radiation Dose Report")
     return _report("patient-dose", PatientRadiationDoseSRStorage, concept, "10030", items, overrides)
+
+
+@contextmanager
+def written(item: Dataset, text: str, unit: str) -> Iterator[None]:
+    """A content item with another number and unit, for a while."""
+    measured = item.MeasuredValueSequence[0]
+    before = measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue
+    measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue = text, unit
+    yield
+    measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue = before

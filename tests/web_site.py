@@ -23,8 +23,8 @@ from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import read_file_meta
 from gateway.in_force import SiteInForce
 from gateway.lanes import FactLane, LaneSettings
+from gateway.line import Line
 from gateway.model import Arrival, Received
-from gateway.pipeline import Line
 from gateway.publish.embedded import EmbeddedTarget
 from gateway.receive.door import Door, Expected
 from gateway.spool.files import SpoolFiles

@@ -67,25 +67,18 @@ _WORDS = {
 
 def decision_provenance(identifier: str, decision: Decision, *, targets: Sequence[str]) -> JsonObject:
     """Who decided what about a study, and why. One for each decision and subject; it never changes but for its targets."""
-    decided_at = instant(decision.decided_at)
-    return {
-        "resourceType": "Provenance",
-        "id": identifier,
-        "target": [{"reference": reference} for reference in targets],
-        "occurredDateTime": decided_at,
-        "recorded": decided_at,
-        "reason": [{"text": decision.reason}],
-        "activity": {"coding": [{"system": _LIFECYCLE, "code": _ACTIVITIES[decision.kind]}], "text": _WORDS[decision.kind]},
-        "agent": [
-            {
-                "type": {"coding": [{"system": _PARTICIPANT, "code": "verifier"}]},
-                "who": {"display": decision.decided_by},
-            }
-        ],
-        "entity": [
-            {"role": "source", "what": {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{decision.study_uid}"}}}
-        ],
-    }
+    study = {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{decision.study_uid}"}}
+    said = PersonsWord(
+        key=identifier,
+        activity=_ACTIVITIES[decision.kind],
+        words=_WORDS[decision.kind],
+        reason=decision.reason,
+        decided_by=decision.decided_by,
+        decided_at=decision.decided_at,
+        facts=(),
+        sources=(study,),
+    )
+    return word_provenance(identifier, said, targets=targets)
 
 
 def word_provenance(identifier: str, said: PersonsWord, *, targets: Sequence[str]) -> JsonObject:

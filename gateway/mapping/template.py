@@ -19,30 +19,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from gateway.mapping.traced import Node, Place, Render, Scope, Traced, Within, leaves
+from gateway.mapping.filling import (
+    ABSENT,
+    Loop,
+    constant,
+    entries,
+    fhir_value,
+    filled,
+    first_of,
+    joined,
+    literal,
+    lookup,
+    object_of,
+    reference,
+)
+from gateway.mapping.traced import Node, Place, Render, Scope, Traced, Within
 from gateway.model import Json, JsonObject
-from gateway.nuclear.results import CANONICAL
 
-UCUM = "http://unitsofmeasure.org"
-#: Of a Quantity: number and unit as the source states them.
-STATED = f"{CANONICAL}/StructureDefinition/stated-quantity"
 _HOLE = re.compile(r"(?<!\$)\$\{([^{}]*)\}")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _LOOP = re.compile(r"([a-z]\w*) in ([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 _REFERENCE = re.compile(r"@([a-z_]\w*)")
 _VERBS = ("for_each", "if", "unless")
-
-
-class _Absent:
-    """No value here: prune."""
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT: Final = _Absent()
 
 
 class TemplateError(ValueError):
@@ -112,22 +112,6 @@ def read_template(node: Json) -> tuple[Template, list[TemplateError]]:
     return Template(tuple(compiler.paths), tuple(compiler.references), compiled), compiler.errors
 
 
-def fhir_value(value: Json) -> Json:
-    """Our JSON shapes as FHIR datatypes: quantity and concept; anything else as it is."""
-    if isinstance(value, dict):
-        keys = value.keys()
-        if {"value", "unit"} <= keys <= {"value", "unit", "stated"}:
-            quantity = {"value": value["value"], "unit": value["unit"], "system": UCUM, "code": value["unit"]}
-            stated = value.get("stated")
-            return {"extension": [{"url": STATED, "valueQuantity": fhir_value(stated)}], **quantity} if stated else quantity
-        if "text" in keys and keys <= {"system", "code", "text"}:
-            coding = {key: value[key] for key in ("system", "code") if key in value}
-            return {"coding": [coding], "text": value["text"]} if coding else {"text": value["text"]}
-    if isinstance(value, list):
-        return [fhir_value(item) for item in value]
-    return value
-
-
 class _Compiler:
     def __init__(self) -> None:
         self.paths: list[tuple[tuple[str | int, ...], str]] = []
@@ -146,7 +130,7 @@ class _Compiler:
         if isinstance(node, str):
             return self._text(node, place, loops)
         value = ABSENT if node is None else node
-        return _literal(value, place)
+        return literal(value, place)
 
     def _object(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> Node:
         if "for_each" in node:
@@ -194,10 +178,10 @@ class _Compiler:
                 yield from compiled[key].trace(scope, value, within.below(key))
 
         if len(fixed) == len(body):
-            return Node(_constant(_object_of(pairs, {})), trace)
+            return Node(constant(object_of(pairs, {})), trace)
 
         def render(scope: Scope) -> Any:
-            made = _object_of(pairs, scope)
+            made = object_of(pairs, scope)
             return ABSENT if made is ABSENT or made.keys() <= fixed else made
 
         return Node(render, trace)
@@ -210,12 +194,12 @@ class _Compiler:
                 if not paths or not all(isinstance(path, str) for path in paths):
                     self._wrong((*place, verb), f"'{verb}' is followed by the path of a value, or by a list of them")
                     paths = [path for path in paths if isinstance(path, str)]
-                conditions.append((_first_of([self._look(path, (*place, verb)) for path in paths]), wanted))
+                conditions.append((first_of([self._look(path, (*place, verb)) for path in paths]), wanted))
         return conditions
 
     def _list(self, node: list[Json], place: Place, loops: tuple[str, ...]) -> Node:
         before = self._count()
-        compiled: list[tuple[_Loop | None, Node]] = []
+        compiled: list[tuple[Loop | None, Node]] = []
         for index, item in enumerate(node):
             if isinstance(item, dict) and "for_each" in item:
                 compiled.append(self._loop(item, (*place, index), loops))
@@ -223,16 +207,16 @@ class _Compiler:
                 compiled.append((None, self.node(item, (*place, index), loops)))
 
         def render(scope: Scope) -> Any:
-            return [rendered for *_, rendered in _entries(compiled, scope)] or ABSENT
+            return [rendered for *_, rendered in entries(compiled, scope)] or ABSENT
 
         def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
-            for number, (loop, index, one, inner, rendered) in enumerate(_entries(compiled, scope)):
+            for number, (loop, index, one, inner, rendered) in enumerate(entries(compiled, scope)):
                 entry = within.below(number)
                 yield from one.trace(inner, rendered, loop.within(entry, index) if loop else entry)
 
-        return Node(_constant(render({})) if before == self._count() else render, trace)
+        return Node(constant(render({})) if before == self._count() else render, trace)
 
-    def _loop(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> tuple[_Loop, Node]:
+    def _loop(self, node: JsonObject, place: Place, loops: tuple[str, ...]) -> tuple[Loop, Node]:
         found = _LOOP.fullmatch(str(node["for_each"]))
         if not found:
             self._wrong((*place, "for_each"), "a loop is written 'for_each: item in list'")
@@ -249,34 +233,34 @@ class _Compiler:
             del self._loop_sources[variable]
         else:
             self._loop_sources[variable] = outer
-        return _Loop(variable, source, look), body
+        return Loop(variable, source, look), body
 
     def _text(self, text: str, place: Place, loops: tuple[str, ...]) -> Node:
-        reference = _REFERENCE.fullmatch(text)
-        if reference:
-            self.references.append((place, reference[1]))
-            return _filled(_reference(reference[1], loops), place, (f"@{reference[1]}",))
+        named = _REFERENCE.fullmatch(text)
+        if named:
+            self.references.append((place, named[1]))
+            return filled(reference(named[1], loops), place, (f"@{named[1]}",))
         holes = list(_HOLE.finditer(text))
         if "${" in _HOLE.sub("", text).replace("$${", ""):
             self._wrong(place, f"'{text}': a hole is not closed")
         if not holes:
-            return _literal(text.replace("$${", "${"), place)
+            return literal(text.replace("$${", "${"), place)
         paths = tuple(hole[1].strip() for hole in holes)
         if len(holes) == 1 and holes[0].group(0) == text:
             look = self._look(holes[0][1], place)
-            return _filled(lambda scope: fhir_value(look(scope)), place, paths)
+            return filled(lambda scope: fhir_value(look(scope)), place, paths)
         pieces = _HOLE.split(text)
         literals = [piece.replace("$${", "${") for piece in pieces[::2]]
         looks = [self._look(path, place) for path in pieces[1::2]]
-        return _filled(_joined(literals, looks), place, paths)
+        return filled(joined(literals, looks), place, paths)
 
     def _look(self, path: str, place: tuple[str | int, ...]) -> Render:
         path = path.strip()
         if not _PATH.fullmatch(path):
             self._wrong(place, f"'{path}' is not a path of names with points between them")
-            return _lookup(("",))
+            return lookup(("",))
         self.paths.append((place, self._absolute(path)))
-        return _lookup(tuple(path.split(".")))
+        return lookup(tuple(path.split(".")))
 
     def _count(self) -> int:
         """How many holes were met so far: a subtree that adds none is a literal."""
@@ -285,100 +269,3 @@ class _Compiler:
     def _absolute(self, path: str) -> str:
         first, point, rest = path.partition(".")
         return f"{self._loop_sources.get(first, first)}{point}{rest}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Loop:
-    """``for_each: variable in source``: one scope per item."""
-
-    variable: str
-    source: str
-    look: Render
-
-    def scopes(self, scope: Scope) -> Iterator[Scope]:
-        items = self.look(scope)
-        return ({**scope, self.variable: item} for item in (() if items is ABSENT else items))
-
-    def within(self, within: Within, index: int) -> Within:
-        name = (self.variable, f"{within.absolute(self.source)}[{index}]")
-        return Within(within.element, (*within.names, name), within.conditions)
-
-
-def _entries(compiled: list[tuple[_Loop | None, Node]], scope: Scope) -> Iterator[tuple[_Loop | None, int, Node, Scope, Any]]:
-    """What is left of a list: each entry with the loop, the number in it and the scope that made it."""
-    for loop, one in compiled:
-        for index, inner in enumerate((scope,) if loop is None else loop.scopes(scope)):
-            rendered = one.render(inner)
-            if rendered is not ABSENT:
-                yield loop, index, one, inner, rendered
-
-
-def _constant(value: Any) -> Render:
-    return lambda scope: value
-
-
-def _literal(value: Any, line: Place) -> Node:
-    return _filled(_constant(value), line, ())
-
-
-def _filled(render: Render, line: Place, paths: tuple[str, ...]) -> Node:
-    """What one line gives, and each leaf of it told apart: a quantity is a value, a unit, a system and a code."""
-
-    def trace(scope: Scope, made: Any, within: Within) -> Iterator[Traced]:
-        reads = tuple(within.absolute(path) for path in paths)
-        for place, value in leaves(made):
-            yield Traced(element=(*within.element, *place), value=value, line=line, reads=reads, conditions=within.conditions)
-
-    return Node(render, trace)
-
-
-def _object_of(compiled: list[tuple[str, Render]], scope: Scope) -> Any:
-    made = {}
-    for key, render in compiled:
-        value = render(scope)
-        if value is not ABSENT:
-            made[key] = value
-    return made or ABSENT
-
-
-def _lookup(steps: tuple[str, ...]) -> Render:
-    first, rest = steps[0], steps[1:]
-
-    def look(scope: Scope) -> Any:
-        value = scope.get(first, ABSENT)
-        for step in rest:
-            value = value.get(step, ABSENT) if isinstance(value, dict) else ABSENT
-        return ABSENT if value is None or value == "" or value == [] or value == {} else value
-
-    return look
-
-
-def _first_of(looks: list[Render]) -> Render:
-    return lambda scope: next((value for value in (look(scope) for look in looks) if value is not ABSENT), ABSENT)
-
-
-def _joined(literals: list[str], looks: list[Render]) -> Render:
-    def render(scope: Scope) -> Any:
-        parts = [literals[0]]
-        for look, literal in zip(looks, literals[1:], strict=True):
-            value = look(scope)
-            if value is ABSENT:
-                return ABSENT
-            parts += (str(value), literal)
-        return "".join(parts)
-
-    return render
-
-
-def _reference(name: str, loops: tuple[str, ...]) -> Render:
-    inner = loops[::-1]
-
-    def render(scope: Scope) -> Any:
-        for variable in inner:
-            item = scope[variable]
-            refs = item.get("refs") if isinstance(item, dict) else None
-            if refs and name in refs:
-                return refs[name]
-        return scope.get("refs", {}).get(name, ABSENT)
-
-    return render

@@ -15,7 +15,7 @@ from gateway.fhir.endpoint import images_address
 from gateway.in_force import SiteInForce
 from gateway.keep.keeper import Keeper
 from gateway.keep.originals import Originals
-from gateway.pipeline import Line
+from gateway.line import Line
 from gateway.publish.build import fact_targets, image_targets
 from gateway.publish.target import ImageTarget
 from gateway.roles.keeping import build_retention, build_scrubber

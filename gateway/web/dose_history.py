@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.errors import GatewayError, Rejected
 from gateway.in_force import SiteInForce
-from gateway.pipeline import Line
+from gateway.line import Line
 from gateway.spool.decisions import By
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gateway.contents import gathered_dossier
 from gateway.errors import Rejected
+from gateway.line import Line
 from gateway.model import Administration, DeclaredCycles, DoseResult, Dossier, JsonObject
-from gateway.pipeline import Line, gathered_dossier
 from gateway.spool.decisions import BAD_REQUEST, CONFLICT, By
 from gateway.spool.study_view import NOT_FOUND
 

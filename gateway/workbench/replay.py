@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from gateway.contents import dossier_content, members_of, study_content
 from gateway.errors import Quarantined, Rejected
 from gateway.gather.study import Member
+from gateway.line import Line
 from gateway.model import JsonObject, Record, SharedFields
-from gateway.pipeline import Line, dossier_content, members_of, study_content
 from gateway.r4.bundles import resources_of
 from gateway.spool import bodies
 from gateway.spool.decisions import BAD_REQUEST

@@ -6,11 +6,11 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
+from gateway.contents import members_of
 from gateway.errors import GatewayError, Rejected
 from gateway.gather.study import gather_study
 from gateway.mapping.complaints import did_you_mean
 from gateway.model import JsonObject
-from gateway.pipeline import members_of
 from gateway.spool.decisions import CONFLICT, By
 from gateway.spool.ledger import Ledger
 from gateway.spool.shadows import KnownScanner, Waiting

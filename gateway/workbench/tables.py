@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from gateway.errors import Rejected
 from gateway.gather.patient import identifier_of
+from gateway.line import Line
 from gateway.mapping.language import load
 from gateway.model import JsonObject, SharedFields
-from gateway.pipeline import Line
 from gateway.spool.decisions import BAD_REQUEST, By
 from gateway.spool.study_view import NOT_FOUND
 from gateway.spool.tables import ListedPart, TableDecision

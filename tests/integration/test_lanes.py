@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from gateway.errors import Quarantined, Retryable
 from gateway.lanes import FactLane, ImageLane, LaneSettings
+from gateway.line import Line
 from gateway.model import JsonObject, Receipt
-from gateway.pipeline import Line
 from gateway.spool.deliveries import InstanceTicket
 from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from gateway.config import Settings
 from gateway.errors import Misconfigured, Rejected, Retryable
 from gateway.in_force import SiteInForce, changed_on_disk, ensure_in_force, standing_in_force
-from gateway.pipeline import Line
+from gateway.line import Line
 from gateway.r4.bundles import MAPPINGS_EXTENSION
 from gateway.spool.decisions import By
 from gateway.spool.history import MappingHistory

@@ -23,9 +23,9 @@ from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import header_of, read_file_meta, read_header
 from gateway.errors import Quarantined, Retryable
 from gateway.lanes import ImageLane, LaneSettings
+from gateway.line import Line
 from gateway.mapping.language import load
 from gateway.model import Arrival
-from gateway.pipeline import Line
 from gateway.publish.fhir_http import Access
 from gateway.publish.orthanc import MARK, OrthancTarget
 from gateway.receive.door import Door, Expected

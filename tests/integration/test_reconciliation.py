@@ -21,10 +21,11 @@ from gateway.fhir.identity import Identity
 from gateway.fhir.render import Renderer
 from gateway.gather.patient import PatientKeys
 from gateway.gather.study import Member, gather_study
+from gateway.line import Line
 from gateway.mapping.language import load
 from gateway.model import Administration, Arrival, Door, Dossier, Instance, JsonObject, Received, Record, SharedFields
 from gateway.normalise.record import SiteContext
-from gateway.pipeline import Line, seal
+from gateway.pipeline import seal
 from gateway.r4.bundles import REPLACED_BY_EXTENSION
 from gateway.spool import bodies
 from gateway.spool.files import SpoolFiles

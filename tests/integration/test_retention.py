@@ -24,8 +24,8 @@ from gateway.keep.reconcile import Reconciled, Reconciler
 from gateway.keep.retention import Retention
 from gateway.keep.scrub import Scrubber
 from gateway.lanes import FactLane, ImageLane, LaneSettings
+from gateway.line import Line
 from gateway.model import Arrival
-from gateway.pipeline import Line
 from gateway.publish.embedded import EmbeddedTarget
 from gateway.publish.fhir_http import Access
 from gateway.publish.orthanc import MARK, OrthancTarget

@@ -22,6 +22,8 @@ LAYERS = [
     ["receive", "normalise", "gather", "fhir", "publish", "views"],
     ["understanding", "keep", "backfill"],
     ["in_force", "outgoing", "table_door"],
+    ["line"],
+    ["contents"],
     ["pipeline"],
     ["workbench"],
     ["lanes"],

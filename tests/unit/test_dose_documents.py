@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from gateway.normalise.record import SharedCache, normalise
 from gateway.nuclear.units import convert, spelled
 from gateway.workbench.coverage import coverage
 from tests.builders import rrdsr, write
+from tests.builders_sr import written
 from tests.conftest import data_directory
 from tests.unit.mapping_files import SHIPPED, SITE
 
@@ -248,16 +248,6 @@ def numbers(document: Dataset) -> list[Dataset]:
 
     collect(document)
     return list(found.values())
-
-
-@contextmanager
-def written(item: Dataset, text: str, unit: str) -> Iterator[None]:
-    """The item with another number and unit, for a while."""
-    measured = item.MeasuredValueSequence[0]
-    before = measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue
-    measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue = text, unit
-    yield
-    measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue = before
 
 
 def facts(told: SharedFields) -> list[JsonObject]:

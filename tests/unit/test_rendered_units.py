@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,15 @@ from pydicom.sr._snomed_dict import mapping as snomed
 
 from gateway.dicom.reading import header_of
 from gateway.mapping.example import encode
-from gateway.mapping.template import STATED
+from gateway.mapping.filling import STATED
 from gateway.model import JsonObject, Severity
 from gateway.nuclear.units import convert, spelled
 from gateway.r4.bundles import resources_of
 from gateway.workbench.convert import Problem, bundles_of
+from tests.builders_sr import written
 from tests.conftest import data_directory
 from tests.harness.one_patient import RECORDED, encoded, leaves, shipped
-from tests.integration.test_dose_report import REPORT
+from tests.worked_example import REPORT
 
 UNDERSTANDING = shipped()
 REAL = data_directory() / "rrdsr" / "NM-RRDSR-Siemens.dcm"
@@ -106,15 +106,6 @@ def quantities(item: Dataset) -> Iterator[Dataset]:
 
     collect(item)
     yield from found.values()
-
-
-@contextmanager
-def written(item: Dataset, text: str, unit: str) -> Iterator[None]:
-    measured = item.MeasuredValueSequence[0]
-    before = measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue
-    measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue = text, unit
-    yield
-    measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue = before
 
 
 @pytest.mark.parametrize("build", reports())

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +21,7 @@ from gateway.tables.library import load_adapters
 from gateway.tables.placing import ToPlace, place
 from gateway.tables.records import record_of
 from tests.harness.one_patient import MAPPINGS, RECORDED, shipped
-from tests.integration.test_dose_report import REPORT, changed, of_kind, retired
+from tests.worked_example import REPORT, changed, of_kind, pet_header, retired
 
 SITE = dataclasses.replace(shipped(), adapters=load_adapters(MAPPINGS, shipped().mappings.codes))
 PATIENT = "sys|EX-1"
@@ -197,29 +196,8 @@ def test_g1_the_milligray_of_an_organ_dose_are_kept_beside_gray() -> None:
     assert (str(quantity["value"]), quantity["code"], str(stated["value"]), stated["code"]) == ("0.0455", "Gy", "45.5", "mGy")
 
 
-def image(**changes: Any) -> JsonObject:
-    tracer = {
-        "RadionuclideTotalDose": "350",
-        "RadiopharmaceuticalStartDateTime": "20250310100000",
-        "RadionuclideHalfLife": "6586.2",
-        "RadionuclideCodeSequence": [{"CodeValue": "77004003", "CodingSchemeDesignator": "SCT", "CodeMeaning": "^18^Fluorine"}],
-        "RadiopharmaceuticalAdministrationEventUID": "1.2.826.0.1.3680043.10.999.1.9",
-    }
-    return {
-        "SOPClassUID": "PositronEmissionTomographyImageStorage",
-        "SOPInstanceUID": "2.25.41",
-        "StudyInstanceUID": "2.25.1",
-        "SeriesInstanceUID": "2.25.4",
-        "Modality": "PT",
-        "PatientID": "EX-1",
-        "SeriesDate": "20250310",
-        "SeriesTime": "110000",
-        "RadiopharmaceuticalInformationSequence": [tracer | changes],
-    }
-
-
 def test_g1_an_image_of_350_bq_is_repaired_and_one_administration_remains() -> None:
-    shared = report(image())
+    shared = report(pet_header())
     assert shared.administrations[0]["activity"] == {"value": Decimal(350), "unit": "MBq"}
     assert shared.administrations[0]["activity_repaired"] is True
     (given,) = (one for one in rendered([shared, report(REPORT)]) if one["resourceType"] == "MedicationAdministration")
@@ -228,7 +206,7 @@ def test_g1_an_image_of_350_bq_is_repaired_and_one_administration_remains() -> N
 
 def test_g1_another_event_uid_within_the_tolerances_is_one_administration_and_the_merge_is_recorded() -> None:
     other = report(
-        image(
+        pet_header(
             RadiopharmaceuticalAdministrationEventUID="2.25.77",
             RadiopharmaceuticalStartDateTime="20250310100400",
             RadionuclideTotalDose="360000000",
