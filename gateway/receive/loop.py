@@ -42,6 +42,8 @@ _READ_BYTES = 256 << 10
 _WAITING_MOST = 100
 _ENDING_MOST = 100
 _TICK_SECS = 1.0
+#: Answers are short. The system would keep megabytes of them for a peer that reads none.
+_SEND_BUFFER_BYTES = 64 << 10
 
 
 class Receiver:
@@ -170,6 +172,7 @@ class Receiver:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._make_room(_WAITING_MOST)
         try:
             connection = Connection(port.wrap(sock) if port else sock, str(address[0]) if address else "", self)
