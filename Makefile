@@ -62,6 +62,7 @@ soak: setup apt  ## 200 random kills while sending, 60 power cuts, every crash p
 	ISOBRIDGE_CUTS=60 $(BIN)/python -m pytest -q -s tests/acceptance/test_power_cut.py tests/acceptance/test_crash_points.py --timeout 7200
 	ISOBRIDGE_KILLS=200 $(BIN)/python -m pytest -q -s tests/acceptance/test_nothing_acknowledged_is_lost.py --timeout 7200
 	ISOBRIDGE_KILLS=100 $(BIN)/python -m pytest -q -s tests/acceptance/test_doors.py -k kill --timeout 7200
+	ISOBRIDGE_FUZZ_MINUTES=$${ISOBRIDGE_FUZZ_MINUTES:-120} $(BIN)/python -m pytest -q -s tests/unit/test_fuzz.py
 
 golden: setup    ## write the golden files anew; read the diff before you commit it
 	$(BIN)/python -m pytest -q tests/unit/test_golden.py --update-golden

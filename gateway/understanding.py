@@ -40,6 +40,14 @@ NO_PAST = Past()
 
 
 @dataclass(frozen=True, slots=True)
+class Charset:
+    """How text of a sender is read where it declares no known character set; ``instead``: whatever it declares."""
+
+    terms: str
+    instead: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Understanding:
     """Everything the stages need to know about a site."""
 
@@ -49,6 +57,7 @@ class Understanding:
     renderer: Renderer
     derive: Derive = dataclasses.field(default_factory=Derive)
     adapters: Adapters = NO_ADAPTERS
+    charsets: Mapping[str, Charset] = dataclasses.field(default_factory=dict)  #: of senders that do not say what they write
 
     def read(self, path: Path, came: Came | None = None) -> Record:
         """One file -> what a mapping reads from it. Raises :class:`~gateway.errors.Quarantined`."""
@@ -57,6 +66,8 @@ class Understanding:
     def understand(self, header: Header, came: Came | None = None) -> Record:
         """The same for an opened file. ``came`` is how the ledger says that it came; else only its file header tells."""
         header.came = came or header.came
+        if charset := self.charsets.get(header.came.calling_ae):
+            header.assume_charset(charset.terms, instead=charset.instead)
         return normalise(header, self.mappings.for_header(header), self.site)
 
     def study_bundle(
@@ -176,4 +187,5 @@ def understanding(settings: Settings, *, images_at: str | None = None, directory
         ),
         derive=settings.derive,
         adapters=load_adapters(directory, mappings.codes),
+        charsets={one.ae_title: Charset(one.charset, one.charset_for == "all") for one in settings.senders if one.charset},
     )

@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from gateway import client_settings, folder_settings, named_settings, target_settings, yamlfile
+from gateway import client_settings, folder_settings, named_settings, sender_settings, target_settings, yamlfile
 from gateway.config.build import build, convert, hint
 from gateway.config.checks import check
 from gateway.config.sections import (
@@ -41,6 +41,7 @@ from gateway.config.sections import (
 )
 from gateway.config.sources import Given, from_environment, from_file, from_overrides
 from gateway.errors import Misconfigured
+from gateway.sender_settings import SENDERS
 from gateway.source_settings import SOURCES
 
 __all__ = [
@@ -111,16 +112,25 @@ def load(
     targets, target_origins = target_settings.build(leaves["targets"], reading)
     folders, folder_origins = named_settings.build(folder_settings.FOLDERS, leaves["folders"], reading)
     sources, source_origins = named_settings.build(SOURCES, leaves["sources"], reading)
+    senders, sender_origins = named_settings.build(SENDERS, leaves["senders"], reading)
     issuers, issuer_origins = named_settings.build(client_settings.ISSUERS, leaves["issuers"], reading)
     clients, client_origins = named_settings.build(client_settings.CLIENTS, client_settings.as_texts(leaves["clients"]), reading)
     settings, origins, wrong = build({key: entry for key, entry in given.items() if key[0] not in NAMED}, complaints)
     mappings = dataclasses.replace(settings.mappings, directory=_beside(path, settings.mappings.directory))
     settings = dataclasses.replace(
-        settings, targets=targets, folders=folders, sources=sources, issuers=issuers, clients=clients, mappings=mappings
+        settings,
+        targets=targets,
+        folders=folders,
+        sources=sources,
+        senders=senders,
+        issuers=issuers,
+        clients=clients,
+        mappings=mappings,
     )
-    origins |= target_origins | folder_origins | source_origins | issuer_origins | client_origins
+    origins |= target_origins | folder_origins | source_origins | sender_origins | issuer_origins | client_origins
     complaints.extend(check(settings, origins, wrong))
     complaints.extend(f"{origins[option]}: {text}" for option, text in client_settings.conflicts(clients, leaves["issuers"]))
+    complaints.extend(f"{origins[option]}: {text}" for option, text in sender_settings.conflicts(senders))
     complaints.extend(
         f"{origins[option]}: {text}" for option, text in folder_settings.conflicts(folders, settings.data.directory)
     )

@@ -24,6 +24,11 @@ def _check_numbers(settings: Settings, origins: Mapping[str, str]) -> Iterable[s
         if url is not None and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
             yield f"{origins[option]}: {option} must start with sqlite:/// or postgresql+psycopg://"
     above_zero = ("work.lease_secs", "work.batch_instances", "receive.max_associations", "receive.max_pdu_kilobytes")
+    spool = settings.spool
+    if spool.reject_mark_megabytes and spool.reject_mark_megabytes < spool.reserve_megabytes:
+        yield f"{origins['spool.reject_megabytes']}: spool.reject_megabytes must not be below spool.reserve_megabytes (0: off)"
+    if spool.warn_mark_megabytes and spool.warn_mark_megabytes < spool.reject_mark_megabytes:
+        yield f"{origins['spool.warn_megabytes']}: spool.warn_megabytes must not be below spool.reject_megabytes (0: off)"
     for option in (*above_zero, "web.fhir_max_request_megabytes"):
         section, _, name = option.partition(".")
         if getattr(getattr(settings, section), name) == 0:

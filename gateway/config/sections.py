@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo
 from gateway.client_settings import ClientSettings, IssuerSettings
 from gateway.dicom_settings import CommitmentSettings, TlsSettings
 from gateway.folder_settings import FolderSettings
+from gateway.sender_settings import SenderSettings
 from gateway.source_settings import SourceSettings
 from gateway.target_settings import DEFAULT_TARGETS, TargetSettings
 
 #: Sections that hold things with names of their own, each with its options.
-NAMED = frozenset({"targets", "folders", "sources", "issuers", "clients"})
+NAMED = frozenset({"targets", "folders", "sources", "senders", "issuers", "clients"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +56,13 @@ class Receive:
     behind_tls_proxy: bool = False
     accept_raw_data: bool = False
     max_associations: int = 50
+    max_associations_per_address: int = 30
     max_pdu_kilobytes: int = 128
     max_object_megabytes: int = 2048
     request_timeout_secs: int = 10
     pdu_timeout_secs: int = 30
     idle_timeout_secs: int = 900
+    minimum_bytes_per_sec: int = 1024
     tls: TlsSettings = field(default_factory=TlsSettings)
     storage_commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
 
@@ -69,6 +72,18 @@ class Spool:
     acknowledge_after: Literal["file", "row"] = "file"
     journal_megabytes: int = 96
     reserve_megabytes: int = 64
+    reject_megabytes: int | None = None
+    warn_megabytes: int | None = None
+
+    @property
+    def reject_mark_megabytes(self) -> int:
+        """With less free space no new association is taken; 0: never."""
+        return 2 * self.reserve_megabytes if self.reject_megabytes is None else self.reject_megabytes
+
+    @property
+    def warn_mark_megabytes(self) -> int:
+        """With less free space the receiver says so; 0: never."""
+        return 4 * self.reserve_megabytes if self.warn_megabytes is None else self.warn_megabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +191,7 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     folders: tuple[FolderSettings, ...] = ()
     sources: tuple[SourceSettings, ...] = ()
+    senders: tuple[SenderSettings, ...] = ()
     issuers: tuple[IssuerSettings, ...] = ()
     clients: tuple[ClientSettings, ...] = ()
     web: Web = field(default_factory=Web)

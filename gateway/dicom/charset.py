@@ -37,6 +37,8 @@ def decode(raw: bytes, vr: str, encodings: tuple[str, ...]) -> str:
         raise Invalid("holds letters that its kind of element must not hold")
     if not encodings or (encodings == (default_encoding,) and b"\x1b" not in raw):
         raise Invalid(_OUTSIDE)
+    if encodings[0] == default_encoding and not raw.partition(b"\x1b")[0].isascii():
+        raise Invalid(_OUTSIDE)  # PS3.5 6.1.2.5: until the first escape the first set counts, here ASCII
     try:
         if len(encodings) == 1 and b"\x1b" not in raw:
             return raw.decode(encodings[0])

@@ -53,6 +53,16 @@ class Header:
         self.transfer_syntax_uid = walked.transfer_syntax_uid
         #: What the file alone tells; the ledger knows the door and the time as well.
         self.came = Came(calling_ae=self.sending_ae, called_ae=self.receiving_ae)
+        #: The character set in whose place another is declared, or none; empty: the object's own word counts.
+        self.assumed_charset = ""
+
+    def assume_charset(self, terms: str, *, instead: bool) -> None:
+        """Read text by these terms of (0008,0005) where the object declares none that is known; ``instead``: whatever it declares.
+
+        To be called before anything is read.
+        """
+        if instead or not is_known_charset(self.walk.value(_SPECIFIC_CHARACTER_SET)):
+            self.assumed_charset = terms
 
     @property
     def sending_ae(self) -> str:
@@ -86,6 +96,8 @@ class Header:
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a top-level value as received; empty when the element is absent."""
+        if tag == _SPECIFIC_CHARACTER_SET and self.assumed_charset:
+            return self.assumed_charset.encode("ascii")
         return self.walk.value(tag)
 
     def tags(self) -> Iterable[int]:
@@ -167,6 +179,12 @@ def python_encodings(specific_character_set: bytes) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns where it corrects a misspelled term
         return convert_encodings(terms)
+
+
+def is_known_charset(specific_character_set: bytes) -> bool:
+    """Whether a declaration names sets of PS3.3 C.12.1.1.2, spelt as there. None at all is not one."""
+    terms = [term.strip(" \0") for term in specific_character_set.decode("ascii", "replace").split("\\")]
+    return any(terms) and all(term in python_encoding for term in terms)
 
 
 def _tag(tag: int) -> BaseTag:

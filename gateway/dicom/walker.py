@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple, NoReturn, TypeAlias
@@ -19,6 +19,8 @@ from typing import NamedTuple, NoReturn, TypeAlias
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import keyword_for_tag
 
+from gateway.dicom.inflate import CANNOT_UNDERSTAND as CANNOT_UNDERSTAND
+from gateway.dicom.inflate import Overflow, inflate
 from gateway.errors import Rejected
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap.mmap"
@@ -29,8 +31,6 @@ DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 #: GE's own syntax: big-endian pixels, all other elements implicit VR little endian.
 GE_PRIVATE = "1.2.840.113619.5.2"
-#: PS3.4 B.2.3: Cannot understand.
-CANNOT_UNDERSTAND = 0xC000
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -76,8 +76,13 @@ class Limits:
     inflate_always_bytes: int = 64 << 20
     inflate_ratio: int = 20
 
+    def inflated_from(self, deflated_bytes: int) -> int:
+        """How large a compressed object may become."""
+        return min(self.inflated_bytes, max(self.inflate_always_bytes, self.inflate_ratio * deflated_bytes))
+
 
 DEFAULT_LIMITS = Limits()
+
 
 #: Sequences that proved sound: digest and encoding -> how many elements they hold. Holds no values.
 _SOUND: dict[tuple[bytes, bool, bool, int], int] = {}
@@ -117,14 +122,23 @@ _EXPLICIT = _Encoding(False, Struct("<HH2sH"), Struct("<I"), Struct("<HHI"))
 _EXPLICIT_BIG = _Encoding(False, Struct(">HH2sH"), Struct(">I"), Struct(">HHI"))
 
 
-def walk(buffer: Buffer, transfer_syntax_uid: str, *, limits: Limits = DEFAULT_LIMITS, start: int = 0) -> Walk:
+def walk(
+    buffer: Buffer,
+    transfer_syntax_uid: str,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    start: int = 0,
+    overflow: Callable[[], Overflow] | None = None,
+) -> Walk:
     """Check every length of the data set that fills ``buffer`` from ``start`` on; return its top level.
 
-    Raises :class:`Rejected` (0xC000) with a sentence for people when anything does not fit.
+    Raises :class:`Rejected` (0xC000) with a sentence for people when anything does not fit. ``overflow`` makes the place for a compressed
+    object that inflates beyond some megabytes; without one it is inflated in memory.
     """
     encoding = _encoding_of(transfer_syntax_uid)
     if transfer_syntax_uid == DEFLATED_LITTLE:
-        buffer, start = _inflate(memoryview(buffer)[start:], limits), 0
+        with memoryview(buffer) as whole, whole[start:] as deflated:
+            buffer, start = inflate(deflated, limits.inflated_from(len(deflated)), overflow), 0
     elements: dict[int, Element] = {}
     if len(buffer) > start:
         walker = _Walker(buffer, limits)
@@ -144,25 +158,6 @@ def _encoding_of(transfer_syntax_uid: str) -> _Encoding:
         return _IMPLICIT
     # PS3.5 A.4: every encapsulated transfer syntax is explicit VR little endian.
     return _EXPLICIT_BIG if transfer_syntax_uid == EXPLICIT_BIG else _EXPLICIT
-
-
-def _inflate(deflated: memoryview, limits: Limits) -> bytes:
-    """PS3.5 A.5: the whole data set is one raw deflate stream, padded to an even length."""
-    allowed = min(limits.inflated_bytes, max(limits.inflate_always_bytes, limits.inflate_ratio * len(deflated)))
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = stream.decompress(deflated, allowed + 1)
-    except zlib.error as error:
-        raise Rejected("The compressed (deflated) object is damaged.", status=CANNOT_UNDERSTAND) from error
-    if len(inflated) > allowed:
-        _reject(f"The compressed object would grow beyond {allowed:,} bytes; such objects are not accepted.")
-    if not stream.eof:
-        _reject("The compressed object ends too early; the transfer was cut short.")
-    # Some writers close with the trailer of gzip (RFC 1952): checksum and size. It is welcome when it is right.
-    trailer = zlib.crc32(inflated).to_bytes(4, "little") + len(inflated).to_bytes(4, "little")
-    if stream.unused_data.strip(b"\0") and stream.unused_data[:8] != trailer:
-        _reject(f"{len(stream.unused_data):,} bytes follow the end of the compressed object.")
-    return inflated
 
 
 def _reject(reason: str) -> NoReturn:

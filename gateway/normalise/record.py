@@ -92,7 +92,7 @@ def normalise(header: HeaderLike, mapping: Mapping, context: SiteContext, cache:
     shared = cache.get(key)
     failures: list[str] = []
     if shared is None:
-        shared = _shared(root, mapping, context, failures)
+        shared = _shared(root, mapping, context, failures, _assumed(header))
         if not failures:
             cache.put(key, shared)
     reading = Reading(root, context, shared=shared)
@@ -105,6 +105,7 @@ def normalise(header: HeaderLike, mapping: Mapping, context: SiteContext, cache:
 def _cache_key(root: Root, header: HeaderLike, mapping: Mapping, context: SiteContext) -> tuple[Any, ...]:
     """Everything that decides the shared fields, as bytes."""
     deciding = [raw for path in (_CHARSET, _OFFSET, *mapping.shared_paths) for raw in root.bytes_of(path)]
+    deciding.append(_assumed(header).encode())
     if mapping.shared_meta:
         deciding += [header.file_meta.get(tag, b"") for tag in mapping.shared_meta]
     if mapping.shared_arrival:
@@ -115,8 +116,15 @@ def _cache_key(root: Root, header: HeaderLike, mapping: Mapping, context: SiteCo
     return mapping.token, context.timezone.key, encoding, digest
 
 
-def _shared(root: Root, mapping: Mapping, context: SiteContext, failures: list[str]) -> SharedFields:
+def _assumed(header: HeaderLike) -> str:
+    return str(getattr(header, "assumed_charset", ""))
+
+
+def _shared(root: Root, mapping: Mapping, context: SiteContext, failures: list[str], assumed_charset: str) -> SharedFields:
     reading = Reading(root, context)
+    if assumed_charset:
+        reason = f"was read as {assumed_charset}, the character set that the site set for this sender"
+        reading.issues.append(Issue(field="patient.name", reason=reason, severity=Severity.INFORMATION))
     tree = reading.read(mapping.shared_fields, failures)
     levels = {level: tree.get(level, {}) for level in _SHARED_LEVELS}
     issues, sources = list(reading.issues), dict(reading.sources)

@@ -29,7 +29,7 @@ from gateway.model import Arrival, Door
 from gateway.receive import guard, services, status
 from gateway.receive.door import Expected
 from gateway.receive.guard import ProtocolViolation
-from gateway.receive.negotiation import Agreed, Context, Refused, negotiate
+from gateway.receive.negotiation import Agreed, Context, Refused, Situation, negotiate
 from gateway.receive.services import Command
 from gateway.receive.talk import Action, Certificate, Host, Job, State
 from gateway.spool.incoming import Incoming
@@ -148,7 +148,12 @@ class Association:
         result = negotiate(
             body,
             self._host.settings,
-            open_associations=self._host.open_associations(),
+            situation=Situation(
+                open_associations=self._host.open_associations(),
+                from_address=self._host.associations_from(self.peer),
+                congestion=self._host.congestion(),
+            ),
+            peer=self.peer,
             certificate=self._certificate.names if self._certificate else None,
         )
         self.calling_ae, self.called_ae = result.calling_ae, result.called_ae

@@ -25,7 +25,10 @@ _UNREAD_MOST_BYTES = 64 << 10
 class Connection:
     """See the module."""
 
-    __slots__ = ("_framer", "_settings", "_since", "_tls", "association", "is_open", "is_paused", "opened_at", "sock", "watched")
+    __slots__ = (
+        "_framer", "_idle_secs", "_pdu_secs", "_settings", "_since", "_taken_bytes", "_tls", "_unread_since", "_window", "association",
+        "is_open", "is_paused", "opened_at", "sock", "watched",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket | TlsSocket, peer: str, host: Host) -> None:
         self.sock = sock
@@ -38,6 +41,10 @@ class Connection:
         self._settings: ReceiveSettings = host.settings
         self._framer = Framer(guard.BEFORE_ASSOCIATION)
         self._since = self.opened_at
+        self._pdu_secs, self._idle_secs = self._settings.pdu_timeout_secs, self._settings.idle_timeout_secs
+        self._taken_bytes = 0
+        self._window: tuple[float, int] | None = None  #: since when the rate of a message is measured, and ``_taken_bytes`` then
+        self._unread_since: float | None = None  #: since when the peer has taken nothing of what is to be said
 
     @property
     def wants_write(self) -> bool:
@@ -69,6 +76,7 @@ class Connection:
             return False
         if not count:
             return False
+        self._taken_bytes += count
         if self.association.state is State.ENDING:
             return True  # nobody listens any more; what comes must not gather
         if not self._framer.is_within_pdu and self.association.state is not State.WAITING:
@@ -91,10 +99,17 @@ class Connection:
                 association.on_pdu(*pdu)
                 self._since = time.monotonic()
                 if framer.caps is guard.BEFORE_ASSOCIATION and association.state is State.OPEN:
-                    framer.caps = guard.during_association(self._settings.max_pdu_bytes)
+                    self._on_open()
         except ProtocolViolation as error:
             association.abort(error.status, error.reason)
         return True
+
+    def _on_open(self) -> None:
+        """The caller has a name now: its own limits count."""
+        self._framer.caps = guard.during_association(self._settings.max_pdu_bytes)
+        own = self._settings.policy(self.association.calling_ae)
+        self._pdu_secs = self._pdu_secs if own.pdu_timeout_secs is None else own.pdu_timeout_secs
+        self._idle_secs = self._idle_secs if own.idle_timeout_secs is None else own.idle_timeout_secs
 
     def flush(self) -> bool:
         """Send what is to be said; False when the connection should be closed now."""
@@ -103,21 +118,41 @@ class Connection:
             try:
                 sent = self.sock.send(out)
             except BlockingIOError:
+                if self._unread_since is None:
+                    self._unread_since = time.monotonic()
                 return len(out) <= _UNREAD_MOST_BYTES
             except OSError:
                 return False
             del out[:sent]
+            self._unread_since = None
         return True
 
     def is_overdue(self, now: float) -> str | None:
         """Why this connection has had time enough, if it has."""
         waited, settings, state = now - self._since, self._settings, self.association.state
         if self.is_paused:
+            self._window = None
             return None
         if state is State.WAITING:
             return "no association request in time" if waited > settings.request_timeout_secs else None
         if state is State.ENDING:
             return "closed" if waited > _CLOSE_TIMEOUT_SECS else None
-        if self._framer.is_within_pdu:
-            return "a message did not come to its end in time" if waited > settings.pdu_timeout_secs else None
-        return "idle for too long" if waited > settings.idle_timeout_secs else None
+        if self._unread_since is not None and now - self._unread_since > self._pdu_secs:
+            return "answers were not read in time"
+        if self._framer.is_within_pdu and waited > self._pdu_secs:
+            return "a message did not come to its end in time"
+        if self._is_too_slow(now):
+            return "an object came too slowly"
+        return "idle for too long" if waited > self._idle_secs else None
+
+    def _is_too_slow(self, now: float) -> bool:
+        """Whether a message that is under way came below the minimum rate for as long as one PDU may take."""
+        if not self.association.is_within_message:
+            self._window = None
+        elif self._window is None:
+            self._window = now, self._taken_bytes
+        elif now - self._window[0] > self._pdu_secs:
+            took_secs, count = now - self._window[0], self._taken_bytes - self._window[1]
+            self._window = now, self._taken_bytes
+            return count < self._settings.minimum_bytes_per_sec * took_secs
+        return False

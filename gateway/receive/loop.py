@@ -7,11 +7,12 @@ process parses more than lengths: a thread that computed would slow the loop dow
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -25,6 +26,7 @@ from gateway.receive.commitment import Rows as CommitmentRows
 from gateway.receive.connection import Connection
 from gateway.receive.door import Door
 from gateway.receive.objects import Objects
+from gateway.receive.pressure import Pressure
 from gateway.receive.rows import Rows
 from gateway.receive.settings import ReceiveSettings
 from gateway.receive.talk import OnEvent, State
@@ -35,9 +37,13 @@ from gateway.spool.journal import Journal
 _log = structlog.get_logger()
 
 _READ_BYTES = 256 << 10
-#: Connections that have not asked for an association yet; the oldest gives way to a new one.
+#: Connections that have not asked for an association yet, and those to which all is said: beyond this, the oldest of the address that
+#: has the most gives way to a new one.
 _WAITING_MOST = 100
+_ENDING_MOST = 100
 _TICK_SECS = 1.0
+#: Answers are short. The system would keep megabytes of them for a peer that reads none.
+_SEND_BUFFER_BYTES = 64 << 10
 
 
 class Receiver:
@@ -64,10 +70,17 @@ class Receiver:
         self._stop_at: float | None = None
         self.closed_for: str | None = None  #: why no object is taken as long as this runs
         self._objects = Objects(self, files, rows, journal)
+        self._pressure = Pressure(files.directory, warn_bytes=settings.warn_bytes, reject_bytes=settings.reject_bytes)
         self._desk = CommitmentDesk(commitments, self.from_thread, self._settle_report) if commitments else None
 
     def open_associations(self) -> int:
         return self._open
+
+    def associations_from(self, peer: str) -> int:
+        return sum(each.is_open and each.association.peer == peer for each in self._connections)
+
+    def congestion(self) -> str | None:
+        return self._pressure.look()
 
     def refusal(self) -> str | None:
         return self.closed_for or self._objects.refusal()
@@ -119,8 +132,7 @@ class Receiver:
         os.close(self._wake_out)
 
     def _serve_until_stopped(self) -> None:
-        limits = (self.settings.request_timeout_secs, self.settings.pdu_timeout_secs, self.settings.idle_timeout_secs)
-        tick_secs = min(_TICK_SECS, min(limits) / 4)
+        tick_secs = min(_TICK_SECS, self.settings.shortest_timeout_secs() / 4)
         next_tick = time.monotonic() + tick_secs
         while self._stop_at is None:
             self._turn(tick_secs if self._connections else None)
@@ -128,6 +140,7 @@ class Receiver:
             if now >= next_tick:
                 next_tick = now + tick_secs
                 self._end_overdue(now)
+                self._pressure.look()
                 self._objects.raise_failure()
 
     def _drain(self) -> None:
@@ -152,12 +165,15 @@ class Receiver:
     def _accept(self, listener: socket.socket, port: TlsPort | None) -> None:
         try:
             sock, address = listener.accept()
-        except OSError:
-            return  # gone again, or no descriptor is free; the listener will say so again
+        except OSError as error:  # gone again, or no descriptor is free; the listener will say so again
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._make_room(0)
+            return
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._make_room()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        self._make_room(_WAITING_MOST)
         try:
             connection = Connection(port.wrap(sock) if port else sock, str(address[0]) if address else "", self)
         except OSError:
@@ -166,10 +182,14 @@ class Receiver:
         self._connections.add(connection)
         self._watch(connection)
 
-    def _make_room(self) -> None:
-        waiting = [each for each in self._connections if each.association.state is State.WAITING]
-        if len(waiting) >= _WAITING_MOST:
-            self._close(min(waiting, key=lambda each: each.opened_at), "gave way to a new connection")
+    def _make_room(self, most: int) -> None:
+        """A flood of one address costs that address its own connections, never those of others."""
+        for state, most_of_it in ((State.WAITING, most), (State.ENDING, min(most, _ENDING_MOST))):
+            found = [each for each in self._connections if each.association.state is state and not each.is_paused]
+            if found and len(found) >= most_of_it:
+                crowd = Counter(each.association.peer for each in found).most_common(1)[0][0]
+                oldest = min((each for each in found if each.association.peer == crowd), key=lambda each: each.opened_at)
+                self._close(oldest, "gave way to a new connection")
 
     def _on_ready(self, connection: Connection, mask: int) -> None:
         if (mask & selectors.EVENT_READ or connection.is_shaking_hands) and not connection.read(self._room):

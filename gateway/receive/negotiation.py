@@ -86,7 +86,10 @@ _CALLED_UNKNOWN = ("the called AE title is not ours", 1, 1, 7)
 _CERTIFICATE_WANTED = ("the calling AE title must come over TLS with its certificate", 1, 1, 3)
 _CERTIFICATE_WRONG = ("the certificate is not the one of the calling AE title", 1, 1, 3)
 _TITLE_UNBOUND = ("the calling AE title is bound to no certificate", 1, 1, 3)
+_ADDRESS_WRONG = ("the calling AE title may not call from this address", 1, 1, 3)
 _NO_SLOT = ("too many associations are open", 2, 3, 2)
+_NO_SLOT_FOR_ADDRESS = ("too many associations are open from this address", 2, 3, 2)
+_CONGESTED = (2, 3, 1)
 
 
 def storage_classes(settings: ReceiveSettings) -> frozenset[str]:
@@ -104,28 +107,58 @@ def transfer_syntaxes() -> frozenset[str]:
     return _TRANSFER_SYNTAXES
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """How busy we are. ``from_address``: associations that are open from the caller's address."""
+
+    open_associations: int = 0
+    from_address: int = 0
+    congestion: str | None = None  #: why no new association is taken just now
+
+
+_QUIET = Situation()
+
+
 def negotiate(
-    body: bytes, settings: ReceiveSettings, *, open_associations: int, certificate: frozenset[str] | None = None
+    body: bytes,
+    settings: ReceiveSettings,
+    *,
+    situation: Situation = _QUIET,
+    peer: str = "",
+    certificate: frozenset[str] | None = None,
 ) -> Agreed | Refused:
     """Answer the A-ASSOCIATE-RQ with this body. Raises :class:`ProtocolViolation` when it is damaged.
 
-    Two slots beyond the limit are kept for peers that only want to verify (C-ECHO), so that a busy receiver looks alive.
-    ``certificate``: the names that the caller's certificate bears; empty when it showed none, None when it came without TLS.
+    Two slots beyond the limits are kept for peers that only want to verify (C-ECHO), so that a busy receiver looks alive.
+    ``peer``: the caller's network address. ``certificate``: the names that its certificate bears; empty when it showed none, None when
+    it came without TLS.
     """
     request = _decode(body)
     calling, called = _title(body[20:36]), _title(body[4:20])
     refusal = _refusal(request, calling, called, settings) or _stranger(calling, certificate, settings)
+    if refusal is None and not settings.policy(calling).admits(peer):
+        refusal = _ADDRESS_WRONG
     agreed: Agreed | None = None
     if refusal is None:
         agreed = _agree(request, body, calling, called, settings)
-        spare = 2 if agreed.is_verification_only else 0
-        if open_associations >= settings.max_associations + spare:
-            refusal = _NO_SLOT
+        refusal = _no_room(agreed, settings, situation)
     if agreed is None or refusal is not None:
         reason, result, source, code = refusal or _CONTEXT_UNKNOWN
         pdu = bytes([0x03, 0, 0, 0, 0, 4, 0, result, source, code])  # A-ASSOCIATE-RJ, PS3.8 9.3.4
         return Refused(calling_ae=calling, called_ae=called, reason=reason, pdu=pdu)
     return agreed
+
+
+def _no_room(agreed: Agreed, settings: ReceiveSettings, situation: Situation) -> tuple[str, int, int, int] | None:
+    spare = 2 if agreed.is_verification_only else 0
+    if situation.open_associations >= settings.max_associations + spare:
+        return _NO_SLOT
+    most = settings.max_associations_per_address
+    if most and situation.from_address >= most + spare:
+        return _NO_SLOT_FOR_ADDRESS
+    if situation.congestion is not None and not agreed.is_verification_only:
+        return (situation.congestion, *_CONGESTED)
+    return None
 
 
 def _decode(body: bytes) -> A_ASSOCIATE_RQ:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.dicom.walker import DEFLATED_LITTLE
 from gateway.model import Received
 from gateway.receive import status
 from gateway.receive.committer import Committer
@@ -35,6 +36,8 @@ _FINISHERS = 4
 _MOST_TOGETHER = 64
 #: Larger objects never hold up the loop, even for a single peer.
 _SMALL_MOST_BYTES = 1 << 20
+#: Rows that wait for the ledger: some hundred bytes each.
+_ROWS_MOST = 20_000
 _ROW_UNWRITABLE = "The receiver cannot record new objects just now."
 
 
@@ -64,6 +67,8 @@ class Objects:
     def __init__(self, loop: Loop, files: SpoolFiles, rows: Rows, journal: Journal | None) -> None:
         self._loop = loop
         self._pool = ThreadPoolExecutor(max_workers=_FINISHERS, thread_name_prefix="finish")
+        # One at a time: what computes for long must not do so in several threads beside the loop.
+        self._inflating = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inflate")
         self._committer = Committer(loop.door, loop.from_thread)
         self._writer = RowWriter(rows, files, loop.wake)
         self._gathered: list[tuple[Connection, Prepared]] = []  # judged in this turn, to become durable at its end
@@ -71,7 +76,7 @@ class Objects:
 
     def refusal(self) -> str | None:
         """Why new objects cannot be taken just now."""
-        if self._writer.is_blocked:
+        if self._writer.is_blocked or self._writer.waiting > _ROWS_MOST:
             return _ROW_UNWRITABLE
         return self._settler.refusal if self._settler else None
 
@@ -93,6 +98,7 @@ class Objects:
             last.callback(self._stop_settler)
             last.callback(self._committer.stop)
             last.callback(self._pool.shutdown)
+            last.callback(self._inflating.shutdown)
 
     def _stop_settler(self) -> None:
         if self._settler is not None and (left := self._settler.stop()):
@@ -106,8 +112,10 @@ class Objects:
 
     def finish(self, connection: Connection, job: Job) -> bool:
         """Have the object made durable; True when the answer is out already."""
+        if job.incoming.meta.transfer_syntax_uid == DEFLATED_LITTLE:  # it may be a thousand times larger than it looks
+            return self._hand_over(connection, self._inflating, lambda: finish(self._loop.door, job))
         if job.incoming.size_bytes > _SMALL_MOST_BYTES:
-            return self._hand_over(connection, lambda: finish(self._loop.door, job))
+            return self._hand_over(connection, self._pool, lambda: finish(self._loop.door, job))
         prepared = prepare(self._loop.door, job)
         if isinstance(prepared, Refusal):
             return self._finished(connection, prepared)
@@ -137,9 +145,9 @@ class Objects:
         self._committer.submit(prepared, lambda outcome: self._resume_with(connection, outcome))
         return False
 
-    def _hand_over(self, connection: Connection, work: Callable[[], Received | Refusal]) -> bool:
+    def _hand_over(self, connection: Connection, pool: ThreadPoolExecutor, work: Callable[[], Received | Refusal]) -> bool:
         self._loop.pause(connection)
-        future = self._pool.submit(work)
+        future = pool.submit(work)
         future.add_done_callback(lambda done: self._loop.from_thread(lambda: self._resume_finished(connection, done)))
         return False
 

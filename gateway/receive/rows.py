@@ -73,6 +73,10 @@ class RowWriter:
         self._work: Future[None] = self._thread.submit(self._run)
         self._work.add_done_callback(lambda _work: wake())
 
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     def submit(self, received: Received, when_written: Callable[[bool], None] | None = None) -> None:
         """Queue one arrival. ``when_written`` is called from another thread: True after the commit, False when it failed."""
         with self._changed:

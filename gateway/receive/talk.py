@@ -45,6 +45,12 @@ class Host(Protocol):
 
     def open_associations(self) -> int: ...
 
+    def associations_from(self, peer: str) -> int:
+        """Those open from one address."""
+
+    def congestion(self) -> str | None:
+        """Why new associations cannot be taken just now."""
+
     def refusal(self) -> str | None:
         """Why new objects cannot be taken just now."""
 

@@ -9,14 +9,15 @@ import socket
 
 import structlog
 
-from gateway.config import Settings
+from gateway.config import Settings, is_loopback
 from gateway.errors import Retryable
 from gateway.receive.callers import CallerTrace
 from gateway.receive.serving import refuse_until
 from gateway.receive.serving import run as run_receiver
-from gateway.receive.settings import ReceiveSettings
+from gateway.receive.settings import CallerPolicy, ReceiveSettings
 from gateway.receive.tls import TlsPort
 from gateway.roles.rooms import MEGABYTE, open_files, open_ledger
+from gateway.sender_settings import SenderSettings
 from gateway.spool.durable import unwritable
 from gateway.spool.files import SpoolFiles
 from gateway.spool.intake import Intake
@@ -118,7 +119,17 @@ def _limits(settings: Settings, port: TlsPort | None) -> ReceiveSettings:
         acknowledge_after=settings.spool.acknowledge_after,
         storage_commitment=section.storage_commitment.mode != "off",
         certificates=port.bound if port else {},
-        reserve_bytes=settings.spool.reserve_megabytes * MEGABYTE,
+        callers={one.ae_title: _policy(one) for one in settings.senders},
+        warn_bytes=settings.spool.warn_mark_megabytes * MEGABYTE,
+        reject_bytes=settings.spool.reject_mark_megabytes * MEGABYTE,
+        minimum_bytes_per_sec=section.minimum_bytes_per_sec,
+        max_associations_per_address=0 if is_loopback(section.bind) else section.max_associations_per_address,
+    )
+
+
+def _policy(sender: SenderSettings) -> CallerPolicy:
+    return CallerPolicy(
+        networks=sender.addresses, pdu_timeout_secs=sender.pdu_timeout_secs, idle_timeout_secs=sender.idle_timeout_secs
     )
 
 

@@ -15,8 +15,13 @@ MEGABYTE = 1024 * 1024
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    quiet = QuietPolicy(quiet_secs=settings.gather.quiet_secs, cap_secs=settings.gather.quiet_cap_secs)
-    return Ledger(settings.ledger_url, quiet)
+    gather = settings.gather
+    own = {one.ae_title: (one.quiet_secs, one.quiet_cap_secs) for one in settings.senders if one.quiet_secs or one.quiet_cap_secs}
+    by_sender = {
+        title: (quiet or gather.quiet_secs, cap or max(gather.quiet_cap_secs, quiet or 0)) for title, (quiet, cap) in own.items()
+    }
+    policy = QuietPolicy(quiet_secs=gather.quiet_secs, cap_secs=gather.quiet_cap_secs, by_sender=by_sender)
+    return Ledger(settings.ledger_url, policy)
 
 
 def open_existing_ledger(settings: Settings) -> Ledger:

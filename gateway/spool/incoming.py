@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import mmap
 import os
+import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,11 @@ class Incoming(Placing):
     def walk(self, limits: Limits = DEFAULT_LIMITS) -> Walk:
         """Check the data set as written so far; raises :class:`~gateway.errors.Rejected` when it is not sound."""
         if self._temporary is None:
-            return walk(self._memory, self.meta.transfer_syntax_uid, limits=limits)
+            return walk(self._memory, self.meta.transfer_syntax_uid, limits=limits, overflow=self._overflow)
         self._guarded(self._fill)
         mapped = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
-        return walk(mapped, self.meta.transfer_syntax_uid, limits=limits, start=len(self._header))
+        start = len(self._header)
+        return walk(mapped, self.meta.transfer_syntax_uid, limits=limits, start=start, overflow=self._overflow)
 
     def stage(self, walked: Walk | None, reason: str | None = None) -> Instance:
         """Decide, without touching the disk, what the object is: an instance, or with a ``reason`` one for quarantine."""
@@ -102,6 +104,9 @@ class Incoming(Placing):
         super().discard()
         self._memory = bytearray()
 
+    def _overflow(self) -> Inflated:
+        return Inflated(self._files)
+
     def _check_space(self) -> None:
         """The reserve is kept while a large object comes, not only before it. Raises :class:`Retryable`."""
         try:
@@ -137,6 +142,32 @@ class Incoming(Placing):
             rest = memoryview(b"".join(parts))[-left:]
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
+
+
+class Inflated:
+    """What a compressed object inflates to while it is walked, in a file without a name: gone with its last reader, and after a crash.
+
+    Raises :class:`Retryable` when the disk has no room for it.
+    """
+
+    def __init__(self, files: SpoolFiles) -> None:
+        self._files = files
+        try:
+            self._file = tempfile.TemporaryFile(dir=files.incoming_directory)  # noqa: SIM115  # lives as long as its mapping
+        except OSError as error:
+            raise unwritable(error) from error
+
+    def write(self, piece: bytes) -> None:
+        self._files.check_space(beside_bytes=len(piece))
+        try:
+            self._file.write(piece)
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(error) from error
+
+    def buffer(self) -> mmap.mmap:
+        with self._file:
+            return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def instance_of(walked: Walk | None, digest: str, day: str, size_bytes: int, transfer_syntax_uid: str) -> Instance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,16 +145,21 @@ class Stages:
                 return 0
             # The study first: a decision about it does the same, so that one waits for the other.
             again = {item.ticket.study_uid for item in ours if held[item.ticket.instance_id] is not None}
-            for uid in sorted({item.ticket.study_uid for item in ours}):
-                self._timers.touch(connection, "study", {uid}, now=now, at_once=uid in again)  # a replay: nothing is on its way
+            senders: dict[str, set[str]] = defaultdict(set)
+            for item in ours:
+                senders[item.ticket.study_uid].add(item.ticket.came.calling_ae)
+            for uid in sorted(senders):  # a replay: nothing is on its way
+                self._timers.touch(connection, "study", {uid}, now=now, at_once=uid in again, senders=senders[uid])
             shared = self.put_records(connection, ours)
             published = self._settle(connection, ours, new_scanners=new_scanners, now=now)
             told: dict[str, bool] = {}
+            came: dict[str, set[str]] = defaultdict(set)
             for item in published:
                 patient = shared[item.record.shared.key].patient_key
                 told[patient] = told.get(patient, False) or item.ticket.study_uid in again
+                came[patient].add(item.ticket.came.calling_ae)
             for patient, at_once in sorted(told.items()):
-                self._timers.touch(connection, "dossier", {patient}, now=now, at_once=at_once)
+                self._timers.touch(connection, "dossier", {patient}, now=now, at_once=at_once, senders=came[patient])
             self._archive(connection, [item.ticket for item in ours], archives, now)
             self._archive(connection, [item.ticket for item in published], normalised, now, Variant.NORMALISED)
             moved = [item.ticket.instance_id for item in ours if shared[item.record.shared.key].patient_key != item.patient_key]

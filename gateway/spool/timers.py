@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
@@ -23,6 +23,16 @@ class QuietPolicy:
 
     quiet_secs: float
     cap_secs: float
+    by_sender: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  #: AE title -> ``quiet_secs``, ``cap_secs`` of its own
+
+    def of(self, senders: Iterable[str]) -> QuietPolicy:
+        """The rule for what these brought: of several, the most patient."""
+        rules = [self.by_sender.get(title, (self.quiet_secs, self.cap_secs)) for title in set(senders)] if self.by_sender else []
+        if not rules:
+            return self
+        return QuietPolicy(quiet_secs=max(quiet for quiet, _ in rules), cap_secs=max(cap for _, cap in rules))
 
     def due(self, *, now: float, versions: int, open_since: float | None) -> tuple[float, float]:
         """``(next_quiet_at, open_since)`` after a change at ``now``; seconds since 1970."""
@@ -38,15 +48,24 @@ class Timers:
         self._policy = policy
         self._sql = database.statements(Path(__file__).parent / "sql" / "subjects.sql")
 
-    def touch(self, connection: Connection, kind: str, keys: Iterable[str], *, now: float, at_once: bool = False) -> None:
+    def touch(
+        self,
+        connection: Connection,
+        kind: str,
+        keys: Iterable[str],
+        *,
+        now: float,
+        at_once: bool = False,
+        senders: Iterable[str] = (),
+    ) -> None:
         """Something of these subjects changed at ``now``: they are quiet later than they would have been.
 
-        With ``at_once`` they count as quiet already: a person decided, nothing more is on its way.
+        With ``at_once`` they count as quiet already: a person decided, nothing more is on its way. ``senders``: the AE titles of those
+        that brought the change.
         """
+        policy = self._policy.of(senders)
         for key in sorted(keys):
             row = connection.execute(self._sql[f"{kind}_timer"], {"key": key}).first()
-            due, opened = self._policy.due(
-                now=now, versions=row.versions if row else 0, open_since=row.open_since if row else None
-            )
+            due, opened = policy.due(now=now, versions=row.versions if row else 0, open_since=row.open_since if row else None)
             timer = {"key": key, "due": now if at_once else due, "open_since": opened}
             connection.execute(self._sql[f"{kind}_touch"], timer)

@@ -30,6 +30,9 @@ _HINTS = (
     ("showed no certificate", "install a certificate on the scanner, or set receive.tls.client_certificate"),
     ("what came is not TLS", "the scanner does not encrypt: switch TLS on there, or let it use the plain port"),
     ("cipher suite", "the scanner's TLS is too old for the BCP 195 profile: update it, or put a proxy before it"),
+    ("too many associations are open from", "raise receive.max_associations_per_address (0: no limit)"),
+    ("may not call from this address", "the address is not among the networks of the sender: section senders"),
+    ("the disk is filling up", "make room on the disk of the spool; spool.reject_megabytes is the mark"),
     ("too many associations", "raise receive.max_associations, or let the scanner use fewer connections"),
     ("application context", "the caller does not speak DICOM as we know it; ask its vendor"),
 )

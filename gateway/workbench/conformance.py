@@ -97,6 +97,8 @@ def tables() -> dict[str, list[str]]:
         ("Connection to association request", f"{receive.request_timeout_secs} s", "receive.request_timeout_secs"),
         ("First to last byte of one PDU", f"{receive.pdu_timeout_secs} s", "receive.pdu_timeout_secs"),
         ("Idle association", f"{receive.idle_timeout_secs} s", "receive.idle_timeout_secs"),
+        ("Slowest object, over the time of one PDU", f"{receive.minimum_bytes_per_sec} bytes/s", "receive.minimum_bytes_per_sec"),
+        ("Associations from one address", f"{receive.max_associations_per_address}", "receive.max_associations_per_address"),
         ("Asynchronous operations window", "not negotiated: one operation at a time", "-"),
         ("Implementation Class UID", IMPLEMENTATION_CLASS_UID, "-"),
         ("Implementation Version Name", IMPLEMENTATION_VERSION_NAME, "-"),

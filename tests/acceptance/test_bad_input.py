@@ -173,7 +173,10 @@ def test_a_full_disk_is_answered_a700_loses_nothing_and_heals_by_itself(tmp_path
     with small_disk(tmp_path / "disk", 48) as disk:
         ballast = disk / "ballast"
         ballast.write_bytes(b"\0" * (24 << 20))
-        settings: dict[str, dict[str, Any]] = {"data": {"directory": str(disk / "data")}, "spool": {"reserve_megabytes": 2}}
+        settings: dict[str, dict[str, Any]] = {
+            "data": {"directory": str(disk / "data")},
+            "spool": {"reserve_megabytes": 2, "reject_megabytes": 0},
+        }
         installation = Installation(disk, settings=settings)
         with installation:
             acknowledged, refused = fill(installation)

@@ -48,7 +48,7 @@ def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is
     port = free_port()
     settings: dict[str, dict[str, object]] = {
         "receive": {"bind": f"127.0.0.1:{port}"},
-        "spool": {"reserve_megabytes": 1, "journal_megabytes": 8},
+        "spool": {"reserve_megabytes": 1, "reject_megabytes": 0, "journal_megabytes": 8},
     }
     gateway = Installation(disk / "gateway", settings=settings)
     gateway.start()

@@ -13,7 +13,7 @@ LAYERS = [
     ["model", "errors", "yaml_hints"],
     ["client"],
     ["yamlfile", "named_settings", "dicom_settings", "scopes"],
-    ["target_settings", "folder_settings", "source_settings", "client_settings"],
+    ["target_settings", "folder_settings", "source_settings", "sender_settings", "client_settings"],
     ["config", "telemetry", "database"],
     ["dicom", "r4"],
     ["nuclear"],

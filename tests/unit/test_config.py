@@ -38,6 +38,7 @@ def test_the_shipped_file_lists_every_option_with_its_default() -> None:
             "targets",
             "folders",
             "sources",
+            "senders",
             "issuers",
             "clients",
         )  # named by people, see test_target_settings.py and its neighbours

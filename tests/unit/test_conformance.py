@@ -29,7 +29,7 @@ def accepted(contexts: list[tuple[str, list[str]]], **settings: bool) -> set[tup
     """What the receiver agrees to when all of it is proposed, 100 contexts in each request."""
     agreed: set[tuple[str, str]] = set()
     for start in range(0, len(contexts), 100):
-        result = negotiate(request_pdu(contexts[start : start + 100])[6:], ReceiveSettings(**settings), open_associations=0)  # type: ignore[arg-type]
+        result = negotiate(request_pdu(contexts[start : start + 100])[6:], ReceiveSettings(**settings))  # type: ignore[arg-type]
         assert isinstance(result, Agreed)
         agreed |= {(context.abstract_syntax_uid, context.transfer_syntax_uid) for context in result.contexts.values()}
     return agreed

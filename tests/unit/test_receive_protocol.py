@@ -24,7 +24,7 @@ from gateway.receive.association import Association
 from gateway.receive.containment import INTERNAL_FAULT, Refusal, finish
 from gateway.receive.door import Door
 from gateway.receive.guard import Framer, ProtocolViolation
-from gateway.receive.negotiation import Agreed, Refused, negotiate
+from gateway.receive.negotiation import Agreed, Refused, Situation, negotiate
 from gateway.receive.rows import RowWriter
 from gateway.receive.services import Command
 from gateway.receive.serving import ignore_event
@@ -156,7 +156,7 @@ def test_a_cancel_needs_no_message_id() -> None:
 
 def agreed(contexts: Sequence[tuple[str, Sequence[str]]], *, open_associations: int = 0, **chosen: object) -> Agreed | Refused:
     body = request_pdu(contexts)[6:]
-    return negotiate(body, ReceiveSettings(**chosen), open_associations=open_associations)  # type: ignore[arg-type]
+    return negotiate(body, ReceiveSettings(**chosen), situation=Situation(open_associations=open_associations))  # type: ignore[arg-type]
 
 
 def test_the_accept_is_understood_by_pynetdicom() -> None:
@@ -183,7 +183,7 @@ def test_the_reject_is_understood_by_pynetdicom() -> None:
 def test_odd_titles_are_carried_back_as_they_came(title: bytes) -> None:
     body = bytearray(request_pdu([(PET, [EXPLICIT])])[6:])
     body[4:20] = title
-    result = negotiate(bytes(body), ReceiveSettings(), open_associations=0)
+    result = negotiate(bytes(body), ReceiveSettings())
     assert isinstance(result, Agreed)
     assert result.pdu[10:26] == title
 
@@ -191,7 +191,7 @@ def test_odd_titles_are_carried_back_as_they_came(title: bytes) -> None:
 @pytest.mark.parametrize(("version", "accepted"), [(1, True), (3, True), (2, False)])
 def test_only_the_first_bit_of_the_version_counts(version: int, accepted: bool) -> None:
     body = struct.pack(">H", version) + request_pdu([(PET, [EXPLICIT])])[8:]
-    assert isinstance(negotiate(body, ReceiveSettings(), open_associations=0), Agreed) is accepted
+    assert isinstance(negotiate(body, ReceiveSettings()), Agreed) is accepted
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # pydicom warns of what the peer wrote
@@ -200,7 +200,7 @@ def test_only_the_first_bit_of_the_version_counts(version: int, accepted: bool) 
 def test_no_request_body_leads_to_anything_but_an_answer_or_a_violation(tail: bytes) -> None:
     for body in (tail, bytes([0, 1]) + bytes(66) + tail, request_pdu([(PET, [EXPLICIT])])[6:-20] + tail):
         with contextlib.suppress(ProtocolViolation):
-            assert negotiate(body, ReceiveSettings(), open_associations=0).pdu
+            assert negotiate(body, ReceiveSettings()).pdu
 
 
 # One association
@@ -217,6 +217,12 @@ class Around:
 
     def open_associations(self) -> int:
         return 0
+
+    def associations_from(self, _peer: str) -> int:
+        return 0
+
+    def congestion(self) -> str | None:
+        return None
 
     def refusal(self) -> str | None:
         return self.reason
@@ -398,4 +404,4 @@ def test_titles_with_control_characters_are_made_printable() -> None:
     """PostgreSQL refuses a NUL in a text: one such row would stop all others."""
     body = bytearray(request_pdu([(PET, ["1.2.840.10008.1.2.1"])])[6:])
     body[20:36] = b"PET\0CT\n1".ljust(16)
-    assert negotiate(bytes(body), ReceiveSettings(), open_associations=0).calling_ae == "PET?CT?1"
+    assert negotiate(bytes(body), ReceiveSettings()).calling_ae == "PET?CT?1"
