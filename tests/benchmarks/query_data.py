@@ -271,4 +271,4 @@ def _lesions() -> Iterator[JsonObject]:
 
 def bundles(person: Person) -> tuple[JsonObject, JsonObject]:
     """What the publisher hands to a target for this patient: two transactions."""
-    return decode(person.study), decode(person.dossier)  # type: ignore[return-value]
+    return decode(person.study), decode(person.dossier)
