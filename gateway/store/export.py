@@ -7,6 +7,7 @@ grow with the bodies, no read transaction stays open for long, and a resource th
 from __future__ import annotations
 
 import datetime as dt
+import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -106,10 +107,12 @@ class Exporter:
         return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach, self._query_secs)
 
     def moment(self) -> int:
-        """Now, when every transaction that wrote until now is committed and no other has begun."""
+        """Now, when every transaction that wrote until now is committed and no other has begun; whatever is written next is later."""
         with self._database.write() as connection:
             lock_writers(connection)
-            return dates.from_datetime(self._clock())
+            now = dates.from_datetime(self._clock())
+            time.sleep(0.001)  # versions are told apart by milliseconds: the next writer must not find the clock in this one
+            return now
 
     def types(self) -> list[str]:
         """The types of which the store ever held something."""
