@@ -13,11 +13,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+#: A test that is given so much of a limit of its own is a long one.
+LONG_SECS = 300
 ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
@@ -104,6 +107,27 @@ def _needs(item: pytest.Item) -> set[str]:
     return {str(need) for mark in item.iter_markers("needs") for need in mark.args}
 
 
+def _long_ones_first(items: list[pytest.Item], *, workers: int) -> list[pytest.Item]:
+    """Those that are given most time stand at the head of each worker's share: one that began last would keep the others waiting.
+
+    xdist deals equal shares in the order of collection, and who is done takes from the end of another one's.
+    """
+    given = {item: _given_secs(item) for item in items}
+    long = sorted((item for item in items if given[item] >= LONG_SECS), key=lambda item: -given[item])
+    rest = iter([item for item in items if given[item] < LONG_SECS])
+    dealt: list[pytest.Item] = []
+    for worker in range(workers):
+        share = (len(items) - len(dealt)) // (workers - worker)
+        own = long[worker::workers]
+        dealt += [*own, *islice(rest, max(0, share - len(own)))]
+    return [*dealt, *rest]
+
+
+def _given_secs(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     only = config.getoption("--only")
     kept: list[pytest.Item] = []
@@ -114,7 +138,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         missing = sorted(need for need in _needs(item) if not available(need))
         if missing:
             item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)}"))
-    items[:] = kept
+    items[:] = _long_ones_first(kept, workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     if dropped:
         config.hook.pytest_deselected(items=dropped)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gateway.mapping.language import load
 from gateway.workbench.origins import Origins
 from gateway.workbench.prove import prove
@@ -81,5 +83,6 @@ def test_a_condition_that_says_what_the_hole_says_needs_no_test(tmp_path: Path) 
     assert not [found for found in names(tmp_path, text) if found[1] == "study.identifier.1.if"]
 
 
+@pytest.mark.timeout(300)
 def test_every_rule_of_the_shipped_mappings_is_protected() -> None:
     assert [f"{one.where}: {one.name}" for one in prove(load(SHIPPED), Origins(SHIPPED))] == []
