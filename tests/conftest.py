@@ -178,6 +178,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from tests.migrated import copy_instead_of_migrating
+
+    with pytest.MonkeyPatch.context() as patch:
+        copy_instead_of_migrating(patch, tmp_path_factory.mktemp("migrated"))
+        yield
+
+
 @pytest.fixture
 def data() -> Path:
     return data_directory()

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.mapping.language import examine
 from gateway.workbench.selftest import run_tests
+from tests.few_mappings import few_mappings
 from tests.unit.mapping_files import SHIPPED, directory
 
 OVERLAY = """\
@@ -47,8 +48,10 @@ example:
 
 
 def site(path: Path, overlay: str = OVERLAY, **tables: str) -> Path:
-    """The shipped mappings with an overlay and code tables of a site."""
-    shutil.copytree(SHIPPED, path / "mappings")
+    """Some of the shipped mappings with an overlay and code tables of a site."""
+    few_mappings(path / "mappings", "nm_image")
+    (path / "mappings/vendors").mkdir()
+    shutil.copy(SHIPPED / "vendors/ge_pet.yaml", path / "mappings/vendors")
     (path / "mappings/sites/petct1.yaml").write_text(overlay)
     (path / "mappings/sites/codes").mkdir()
     for name, text in tables.items():
