@@ -56,9 +56,8 @@ class IssuerSettings:
     keys_file: Path | None = None
     algorithms: tuple[str, ...] = ("RS256",)
     client_claim: str = "sub"
-    group_claim: str | None = (
-        None  #: the claim that names the Group whose patients are all that the token shows; None: ``group`` of the client
-    )
+    #: The claim that names the Group whose patients are all that the token shows; None: ``group`` of the client.
+    group_claim: str | None = None
     clock_skew_secs: int = 30
     needs_scopes: bool = True
     ca_file: Path | None = None

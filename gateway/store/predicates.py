@@ -2,7 +2,7 @@
 
 Every condition has the form ``rid IN (SELECT rid FROM <index table> ...)``: both databases then start at the index table,
 where the rows of a parameter lie side by side. ``EXISTS`` made SQLite walk all resources instead; so it is used only where another
-condition names few resources, and then for dates and quantities alone, which have an index by resource too.
+condition names few resources, and then for the tables that find the rows of one resource at once: dates, quantities, and codes with system.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ class Scope:
     now: dt.datetime  #: only ``ap`` dates look at it
     base: str  #: the address clients see, to tell our own absolute references from foreign ones
     within: Callable[[Iterable[str]], ColumnElement[bool]] | None = None  #: bounds for rows of these types; ``None``: no bounds
-    probed: frozenset[str] = (
-        frozenset()
-    )  #: tables that are asked about the few resources that something else finds, not for all that fit
+    #: Tables that are asked about the few resources that something else finds, not for all that fit.
+    probed: frozenset[str] = frozenset()
 
 
 def conditions(filters: Sequence[Filter], scope: Scope) -> list[Sql]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -44,19 +45,11 @@ _INCLUDED: dict[Level, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
 class PluginArchive:
-    def __init__(self, name: str, http: ArchiveHttp, *, shows_all: bool) -> None:
-        self._name = name
-        self._http = http
-        self._shows_all = shows_all
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def shows_all(self) -> bool:
-        return self._shows_all
+    name: str
+    _http: ArchiveHttp
+    shows_all: bool
 
     def places(self, study: str, series: str = "", instance: str = "") -> list[Place]:
         if not all(is_uid(uid) for uid in (study, series or "1", instance or "1")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 from gateway.errors import Rejected
@@ -20,19 +21,11 @@ _SERIES = ("SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription",
 _INSTANCE = ("SOPInstanceUID", "InstanceNumber", "NumberOfFrames")
 
 
+@dataclass(frozen=True, slots=True)
 class RestArchive:
-    def __init__(self, name: str, http: ArchiveHttp, *, shows_all: bool) -> None:
-        self._name = name
-        self._http = http
-        self._shows_all = shows_all
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def shows_all(self) -> bool:
-        return self._shows_all
+    name: str
+    _http: ArchiveHttp
+    shows_all: bool
 
     def places(self, study: str, series: str = "", instance: str = "") -> list[Place]:
         asked = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": instance}
