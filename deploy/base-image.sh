@@ -8,12 +8,15 @@ name=$2
 cd "$(dirname "$0")/.."
 mkdir -p build
 tar=build/base-bookworm.tar
+# Two builds at once each make one of their own; the names change hands whole.
 if [ ! -s "$tar" ]; then
+  made=$(mktemp --suffix=.tar build/base-XXXXXX)
+  trap 'rm -f "$made"' EXIT
   mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-    bookworm build/unfinished.tar
-  mv build/unfinished.tar "$tar"
+    bookworm "$made"
+  mv "$made" "$tar"
 fi
 # shellcheck disable=SC2086
 $engine import --message 'Debian bookworm with python3, in place of an image registry' "$tar" "$name" >/dev/null

@@ -3,6 +3,11 @@
 # ISOBRIDGE_CA=FILE names certificates for the way to the package index; default: what PIP_CERT says, if anything.
 set -eu
 cd "$(dirname "$0")/.."
+# One build at a time: a second one waits, then finds the layers of the first. --close: no child may keep the lock.
+if [ -z "${ISOBRIDGE_BUILDING:-}" ] && command -v flock >/dev/null; then
+  mkdir -p build
+  ISOBRIDGE_BUILDING=1 exec flock --close build/image.lock deploy/build-image.sh
+fi
 engine=$(deploy/engine.sh)
 if [ -z "$engine" ]; then
   echo "no container engine: install docker, or (as root) podman and runc" >&2

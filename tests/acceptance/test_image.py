@@ -114,7 +114,8 @@ def started(engine: Engine, volume: str) -> Iterator[Callable[[], Container]]:
         engine("rm", "--force", name, check=False)
 
 
-def test_the_image_says_what_it_is_and_who_it_runs_as(engine: Engine) -> None:
+def says_what_it_is(engine: Engine) -> None:
+    """Owner, licence, version, volume, signal and health check stand in the image."""
     (image,) = json.loads(engine("image", "inspect", "isobridge:latest").stdout)
     config = image["Config"]
     assert config["User"] == "10001:10001"
@@ -126,7 +127,11 @@ def test_the_image_says_what_it_is_and_who_it_runs_as(engine: Engine) -> None:
     assert "health" in " ".join(check["Test"])
 
 
-def test_a_study_goes_through_and_survives_a_new_container(started: Callable[[], Container], tmp_path: Path) -> None:
+def test_the_image_says_what_it_is_a_study_goes_through_and_survives_a_new_container(
+    engine: Engine, started: Callable[[], Container], tmp_path: Path
+) -> None:
+    # One test, so that one worker builds the image: it takes minutes.
+    says_what_it_is(engine)
     first = started()
     assert first.run("id", "-u").strip() == "10001"
     assert first.engine("exec", first.name, "touch", "/app/x", check=False).returncode != 0  # the root is read-only

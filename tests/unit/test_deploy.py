@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,26 @@ def test_the_unit_is_confined() -> None:
         assert service[option] == value
     assert float(service["TimeoutStopSec"]) > 35  # gateway.daemon.DRAIN_SECS
     assert service["RestartPreventExitStatus"] == "2"
+
+
+def test_two_builds_at_once_each_get_a_whole_base_image(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "bin").mkdir()
+    shutil.copy(ROOT / "deploy" / "base-image.sh", tmp_path / "deploy")
+    programs = {
+        # Begins, waits until both builds have begun, ends: the moment in which one could take the other's file away.
+        "mmdebstrap": f"""for target; do :; done
+exec 3> "$target"; echo begun >> {tmp_path}/begun
+while [ "$(wc -l < {tmp_path}/begun)" -lt 2 ]; do sleep 0.02; done
+printf whole >&3""",
+        "engine": f'test "$(cat build/base-bookworm.tar)" = whole && echo imported >> {tmp_path}/told',
+    }
+    for name, text in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    command = [str(tmp_path / "deploy" / "base-image.sh"), "engine", "base:1"]
+    builds = [subprocess.Popen(command, env=environment) for _ in range(2)]
+    assert [build.wait(timeout=20) for build in builds] == [0, 0]
+    assert (tmp_path / "told").read_text() == "imported\nimported\n"
+    assert [path.name for path in (tmp_path / "build").iterdir()] == ["base-bookworm.tar"]
