@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -24,6 +22,7 @@ from gateway.spool.ledger import Ledger
 from gateway.spool.table_files import TableFiles
 from gateway.store.store import FhirStore
 from gateway.table_door import TableDoor
+from gateway.web import listen
 from gateway.web.actions import Actions, Decisions
 from gateway.web.assets import asset
 from gateway.web.audited import Audited, AuditEvents
@@ -162,18 +161,8 @@ def run_web(
 ) -> None:
     """Serve until ``stop`` is set; requests in hand are finished."""
     app = build(settings, ledger, store, files, decisions=decisions, site=site)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Only a proxy of the site's own may name the address of who asks; log-in counts wrong passwords by it.
-        proxy_headers=settings.web.behind_tls_proxy,
-        timeout_graceful_shutdown=10,
-        ssl_certfile=_text(settings.web.tls_certificate),
-        ssl_keyfile=_text(settings.web.tls_key),
-    )
-    server = uvicorn.Server(config)
+    web = settings.web
+    server = listen.server(app, is_behind_proxy=web.behind_tls_proxy, certificate=web.tls_certificate, key=web.tls_key)
 
     def wait() -> None:
         stop.wait()
@@ -183,7 +172,3 @@ def run_web(
     server.run(sockets=[listener])
     trail: AuditTrail = app.state.trail
     trail.close()
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None
