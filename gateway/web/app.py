@@ -69,6 +69,16 @@ def build(
     actions = Actions(ledger, notes, decisions, external_url=settings.web.external_url, site=site)
     app = Starlette(
         routes=[
+            Mount(
+                "/fhir", routes=fhir_routes(store, settings, [*doors.routes(), *AuditEvents(trail, settings.site.name).routes()])
+            ),
+            Mount(
+                "/dicom-web",
+                routes=[
+                    *stow_routes(_direct_door(settings, ledger, files), _stow_settings(settings)),
+                    *dicomweb_routes(ledger.archive, files, behind=behind(settings), external_url=settings.web.external_url),
+                ],
+            ),
             Route("/", pages.overview),
             Route("/held", pages.held),
             Route("/mappings", pages.mappings),
@@ -84,16 +94,6 @@ def build(
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
-            Mount(
-                "/fhir", routes=[*doors.routes(), *AuditEvents(trail, settings.site.name).routes(), *fhir_routes(store, settings)]
-            ),
-            Mount(
-                "/dicom-web",
-                routes=[
-                    *stow_routes(_direct_door(settings, ledger, files), _stow_settings(settings)),
-                    *dicomweb_routes(ledger.archive, files, behind=behind(settings), external_url=settings.web.external_url),
-                ],
-            ),
         ],
         exception_handlers={404: pages.not_found, 500: crashed},
         middleware=[

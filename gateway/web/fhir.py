@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -34,6 +34,7 @@ from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_bundles import history_bundle, search_bundle, shape_of
 from gateway.web.fhir_capability import capability_statement
 from gateway.web.fhir_concept_maps import concept_maps
+from gateway.web.fhir_direct import GZIP_FROM_BYTES, GZIP_LEVEL, Answer, Direct
 from gateway.web.fhir_http import (
     Call,
     Endpoint,
@@ -53,39 +54,28 @@ from gateway.web.smart import TOKEN_PATH
 from gateway.web.views import view_routes
 
 THREADS = 4
-GZIP_FROM_BYTES = 1024
-#: A third of the time of level 9, for a fifth more bytes.
-GZIP_LEVEL = 3
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]
 
 T = TypeVar("T")
 
 
-def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
-    """The routes of the endpoint, to be mounted at ``/fhir``. Every answer, also to an unknown address, is FHIR."""
+def fhir_routes(store: FhirStore, settings: Settings, beside: Sequence[BaseRoute] = ()) -> list[BaseRoute]:
+    """The routes of the endpoint, to be mounted at ``/fhir``. Every answer, also to an unknown address, is FHIR.
+
+    ``beside`` are those of others below the same address; they come before the ones that take what nobody knows.
+    """
     api = _Api(store, settings)
     writers, bodies = Writers(settings), Bodies(settings.web.fhir_max_request_megabytes << 20)
     write = WriteApi(store, writers, bodies, api.pool)
+    of_type, of_one = _several(api.search, **write.of_type), _several(api.read, **write.of_one)
     bundles = BundleApi(store, writers, bodies, api.pool)
 
-    def route(path: str, handle: Endpoint, *allow: str, form: bool = True) -> Route:
-        middleware = [
-            Middleware(ServerErrorMiddleware, handler=crashed),
-            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL),
-        ]
-        answer = endpoint(handle, allow=allow or ("GET", "HEAD"), form=form)
-        return Route(path, answer, methods=_METHODS, middleware=middleware)
-
-    def several(path: str, read: Endpoint, **others: Endpoint) -> Route:
-        """An address with a handler for each method."""
-        by_method = {"GET": read, "HEAD": read, **others}
-
-        async def handle(call: Call) -> Response:
-            return await by_method[call.request.method](call)
-
-        return route(path, handle, *by_method, form=False)
+    def route(path: str, handle: Endpoint, *allow: str) -> Route:
+        return _route(path, endpoint(handle, allow=allow or ("GET", "HEAD")))
 
     return [
+        Direct(of_type, of_one),
+        *beside,
         *export_routes(store, settings),
         *view_routes(store, settings),
         route("/metadata", api.metadata),
@@ -97,11 +87,29 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
         route("/{kind}/{id}/_history", api.history),
         route("/Patient/{patient}/{kind}/_search", api.search, "POST"),
         route("/Patient/{patient}/{kind}", api.search),
-        several("/{kind}/{id}", api.read, **write.of_one),
-        several("/{kind}", api.search, **write.of_type),
-        several("/", api.nowhere, POST=bundles.handle),
+        _route("/{kind}/{id}", of_one),
+        _route("/{kind}", of_type),
+        _route("/", _several(api.nowhere, POST=bundles.handle)),
         route("/{path:path}", api.nowhere),
     ]
+
+
+def _several(read: Endpoint, **others: Endpoint) -> Answer:
+    """What answers at an address with a handler for each method."""
+    by_method = {"GET": read, "HEAD": read, **others}
+
+    async def handle(call: Call) -> Response:
+        return await by_method[call.request.method](call)
+
+    return endpoint(handle, allow=tuple(by_method), form=False)
+
+
+def _route(path: str, answer: Answer) -> Route:
+    middleware = [
+        Middleware(ServerErrorMiddleware, handler=crashed),
+        Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL),
+    ]
+    return Route(path, answer, methods=_METHODS, middleware=middleware)
 
 
 class BaseWithoutSlash:

@@ -20,6 +20,7 @@ from gateway.errors import Retryable
 from gateway.r4.validate import validate
 from gateway.store import FhirStore
 from gateway.web.fhir import fhir_routes
+from gateway.web.fhir_direct import Direct
 from tests.fhir_samples import NM_STUDY, OBSERVATIONS, PATIENT, PT_STUDY, filled, transaction
 
 TIMEOUT_SECS = 20
@@ -378,5 +379,5 @@ def test_readers_get_whole_pages_while_a_writer_writes(tmp_path: Path) -> None:
 
 def test_routes_need_no_other_application(tmp_path: Path) -> None:
     store = FhirStore(f"sqlite:///{tmp_path / 'store.db'}")
-    assert all(isinstance(route, Route) for route in fhir_routes(store, Settings()))
+    assert all(isinstance(route, Route | Direct) for route in fhir_routes(store, Settings()))
     store.close()
