@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.audit.trail import AuditTrail
@@ -36,6 +35,7 @@ from gateway.web.guard import Guard
 from gateway.web.health import Health
 from gateway.web.login import LogIn
 from gateway.web.notes import Notes
+from gateway.web.own_names import UnderOwnNames
 from gateway.web.pages import Pages, crashed
 from gateway.web.stow import StowSettings, stow_routes
 from gateway.web.tables import TablePages
@@ -97,7 +97,7 @@ def build(
         ],
         exception_handlers={404: pages.not_found, 500: crashed},
         middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
+            Middleware(UnderOwnNames, names=_names(settings)),
             Middleware(BaseWithoutSlash),
             Middleware(SharedWithOrigins, origins=settings.web.cors_origins),
             Middleware(Audited, trail=trail),

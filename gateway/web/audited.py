@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -27,6 +26,7 @@ from gateway.web.access import NOBODY, PRINCIPAL, TOUCHED, Principal, principal_
 from gateway.web.fhir_capability import AUDIT_SEARCH
 from gateway.web.fhir_http import Call, endpoint, outcome, resource_response
 from gateway.web.interactions import interaction_of
+from gateway.web.tokens import token
 
 _MOST_PATIENTS = 1000
 #: As many parameters are looked at, and names so long, before they are remembered.
@@ -75,7 +75,7 @@ class Audited:
         patients = sorted(touched) if len(touched) > 1 else touched
         self._trail.note(
             Record(
-                key=secrets.token_hex(16),
+                key=token(),
                 at=self._clock(),
                 who=who.name if who else "",
                 way=who.kind if who else "",

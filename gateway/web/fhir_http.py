@@ -22,6 +22,7 @@ from gateway.model import JsonObject
 from gateway.r4.canonical import decode, encode
 from gateway.r4.xml_write import to_xml
 from gateway.telemetry import describe_exception
+from gateway.web.tokens import token
 
 FHIR_JSON = "application/fhir+json"
 FHIR_XML = "application/fhir+xml"
@@ -148,7 +149,7 @@ def in_their_form(request: Request, response: Response) -> Response:
 def request_id(request: Request) -> str:
     """The client's own, when it has the form of one; else a new one (R4 http.html#custom)."""
     given = request.headers.get("x-request-id", "")
-    return given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if given and _REQUEST_ID.fullmatch(given) else token()[:16]
 
 
 async def crashed(_request: Request, error: Exception) -> Response:

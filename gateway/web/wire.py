@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.web.wire_answer import Cycle
 
 #: Request line and header fields, or trailer fields, of one message; lists of ids in an address fit.
 MAX_HEAD_BYTES = 64 * 1024
@@ -94,11 +97,40 @@ class Wire(HttpToolsProtocol):
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._upgrades = True
             return
-        self._check_head()
+        version = self.parser.get_http_version()
+        self._check_head(version)
         self._in_head = False
         self._since_progress = self._head_bytes = 0
         self._disarm()
-        super().on_headers_complete()
+        path, _, query = self.url.partition(b"#")[0].partition(b"?")
+        text = path.decode("ascii")
+        method: str = self.parser.get_method().decode("ascii")
+        self.scope |= {"method": method, "path": unquote(text) if "%" in text else text, "raw_path": path, "query_string": query}
+        if version != "1.1":
+            self.scope["http_version"] = version
+        self._begin(is_kept=version == "1.1" and self.parser.should_keep_alive())
+
+    def _begin(self, *, is_kept: bool) -> None:
+        """Let the application answer, as soon as the requests before it have been answered."""
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=is_kept,
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._since_progress = 0
@@ -118,10 +150,9 @@ class Wire(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_FIELDS:
             raise Unacceptable
 
-    def _check_head(self) -> None:
+    def _check_head(self, version: str) -> None:
         """One Host; the path alone in the request line; no coding but ``chunked``, and that of HTTP/1.1 only."""
         hosts = 0
-        version = self.parser.get_http_version()
         for name, value in self.headers:
             hosts += name == b"host"
             if name == b"transfer-encoding" and (value.lower() != b"chunked" or version != "1.1"):
