@@ -207,7 +207,7 @@ class _Api:
         def work() -> bytes:
             page = self._store.search(kind, call.parameters, strict=call.strict, base=call.base, patient=patient, reach=reach)
             touched(call.request, [entry.stored for entry in page.entries])
-            return encode(search_bundle(call, path, page))
+            return search_bundle(call, path, page)
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
 
@@ -219,7 +219,7 @@ class _Api:
             if page is None:
                 raise _unknown("Patient")
             touched(call.request, [entry.stored for entry in page.entries])
-            return encode(search_bundle(call, f"/Patient/{patient}/$everything", page))
+            return search_bundle(call, f"/Patient/{patient}/$everything", page)
 
         return resource_response(await self._in_thread(work), pretty=call.pretty)
 
