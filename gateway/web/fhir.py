@@ -5,11 +5,9 @@ Store calls block, so they run in a small pool of threads; the database gives ea
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -51,6 +49,7 @@ from gateway.web.fhir_shape import shaped
 from gateway.web.fhir_transact import BundleApi
 from gateway.web.fhir_write import WriteApi, Writers
 from gateway.web.smart import TOKEN_PATH
+from gateway.web.threads import Threads
 from gateway.web.views import view_routes
 
 THREADS = 4
@@ -132,10 +131,7 @@ class _Api:
         self._settings = settings
         self._zone = ZoneInfo(settings.site.timezone)
         self._since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fhir")
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+        self.pool = Threads(THREADS, "fhir")
 
     async def metadata(self, call: Call) -> Response:
         settings = self._settings
@@ -159,7 +155,7 @@ class _Api:
             if one["id"] == logical_id:
                 return resource_response(encode(one), pretty=call.pretty)
         kind = _kind(call)
-        stored = await self._in_thread(lambda: self._store.read(kind, logical_id, reach=reach_of(call.request)))
+        stored = await self.pool.run(lambda: self._store.read(kind, logical_id, reach=reach_of(call.request)))
         return _version_response(call, stored)
 
     async def vread(self, call: Call) -> Response:
@@ -167,7 +163,7 @@ class _Api:
         if not (text.isascii() and text.isdigit() and len(text) <= 9):
             raise Rejected("there is no such version", status=404)
         reach = reach_of(call.request)
-        return _version_response(call, await self._in_thread(lambda: self._store.vread(kind, logical_id, int(text), reach=reach)))
+        return _version_response(call, await self.pool.run(lambda: self._store.vread(kind, logical_id, int(text), reach=reach)))
 
     async def history(self, call: Call) -> Response:
         """Of one resource, of a type, or of everything."""
@@ -183,7 +179,7 @@ class _Api:
             touched(call.request, page.versions)
             return encode(history_bundle(call, address, page))
 
-        return resource_response(await self._in_thread(work), pretty=call.pretty)
+        return resource_response(await self.pool.run(work), pretty=call.pretty)
 
     def _history_query(self, call: Call, kind: str | None, logical_id: str | None) -> HistoryQuery:
         count, since = call.last("_count") or str(history.DEFAULT_COUNT), call.last("_since")
@@ -209,7 +205,7 @@ class _Api:
             touched(call.request, [entry.stored for entry in page.entries])
             return search_bundle(call, path, page)
 
-        return resource_response(await self._in_thread(work), pretty=call.pretty)
+        return resource_response(await self.pool.run(work), pretty=call.pretty)
 
     async def everything(self, call: Call) -> Response:
         patient = call.request.path_params["id"]
@@ -221,7 +217,7 @@ class _Api:
             touched(call.request, [entry.stored for entry in page.entries])
             return search_bundle(call, f"/Patient/{patient}/$everything", page)
 
-        return resource_response(await self._in_thread(work), pretty=call.pretty)
+        return resource_response(await self.pool.run(work), pretty=call.pretty)
 
 
 def _kind(call: Call) -> str:

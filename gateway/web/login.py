@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import Retryable
+from gateway.errors import Rejected, Retryable
 from gateway.web.access import ANYBODY_HERE, NOBODY, PERSON, PRINCIPAL, Principal, is_below
 from gateway.web.bearers import Bearers
 from gateway.web.fhir_http import in_their_form, outcome
@@ -116,6 +116,8 @@ class LogIn:
             user = await self._user(scope)
         except Retryable as error:
             user = _refused(scope, 503, error.reason, retry_after=5)
+        except Rejected as error:  # a token that was good once: a client that has not noticed, and no guess
+            user = _refused(scope, error.status, error.reason)
         if isinstance(user, Response):
             await user(scope, receive, send)
         else:
