@@ -111,7 +111,7 @@ def build(
             ),
         ],
     )
-    app.state.trail = trail
+    app.state.trail, app.state.doors = trail, doors
     return app
 
 
