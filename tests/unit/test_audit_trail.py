@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.journal import ROOM_BYTES, Journal, lines
+from gateway.audit.journal import ROOM_BYTES, lines
 from gateway.audit.record import Record, audit_event
 from gateway.audit.trail import Asked, AuditTrail
 from gateway.errors import Retryable
