@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import uvicorn
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -31,6 +30,7 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.ledger import Ledger
 from gateway.spool.timers import QuietPolicy
 from gateway.store.store import FhirStore
+from gateway.web import listen
 from gateway.web.actions import Decisions
 from gateway.web.app import build
 from gateway.workers import Marker, Worker, WorkSettings, caught
@@ -82,7 +82,7 @@ class Site:
         self.app = app = build(self.settings, self.ledger, self.store, self.files, decisions=decisions, site=self.site)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        self._server = listen.server(app)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True)
         self._thread.start()
 

@@ -34,13 +34,17 @@ _ASSERTION = sa.Table(
     sa.Column("expires", sa.Double),
 )
 
+#: A token that is over is told from a guess for so long.
+REMEMBER_SECS = 24 * 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A token that is good now. ``scopes`` as they were granted."""
+    """A token of ours. ``scopes`` as they were granted; ``is_over``: it was good once."""
 
     client: str
     scopes: str
+    is_over: bool = False
 
 
 class TokenBook:
@@ -67,15 +71,15 @@ class TokenBook:
         token = secrets.token_urlsafe(32)
         row = {"hash": _hash(token), "client": client, "scopes": scopes, "expires": self._clock() + lifetime_secs}
         with self._database.write() as connection:
-            connection.execute(sa.delete(_TOKEN).where(_TOKEN.c.expires < self._clock()))
+            connection.execute(sa.delete(_TOKEN).where(_TOKEN.c.expires < self._clock() - REMEMBER_SECS))
             connection.execute(sa.insert(_TOKEN).values(**row))
         return token
 
     def find(self, token: str) -> Given | None:
-        wanted = sa.select(_TOKEN).where(_TOKEN.c.hash == _hash(token), _TOKEN.c.expires > self._clock())
+        """``None`` for what was never given, or so long ago that it is forgotten."""
         with self._database.read() as connection:
-            row = connection.execute(wanted).first()
-        return Given(row.client, row.scopes) if row else None
+            row = connection.execute(sa.select(_TOKEN).where(_TOKEN.c.hash == _hash(token))).first()
+        return Given(row.client, row.scopes, row.expires <= self._clock()) if row else None
 
     def close(self) -> None:
         self._database.close()

@@ -34,6 +34,10 @@ class Untrusted(Exception):
         self.reason = reason
 
 
+class Expired(Untrusted):
+    """It is signed as it should be, and was good once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """``kid`` is ``None`` for the one key of a PEM file, which has no name; ``algorithm`` is empty when the set does not say."""
@@ -172,7 +176,7 @@ def checked(
             options={"require": [*required]},
         )
     except jwt.ExpiredSignatureError as error:
-        raise Untrusted("it has expired") from error
+        raise Expired("it has expired") from error
     except jwt.InvalidAudienceError as error:
         raise Untrusted("it is made for another address (aud)") from error
     except jwt.MissingRequiredClaimError as error:

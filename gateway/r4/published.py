@@ -29,8 +29,9 @@ def as_transaction() -> JsonObject:
 
 def unstored(kind: str) -> list[JsonObject]:
     """Those of a type that the store does not know: ConceptMap."""
-    known = definitions.resource_types()
-    return [one for one in published() if one["resourceType"] == kind and kind not in known]
+    if kind in definitions.resource_types():
+        return []
+    return [one for one in published() if one["resourceType"] == kind]
 
 
 def profiles_of(kind: str) -> list[str]:

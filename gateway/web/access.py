@@ -69,19 +69,23 @@ def principal_of(request: HTTPConnection) -> Principal:
 def reach_of(request: HTTPConnection) -> Reach:
     """How far he sees in the store. Includes, chains, exports and views are kept within it."""
     principal = principal_of(request)
-    return Reach(principal.group, _types(principal.scopes, "read"), _types(principal.scopes, "search"), _only(principal.scopes))
+    return _reach(principal.group, principal.scopes)
 
 
 @lru_cache(maxsize=256)
+def _reach(group: str | None, scopes: tuple[Scope, ...]) -> Reach:
+    return Reach(group, _types(scopes, "read"), _types(scopes, "search"), only_some(scopes))
+
+
 def _types(scopes: tuple[Scope, ...], verb: Verb) -> frozenset[str] | None:
     types = definitions.resource_types()
     found = frozenset(kind for kind in types if any(scope.allows(verb, kind) for scope in scopes))
     return None if found >= types else found
 
 
-@lru_cache(maxsize=256)
-def _only(scopes: tuple[Scope, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return only_some(scopes)
+def is_below(path: str, starts: tuple[str, ...]) -> bool:
+    """Whether a path is one of these addresses, which are written with a slash at their end, or below one."""
+    return f"{path}/".startswith(starts)
 
 
 def narrowing_of(scope: Scope) -> None:

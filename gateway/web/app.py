@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.audit.trail import AuditTrail
@@ -24,6 +21,7 @@ from gateway.spool.ledger import Ledger
 from gateway.spool.table_files import TableFiles
 from gateway.store.store import FhirStore
 from gateway.table_door import TableDoor
+from gateway.web import listen
 from gateway.web.actions import Actions, Decisions
 from gateway.web.assets import asset
 from gateway.web.audited import Audited, AuditEvents
@@ -37,6 +35,7 @@ from gateway.web.guard import Guard
 from gateway.web.health import Health
 from gateway.web.login import LogIn
 from gateway.web.notes import Notes
+from gateway.web.own_names import UnderOwnNames
 from gateway.web.pages import Pages, crashed
 from gateway.web.stow import StowSettings, stow_routes
 from gateway.web.tables import TablePages
@@ -70,6 +69,16 @@ def build(
     actions = Actions(ledger, notes, decisions, external_url=settings.web.external_url, site=site)
     app = Starlette(
         routes=[
+            Mount(
+                "/fhir", routes=fhir_routes(store, settings, [*doors.routes(), *AuditEvents(trail, settings.site.name).routes()])
+            ),
+            Mount(
+                "/dicom-web",
+                routes=[
+                    *stow_routes(_direct_door(settings, ledger, files), _stow_settings(settings)),
+                    *dicomweb_routes(ledger.archive, files, behind=behind(settings), external_url=settings.web.external_url),
+                ],
+            ),
             Route("/", pages.overview),
             Route("/held", pages.held),
             Route("/mappings", pages.mappings),
@@ -85,20 +94,10 @@ def build(
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
-            Mount(
-                "/fhir", routes=[*doors.routes(), *AuditEvents(trail, settings.site.name).routes(), *fhir_routes(store, settings)]
-            ),
-            Mount(
-                "/dicom-web",
-                routes=[
-                    *stow_routes(_direct_door(settings, ledger, files), _stow_settings(settings)),
-                    *dicomweb_routes(ledger.archive, files, behind=behind(settings), external_url=settings.web.external_url),
-                ],
-            ),
         ],
         exception_handlers={404: pages.not_found, 500: crashed},
         middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=_names(settings)),
+            Middleware(UnderOwnNames, names=_names(settings)),
             Middleware(BaseWithoutSlash),
             Middleware(SharedWithOrigins, origins=settings.web.cors_origins),
             Middleware(Audited, trail=trail),
@@ -112,7 +111,7 @@ def build(
             ),
         ],
     )
-    app.state.trail = trail
+    app.state.trail, app.state.doors = trail, doors
     return app
 
 
@@ -162,18 +161,8 @@ def run_web(
 ) -> None:
     """Serve until ``stop`` is set; requests in hand are finished."""
     app = build(settings, ledger, store, files, decisions=decisions, site=site)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Only a proxy of the site's own may name the address of who asks; log-in counts wrong passwords by it.
-        proxy_headers=settings.web.behind_tls_proxy,
-        timeout_graceful_shutdown=10,
-        ssl_certfile=_text(settings.web.tls_certificate),
-        ssl_keyfile=_text(settings.web.tls_key),
-    )
-    server = uvicorn.Server(config)
+    web = settings.web
+    server = listen.server(app, is_behind_proxy=web.behind_tls_proxy, certificate=web.tls_certificate, key=web.tls_key)
 
     def wait() -> None:
         stop.wait()
@@ -183,7 +172,3 @@ def run_web(
     server.run(sockets=[listener])
     trail: AuditTrail = app.state.trail
     trail.close()
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Callable
-from functools import cache
-from urllib.parse import parse_qsl, urlencode
+from functools import cache, lru_cache
+from itertools import islice
+from urllib.parse import unquote_plus, urlencode
 from zoneinfo import ZoneInfo
 
 from starlette.concurrency import run_in_threadpool
@@ -25,9 +25,13 @@ from gateway.store import dates
 from gateway.web.access import NOBODY, PRINCIPAL, TOUCHED, Principal, principal_of
 from gateway.web.fhir_capability import AUDIT_SEARCH
 from gateway.web.fhir_http import Call, endpoint, outcome, resource_response
-from gateway.web.interactions import interaction
+from gateway.web.interactions import interaction_of
+from gateway.web.tokens import token
 
 _MOST_PATIENTS = 1000
+#: As many parameters are looked at, and names so long, before they are remembered.
+_MOST_NAMES, _MOST_NAME_BYTES = 200, 80
+_ID = re.compile(r"[A-Za-z0-9.\-]{1,64}")
 _NAME = re.compile(r"_?[A-Za-z][A-Za-z0-9_\-]{0,63}")
 _COMMON = frozenset({"_count", "_sort", "_total", "_summary", "_elements", "_include", "_revinclude", "_has", "_page", "_format"})
 
@@ -62,15 +66,16 @@ class Audited:
         await self._app(scope, receive, recorded)
 
     def _record(self, scope: Scope, status: int) -> None:
-        found = interaction(str(scope["method"]), str(scope["path"]))
+        found = interaction_of(scope)
         known: Principal = scope.get(PRINCIPAL, NOBODY)
         who = None if known is NOBODY else known
         if not found.what or (who is None and not _is_try(scope, found.what, status)):
             return
-        patients = sorted(scope[TOUCHED])
+        touched = scope[TOUCHED]
+        patients = sorted(touched) if len(touched) > 1 else touched
         self._trail.note(
             Record(
-                key=secrets.token_hex(16),
+                key=token(),
                 at=self._clock(),
                 who=who.name if who else "",
                 way=who.kind if who else "",
@@ -78,10 +83,10 @@ class Audited:
                 what=found.what if who or found.what == "token" else "login",
                 status=status,
                 kind=found.kind,
-                id=found.id if re.fullmatch(r"[A-Za-z0-9.\-]{1,64}", found.id) else "",
+                id=found.id if _ID.fullmatch(found.id) else "",
                 group=(who.group or "") if who else "",
                 parameters=_names(scope.get("query_string", b"")),
-                patients=tuple(patients[:_MOST_PATIENTS]),
+                patients=tuple(islice(patients, _MOST_PATIENTS)),
             )
         )
 
@@ -93,13 +98,20 @@ def _is_try(scope: Scope, what: str, status: int) -> bool:
 
 def _names(query: bytes) -> tuple[str, ...]:
     """Names of parameters that are known, without modifiers and chains; never a value, never a word that somebody made up."""
-    try:
-        pairs = parse_qsl(query.decode("utf-8", errors="replace"), keep_blank_values=True, max_num_fields=200)
-    except ValueError:
+    if not query:
+        return ()
+    pieces = query.split(b"&")
+    if len(pieces) > _MOST_NAMES:
         return ("too many",)
-    heads = {re.split(r"[:.]", name, maxsplit=1)[0] for name, _ in pairs}
-    known = {head for head in heads if _NAME.fullmatch(head) and head in _known()}
-    return tuple(sorted(known)) + (("other",) if len(known) < len(heads) else ())
+    heads = {_head(piece.partition(b"=")[0][:_MOST_NAME_BYTES]) for piece in pieces if piece}
+    return (*sorted(heads - {""}), *(("other",) if "" in heads else ()))
+
+
+@lru_cache(maxsize=1024)
+def _head(name: bytes) -> str:
+    """The name without modifiers and chains, when it is known; else empty."""
+    head = re.split(r"[:.]", unquote_plus(name.decode("utf-8", errors="replace")), maxsplit=1)[0]
+    return head if _NAME.fullmatch(head) and head in _known() else ""
 
 
 @cache

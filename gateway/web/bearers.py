@@ -9,7 +9,7 @@ import structlog
 
 from gateway.access.book import TokenBook
 from gateway.access.issuers import Claimed, Issuers
-from gateway.access.keys import KeySet, Untrusted, read_key_file, read_keys
+from gateway.access.keys import Expired, KeySet, Untrusted, read_key_file, read_keys
 from gateway.client_settings import ClientSettings
 from gateway.config import Settings
 from gateway.errors import Misconfigured, Rejected
@@ -39,7 +39,8 @@ class Bearers:
         return not self._tokens and not self.clients
 
     def principal(self, token: str) -> Principal | None:
-        """``None`` for a token that is nobody's. Raises :class:`~gateway.errors.Retryable`."""
+        """``None`` for a token that is nobody's. Raises :class:`~gateway.errors.Rejected` (401) for one that was good once, which is no
+        guess, and :class:`~gateway.errors.Retryable`."""
         line = hash_token(token)
         programs = [name for name, known in self._tokens.items() if hmac.compare_digest(line, known)]
         if programs:
@@ -57,6 +58,8 @@ class Bearers:
         client = self.clients.get(given.client) if given else None
         if given is None or client is None or (client.keys is None and client.keys_file is None):
             return None
+        if given.is_over:
+            raise _over()
         # What the settings say now, never more than was granted then.
         return Principal(
             name=client.name, kind="client", scopes=granted(_scopes(given.scopes), client.rights), group=client.group
@@ -65,6 +68,8 @@ class Bearers:
     def _of_issuer(self, token: str) -> Principal | None:
         try:
             claimed = self._issuers.claimed(token)
+        except Expired as error:
+            raise _over() from error
         except Untrusted as error:
             log.warning("token_refused", stage="web", reason=error.reason)
             return None
@@ -76,6 +81,10 @@ class Bearers:
             log.warning("token_refused", stage="web", reason="it names another Group than its client has", issuer=claimed.issuer)
             return None
         return Principal(name=client.name, kind="issuer", scopes=_within(claimed, client), group=client.group or claimed.group)
+
+
+def _over() -> Rejected:
+    return Rejected("this token has expired; ask for a new one", status=401)
 
 
 def _within(claimed: Claimed, client: ClientSettings) -> tuple[Scope, ...]:

@@ -10,8 +10,11 @@ from collections.abc import Collection
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_PATHS = ("/fhir", "/dicom-web")
-_METHODS = ("GET", "HEAD", "POST")
+from gateway.web.access import is_below
+
+_PATHS = ("/fhir/", "/dicom-web/")
+#: DELETE ends an export; what else changes something is for programs on servers, not for pages.
+_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _REQUEST_HEADERS = (
     "Accept",
     "Authorization",
@@ -51,6 +54,5 @@ class SharedWithOrigins:
         self._active = bool(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        shared = self._active and any(path == start or path.startswith(f"{start}/") for start in _PATHS)
+        shared = self._active and is_below(scope.get("path", ""), _PATHS)
         await (self._shared if shared else self._app)(scope, receive, send)

@@ -5,11 +5,9 @@ Store calls block, so they run in a small pool of threads; the database gives ea
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import re
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -34,6 +32,7 @@ from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_bundles import history_bundle, search_bundle, shape_of
 from gateway.web.fhir_capability import capability_statement
 from gateway.web.fhir_concept_maps import concept_maps
+from gateway.web.fhir_direct import GZIP_FROM_BYTES, GZIP_LEVEL, Answer, Direct
 from gateway.web.fhir_http import (
     Call,
     Endpoint,
@@ -50,42 +49,32 @@ from gateway.web.fhir_shape import shaped
 from gateway.web.fhir_transact import BundleApi
 from gateway.web.fhir_write import WriteApi, Writers
 from gateway.web.smart import TOKEN_PATH
+from gateway.web.threads import Threads
 from gateway.web.views import view_routes
 
 THREADS = 4
-GZIP_FROM_BYTES = 1024
-#: A third of the time of level 9, for a fifth more bytes.
-GZIP_LEVEL = 3
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]
 
 T = TypeVar("T")
 
 
-def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
-    """The routes of the endpoint, to be mounted at ``/fhir``. Every answer, also to an unknown address, is FHIR."""
+def fhir_routes(store: FhirStore, settings: Settings, beside: Sequence[BaseRoute] = ()) -> list[BaseRoute]:
+    """The routes of the endpoint, to be mounted at ``/fhir``. Every answer, also to an unknown address, is FHIR.
+
+    ``beside`` are those of others below the same address; they come before the ones that take what nobody knows.
+    """
     api = _Api(store, settings)
     writers, bodies = Writers(settings), Bodies(settings.web.fhir_max_request_megabytes << 20)
     write = WriteApi(store, writers, bodies, api.pool)
+    of_type, of_one = _several(api.search, **write.of_type), _several(api.read, **write.of_one)
     bundles = BundleApi(store, writers, bodies, api.pool)
 
-    def route(path: str, handle: Endpoint, *allow: str, form: bool = True) -> Route:
-        middleware = [
-            Middleware(ServerErrorMiddleware, handler=crashed),
-            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL),
-        ]
-        answer = endpoint(handle, allow=allow or ("GET", "HEAD"), form=form)
-        return Route(path, answer, methods=_METHODS, middleware=middleware)
-
-    def several(path: str, read: Endpoint, **others: Endpoint) -> Route:
-        """An address with a handler for each method."""
-        by_method = {"GET": read, "HEAD": read, **others}
-
-        async def handle(call: Call) -> Response:
-            return await by_method[call.request.method](call)
-
-        return route(path, handle, *by_method, form=False)
+    def route(path: str, handle: Endpoint, *allow: str) -> Route:
+        return _route(path, endpoint(handle, allow=allow or ("GET", "HEAD")))
 
     return [
+        Direct(of_type, of_one),
+        *beside,
         *export_routes(store, settings),
         *view_routes(store, settings),
         route("/metadata", api.metadata),
@@ -97,11 +86,29 @@ def fhir_routes(store: FhirStore, settings: Settings) -> list[BaseRoute]:
         route("/{kind}/{id}/_history", api.history),
         route("/Patient/{patient}/{kind}/_search", api.search, "POST"),
         route("/Patient/{patient}/{kind}", api.search),
-        several("/{kind}/{id}", api.read, **write.of_one),
-        several("/{kind}", api.search, **write.of_type),
-        several("/", api.nowhere, POST=bundles.handle),
+        _route("/{kind}/{id}", of_one),
+        _route("/{kind}", of_type),
+        _route("/", _several(api.nowhere, POST=bundles.handle)),
         route("/{path:path}", api.nowhere),
     ]
+
+
+def _several(read: Endpoint, **others: Endpoint) -> Answer:
+    """What answers at an address with a handler for each method."""
+    by_method = {"GET": read, "HEAD": read, **others}
+
+    async def handle(call: Call) -> Response:
+        return await by_method[call.request.method](call)
+
+    return endpoint(handle, allow=tuple(by_method), form=False)
+
+
+def _route(path: str, answer: Answer) -> Route:
+    middleware = [
+        Middleware(ServerErrorMiddleware, handler=crashed),
+        Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=GZIP_LEVEL),
+    ]
+    return Route(path, answer, methods=_METHODS, middleware=middleware)
 
 
 class BaseWithoutSlash:
@@ -124,10 +131,7 @@ class _Api:
         self._settings = settings
         self._zone = ZoneInfo(settings.site.timezone)
         self._since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fhir")
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+        self.pool = Threads(THREADS, "fhir")
 
     async def metadata(self, call: Call) -> Response:
         settings = self._settings
@@ -151,7 +155,7 @@ class _Api:
             if one["id"] == logical_id:
                 return resource_response(encode(one), pretty=call.pretty)
         kind = _kind(call)
-        stored = await self._in_thread(lambda: self._store.read(kind, logical_id, reach=reach_of(call.request)))
+        stored = await self.pool.run(lambda: self._store.read(kind, logical_id, reach=reach_of(call.request)))
         return _version_response(call, stored)
 
     async def vread(self, call: Call) -> Response:
@@ -159,7 +163,7 @@ class _Api:
         if not (text.isascii() and text.isdigit() and len(text) <= 9):
             raise Rejected("there is no such version", status=404)
         reach = reach_of(call.request)
-        return _version_response(call, await self._in_thread(lambda: self._store.vread(kind, logical_id, int(text), reach=reach)))
+        return _version_response(call, await self.pool.run(lambda: self._store.vread(kind, logical_id, int(text), reach=reach)))
 
     async def history(self, call: Call) -> Response:
         """Of one resource, of a type, or of everything."""
@@ -175,7 +179,7 @@ class _Api:
             touched(call.request, page.versions)
             return encode(history_bundle(call, address, page))
 
-        return resource_response(await self._in_thread(work), pretty=call.pretty)
+        return resource_response(await self.pool.run(work), pretty=call.pretty)
 
     def _history_query(self, call: Call, kind: str | None, logical_id: str | None) -> HistoryQuery:
         count, since = call.last("_count") or str(history.DEFAULT_COUNT), call.last("_since")
@@ -199,9 +203,9 @@ class _Api:
         def work() -> bytes:
             page = self._store.search(kind, call.parameters, strict=call.strict, base=call.base, patient=patient, reach=reach)
             touched(call.request, [entry.stored for entry in page.entries])
-            return encode(search_bundle(call, path, page))
+            return search_bundle(call, path, page)
 
-        return resource_response(await self._in_thread(work), pretty=call.pretty)
+        return resource_response(await self.pool.run(work), pretty=call.pretty)
 
     async def everything(self, call: Call) -> Response:
         patient = call.request.path_params["id"]
@@ -211,9 +215,9 @@ class _Api:
             if page is None:
                 raise _unknown("Patient")
             touched(call.request, [entry.stored for entry in page.entries])
-            return encode(search_bundle(call, f"/Patient/{patient}/$everything", page))
+            return search_bundle(call, f"/Patient/{patient}/$everything", page)
 
-        return resource_response(await self._in_thread(work), pretty=call.pretty)
+        return resource_response(await self.pool.run(work), pretty=call.pretty)
 
 
 def _kind(call: Call) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
 from gateway.model import JsonObject
+from gateway.r4.canonical import encode
 from gateway.store import Entry, Page, Stored
 from gateway.store.history import HistoryPage
 from gateway.web.fhir_http import Call, Parameters, etag, operation_outcome
 from gateway.web.fhir_shape import shaped
+
+_MODES = ("match", "include")
 
 Shape = tuple[str | None, Sequence[str]]
 
@@ -24,20 +26,18 @@ def shape_of(call: Call) -> Shape:
     return (summary if summary in ("true", "text", "data") else None), elements
 
 
-def search_bundle(call: Call, path: str, page: Page) -> JsonObject:
-    """``path`` is the address below the endpoint that was asked, without parameters."""
+def search_bundle(call: Call, path: str, page: Page) -> bytes:
+    """JSON. ``path`` is the address below the endpoint that was asked, without parameters."""
     bundle: JsonObject = {"resourceType": "Bundle", "type": "searchset"}
     if page.total is not None:
         bundle["total"] = page.total
     bundle["link"] = _links(call, path, page.used, page.next)
-    shape = shape_of(call)
-    entries: list[Any] = [_search_entry(call.base, entry, shape) for entry in page.entries]
+    entries = _search_entries(call.base, page.entries, shape_of(call))
     if page.warnings and call.last("_page") is None:
         warning = operation_outcome("warning", "not-supported", list(page.warnings))
-        entries.append({"resource": warning, "search": {"mode": "outcome"}})
-    if entries:
-        bundle["entry"] = entries
-    return bundle
+        entries.append(encode({"resource": warning, "search": {"mode": "outcome"}}))
+    head = encode(bundle)
+    return b"".join((head[:-1], b',"entry":[', b",".join(entries), b"]}")) if entries else head
 
 
 def history_bundle(call: Call, path: str, page: HistoryPage) -> JsonObject:
@@ -67,11 +67,25 @@ def _history_entry(base: str, stored: Stored) -> JsonObject:
     return entry
 
 
-def _search_entry(base: str, entry: Entry, shape: Shape) -> JsonObject:
-    stored = entry.stored
-    # The stored bytes are passed through as they are: no decoding, no rounding, no reordering.
-    resource = shaped(stored.resource(), *shape) if any(shape) else msgspec.Raw(stored.body)
-    return {"fullUrl": f"{base}/{stored.type}/{stored.id}", "resource": resource, "search": {"mode": entry.mode}}
+def _search_entries(base: str, entries: Sequence[Entry], shape: Shape) -> list[bytes]:
+    """The stored bytes are passed through as they are: no decoding, no rounding, no reordering."""
+    start, modes = (
+        b'{"fullUrl":' + encode(f"{base}/")[:-1],
+        {mode: b',"search":' + encode({"mode": mode}) + b"}" for mode in _MODES},
+    )
+    is_whole = not any(shape)
+    return [
+        b'%b%b/%b","resource":%b%b'
+        % (
+            start,
+            stored.type.encode(),
+            stored.id.encode(),
+            stored.body if is_whole else encode(shaped(stored.resource(), *shape)),
+            modes[entry.mode],
+        )
+        for entry in entries
+        for stored in (entry.stored,)
+    ]
 
 
 def _links(call: Call, path: str, used: Sequence[tuple[str, str]], following: str | None) -> list[JsonObject]:

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -21,12 +22,15 @@ from gateway.model import JsonObject
 from gateway.r4.canonical import decode, encode
 from gateway.r4.xml_write import to_xml
 from gateway.telemetry import describe_exception
+from gateway.web.tokens import token
 
 FHIR_JSON = "application/fhir+json"
 FHIR_XML = "application/fhir+xml"
 MAX_PARAMETERS = 200
 MAX_FORM_BYTES = 64 * 1024
 RETRY_AFTER_SECS = 5
+#: Headers up to here are remembered with what they mean.
+_SHORT = 256
 
 _JSON_FORMATS = frozenset({"json", "application/json", "application/fhir+json", "text/json"})
 _XML_FORMATS = frozenset({"xml", "application/xml", "application/fhir+xml", "text/xml"})
@@ -70,7 +74,8 @@ class Call:
     @property
     def wishes(self) -> list[str]:
         """What the header ``Prefer`` says, as ``name=value`` in lower case."""
-        return [wish.strip().replace(" ", "").lower() for wish in re.split("[,;]", self.request.headers.get("prefer", ""))]
+        told = self.request.headers.get("prefer")
+        return [wish.strip().replace(" ", "").lower() for wish in re.split("[,;]", told)] if told else []
 
     @property
     def strict(self) -> bool:
@@ -94,7 +99,7 @@ def endpoint(
         response, xml = await _handled(handle, request, allow, form)
         if xml and response.headers.get("content-type", "").startswith(FHIR_JSON):
             response = await asyncio.to_thread(_as_xml, response, pretty=_is_pretty(request))
-        response.headers["X-Request-Id"] = request_id(request)
+        response.raw_headers.append((b"x-request-id", request_id(request).encode("ascii")))
         return response
 
     return answer
@@ -118,7 +123,7 @@ async def _handled(handle: Endpoint, request: Request, allow: tuple[str, ...], f
 
 
 def _is_pretty(request: Request) -> bool:
-    return "_pretty=true" in request.url.query
+    return b"_pretty=true" in request.scope.get("query_string", b"")
 
 
 def _as_xml(response: Response, *, pretty: bool) -> Response:
@@ -144,7 +149,7 @@ def in_their_form(request: Request, response: Response) -> Response:
 def request_id(request: Request) -> str:
     """The client's own, when it has the form of one; else a new one (R4 http.html#custom)."""
     given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if given and _REQUEST_ID.fullmatch(given) else token()[:16]
 
 
 async def crashed(_request: Request, error: Exception) -> Response:
@@ -166,7 +171,9 @@ async def _read(request: Request, pretty: bool, form: bool) -> Call:
 
 def _base(request: Request) -> str:
     """Host and scheme as the client wrote them, with the path where these routes are mounted."""
-    return f"{request.base_url.scheme}://{request.base_url.netloc}{request.scope.get('root_path', '')}".rstrip("/")
+    scope = request.scope
+    host = request.headers.get("host") or request.base_url.netloc
+    return f"{scope['scheme']}://{host}{scope.get('root_path', '')}".rstrip("/")
 
 
 async def _form(request: Request) -> bytes:
@@ -179,6 +186,8 @@ async def _form(request: Request) -> bytes:
 
 
 def _parameters(encoded: bytes) -> Parameters:
+    if not encoded:
+        return []
     try:
         text = encoded.decode("utf-8")
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
@@ -195,16 +204,25 @@ def _wants_xml(request: Request, wanted: str | None = None) -> bool:
         if kind in _XML_FORMATS or kind in _JSON_FORMATS:
             return kind in _XML_FORMATS
         raise Rejected("_format: json and xml are offered", status=406)
-    ranges = [_range(part) for part in request.headers.get("accept", "*/*").split(",")]
+    accept = request.headers.get("accept", "*/*")
+    known, xml = _welcome(accept) if len(accept) <= _SHORT else _welcome.__wrapped__(accept)
+    if not known and not _format_will_tell(request):
+        raise Rejected("Accept: application/fhir+json and application/fhir+xml are offered", status=406)
+    return xml
+
+
+@lru_cache(maxsize=256)
+def _welcome(accept: str) -> tuple[bool, bool]:
+    """Of an Accept header: whether it names anything that is offered, and whether XML is more welcome than JSON."""
+    ranges = [_range(part) for part in accept.split(",")]
     best = {
         xml: max((quality for kind, quality in ranges if kind in formats), default=0.0)
         for xml, formats in ((True, _XML_FORMATS), (False, _JSON_FORMATS | _ANY))
     }
-    if not any(best.values()) and not _format_will_tell(request):
-        raise Rejected("Accept: application/fhir+json and application/fhir+xml are offered", status=406)
     # Where both are as welcome, XML has to be named and JSON not: a client that adds "or anything" means what it named.
     named = {kind for kind, quality in ranges if quality > 0}
-    return best[True] > best[False] or (best[True] == best[False] > 0 and not named & (_JSON_FORMATS | {"text/html"}))
+    xml = best[True] > best[False] or (best[True] == best[False] > 0 and not named & (_JSON_FORMATS | {"text/html"}))
+    return any(best.values()), xml
 
 
 def _range(part: str) -> tuple[str, float]:
@@ -214,7 +232,7 @@ def _range(part: str) -> tuple[str, float]:
 
 
 def _format_will_tell(request: Request) -> bool:
-    return "_format=" in request.url.query
+    return b"_format=" in request.scope.get("query_string", b"")
 
 
 def resource_response(body: bytes, *, pretty: bool, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -272,5 +290,9 @@ def not_newer(if_modified_since: str | None, updated: int) -> bool:
 
 
 def http_date(microseconds: int) -> str:
-    moment = dt.datetime.fromtimestamp(microseconds // 1_000_000, dt.UTC)
-    return format_datetime(moment, usegmt=True)
+    return _http_date(microseconds // 1_000_000)
+
+
+@lru_cache(maxsize=4096)
+def _http_date(seconds: int) -> str:
+    return format_datetime(dt.datetime.fromtimestamp(seconds, dt.UTC), usegmt=True)

@@ -12,7 +12,6 @@ from sqlalchemy.engine import Connection
 
 from gateway.errors import Rejected
 from gateway.model import JsonObject
-from gateway.r4.canonical import encode
 from gateway.store import FhirStore, Stored
 from gateway.store.search import current
 from gateway.web.access import Principal, reach_of, touched
@@ -51,7 +50,7 @@ def _answer(call: Call, store: FhirStore, connection: Connection, principal: Pri
     asked = dataclasses.replace(call, parameters=_parameters(match[2] or ""))
     page = store.search_in(connection, match[1], asked.parameters, base=call.base, reach=reach_of(call.request))
     touched(call.request, [entry.stored for entry in page.entries])
-    return {"resource": msgspec.Raw(encode(search_bundle(asked, f"/{match[1]}", page))), "response": {"status": "200 OK"}}
+    return {"resource": msgspec.Raw(search_bundle(asked, f"/{match[1]}", page)), "response": {"status": "200 OK"}}
 
 
 def _read(call: Call, connection: Connection, kind: str, logical_id: str) -> JsonObject:

@@ -6,9 +6,7 @@ entries may name one resource, criteria look at the store as it stood before, an
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,6 +28,7 @@ from gateway.web.fhir_http import Call, etag, failure, operation_outcome, resour
 from gateway.web.fhir_inner import ask
 from gateway.web.fhir_read_last import read_last
 from gateway.web.fhir_write import Writers, may_see, need_for, returned, signature, written
+from gateway.web.threads import Threads
 
 #: Of all that the reads of one bundle answer.
 MAX_ANSWER_BYTES = 64 << 20
@@ -41,7 +40,7 @@ T = TypeVar("T")
 class BundleApi:
     """The handler of the base address."""
 
-    def __init__(self, store: FhirStore, writers: Writers, bodies: Bodies, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, store: FhirStore, writers: Writers, bodies: Bodies, pool: Threads) -> None:
         self._store = store
         self._writers = writers
         self._bodies = bodies
@@ -49,7 +48,7 @@ class BundleApi:
 
     async def handle(self, call: Call) -> Response:
         bundle = await self._bodies.resource(call.request)
-        entries = await self._in_thread(lambda: checked_bundle(bundle))
+        entries = await self._pool.run(lambda: checked_bundle(bundle))
         kind = str(bundle["type"])
         answers = await (self._batch if kind == "batch" else self._transaction)(call, entries)
         answer: JsonObject = {"resourceType": "Bundle", "type": f"{kind}-response"}
@@ -57,14 +56,11 @@ class BundleApi:
             answer["entry"] = answers
         return resource_response(encode(answer), pretty=call.pretty)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
     async def _batch(self, call: Call, entries: Sequence[JsonObject]) -> list[JsonObject]:
         answers, reads, size = [], 0, 0
         for number, entry in enumerate(entries):
             try:
-                wanted = await self._in_thread(partial(read_entry, number, entry, call.base))
+                wanted = await self._pool.run(partial(read_entry, number, entry, call.base))
                 if isinstance(wanted, Operation):
                     (answer,) = await self._change(call, [wanted], [])
                 else:
@@ -79,7 +75,7 @@ class BundleApi:
         return answers
 
     async def _transaction(self, call: Call, entries: Sequence[JsonObject]) -> list[JsonObject]:
-        wanted = await self._in_thread(lambda: [read_entry(number, entry, call.base) for number, entry in enumerate(entries)])
+        wanted = await self._pool.run(lambda: [read_entry(number, entry, call.base) for number, entry in enumerate(entries)])
         changes = [one for one in wanted if isinstance(one, Operation)]
         reads = [one for one in wanted if isinstance(one, Read)]
         if changes:
@@ -113,7 +109,7 @@ class BundleApi:
                 told.append(_told(one, outcome, wish, shown))
             return told + found
 
-        return await self._in_thread(work)
+        return await self._pool.run(work)
 
     async def _strictly(self, call: Call, wanted: Read, number: int) -> JsonObject:
         answer = await self._read(call, wanted, number, 0)

@@ -5,9 +5,6 @@ Who may write is asked of :mod:`gateway.web.access`. Everything is validated bef
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
 import structlog
 from starlette.responses import Response
 
@@ -22,6 +19,7 @@ from gateway.web.access import Principal, allows, principal_of, touched
 from gateway.web.fhir_body import Bodies
 from gateway.web.fhir_entries import operation, verbs, writable
 from gateway.web.fhir_http import Call, Endpoint, etag, http_date, operation_outcome, resource_response
+from gateway.web.threads import Threads
 
 _TRANSPORT = frozenset({"_format", "_pretty"})
 
@@ -89,7 +87,7 @@ def signature(principal: Principal) -> str:
 class WriteApi:
     """The handlers of single changes. Store calls run in the threads of ``pool``."""
 
-    def __init__(self, store: FhirStore, writers: Writers, bodies: Bodies, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, store: FhirStore, writers: Writers, bodies: Bodies, pool: Threads) -> None:
         self._store = store
         self._writers = writers
         self._bodies = bodies
@@ -164,7 +162,7 @@ class WriteApi:
             touched(call.request, stored)
             return _answer(call, principal, outcome, stored[-1] if stored and wanted.method != "DELETE" else None)
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        return await self._pool.run(work)
 
 
 def written(store: FhirStore, outcome: Outcome) -> list[Stored]:

@@ -15,14 +15,14 @@ from gateway.scopes import only_some
 from gateway.spool.archive import Archive
 from gateway.store import FhirStore
 from gateway.store.reach import EVERYTHING, Reach
-from gateway.web.access import ANYBODY_HERE, NOBODY, PRINCIPAL, Principal, allows
+from gateway.web.access import ANYBODY_HERE, NOBODY, PRINCIPAL, Principal, allows, is_below
 from gateway.web.fhir_http import in_their_form, outcome
-from gateway.web.interactions import Interaction, interaction
+from gateway.web.interactions import Interaction, interaction_of
 from gateway.web.limits import Rates
 
 #: Key in the ASGI scope: whether a study (by its UID) is within the bounds of a Group or of a query; absent for those who have none.
 STUDY_IS_SEEN = "isobridge.study_is_seen"
-_FOR_PROGRAMS = ("/fhir", "/dicom-web")
+_FOR_PROGRAMS = ("/fhir/", "/dicom-web/")
 
 
 class Guard:
@@ -47,11 +47,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = str(scope.get("path", ""))
-        if scope["type"] != "http" or not any(path == start or path.startswith(f"{start}/") for start in _FOR_PROGRAMS):
+        if scope["type"] != "http" or not is_below(path, _FOR_PROGRAMS):
             await self._app(scope, receive, send)
             return
         principal: Principal = scope.get(PRINCIPAL, ANYBODY_HERE)
-        found = interaction(str(scope["method"]), path)
+        found = interaction_of(scope)
         refusal = self._too_fast(scope, principal) or _no_right(scope, principal, found)
         if refusal is None and path.startswith("/dicom-web"):
             refusal = await self._bounded(scope, principal, found)

@@ -7,15 +7,27 @@ a form that is not known here to everybody who has limits.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.scopes import Verb
 
 Need = tuple[Verb, str]
 
+#: Key in the ASGI scope.
+_KEY = "isobridge.interaction"
 _KIND = re.compile(r"[A-Z][A-Za-z]{1,63}")
 _UID = re.compile(r"[0-9.]{1,64}")
 _READING = ("GET", "HEAD")
+#: Method -> what it does to one resource, and the right that it needs.
+_OF_ONE: Mapping[str, tuple[str, Verb]] = {
+    "GET": ("read", "read"),
+    "HEAD": ("read", "read"),
+    "PUT": ("update", "update"),
+    "PATCH": ("patch", "update"),
+    "DELETE": ("delete", "delete"),
+}
 _SEARCHED_LEVELS = ("studies", "series", "instances")
 
 
@@ -27,6 +39,14 @@ class Interaction:
     kind: str = ""
     id: str = ""
     needs: tuple[Need, ...] | None = ()
+
+
+def interaction_of(scope: MutableMapping[str, Any]) -> Interaction:
+    """Of a request; looked up once."""
+    found: Interaction | None = scope.get(_KEY)
+    if found is None:
+        found = scope[_KEY] = interaction(str(scope["method"]), str(scope["path"]))
+    return found
 
 
 def interaction(method: str, path: str) -> Interaction:
@@ -84,14 +104,7 @@ def _typed(method: str, kind: str, rest: list[str]) -> Interaction:
         return Interaction(what="history-type", kind=kind, needs=(("search", kind),))
     logical_id = rest[0]
     if len(rest) == 1:
-        verbs: dict[str, tuple[str, Verb]] = {
-            "GET": ("read", "read"),
-            "HEAD": ("read", "read"),
-            "PUT": ("update", "update"),
-            "PATCH": ("patch", "update"),
-            "DELETE": ("delete", "delete"),
-        }
-        what, verb = verbs.get(method, ("update", "update"))
+        what, verb = _OF_ONE.get(method, ("update", "update"))
         return Interaction(what=what, kind=kind, id=logical_id, needs=((verb, kind),))
     if rest[1] == "_history" and len(rest) <= 3:
         what = "history-instance" if len(rest) == 2 else "vread"

@@ -25,8 +25,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import Retryable
-from gateway.web.access import ANYBODY_HERE, NOBODY, PERSON, PRINCIPAL, Principal
+from gateway.errors import Rejected, Retryable
+from gateway.web.access import ANYBODY_HERE, NOBODY, PERSON, PRINCIPAL, Principal, is_below
 from gateway.web.bearers import Bearers
 from gateway.web.fhir_http import in_their_form, outcome
 from gateway.web.passwords import hash_password, password_matches
@@ -36,7 +36,7 @@ from gateway.web.smart import CONFIGURATION_PATH, TOKEN_PATH
 #: The others are where a client learns how to show who it is, and does; ``/metadata`` speaks of the server alone.
 OPEN = frozenset({"/healthz", "/readyz", "/fhir/metadata", f"/fhir{CONFIGURATION_PATH}", f"/fhir{TOKEN_PATH}"})
 #: What a token opens. Pages with buttons are for people.
-FOR_PROGRAMS = ("/fhir", "/dicom-web", "/metrics")
+FOR_PROGRAMS = ("/fhir/", "/dicom-web/", "/metrics/")
 #: What is not told in terms of patients and resources, so that scopes say nothing of it.
 _NOT_FOR_CLIENTS = "/metrics"
 
@@ -116,6 +116,8 @@ class LogIn:
             user = await self._user(scope)
         except Retryable as error:
             user = _refused(scope, 503, error.reason, retry_after=5)
+        except Rejected as error:  # a token that was good once: a client that has not noticed, and no guess
+            user = _refused(scope, error.status, error.reason)
         if isinstance(user, Response):
             await user(scope, receive, send)
         else:
@@ -160,7 +162,7 @@ class LogIn:
         return wait_secs, user
 
     async def _program(self, token: str, path: str) -> Principal | None:
-        if not any(path == prefix or path.startswith(f"{prefix}/") for prefix in FOR_PROGRAMS):
+        if not is_below(path, FOR_PROGRAMS):
             return None
         found = await run_in_threadpool(self._bearers.principal, token)
         return None if found and found.kind != "token" and path.startswith(_NOT_FOR_CLIENTS) else found

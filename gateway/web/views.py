@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from gateway.config import Settings
 from gateway.errors import Rejected, Retryable
@@ -33,6 +34,9 @@ from gateway.web.fhir_http import crashed, in_their_form, outcome
 
 MAX_PARAMETERS = 200
 _GZIP_FROM_BYTES = 1024
+#: Tables made at once. Each holds a thread and a reading connection for as long as its client takes to read; a search must still get in.
+RUNS_AT_ONCE = 4
+_AGAIN_SECS = 10
 _OWN = frozenset({"_format", "_limit", "group"})
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -52,6 +56,7 @@ class _Api:
     def __init__(self, store: FhirStore, images_at: str | None) -> None:
         self._store = store
         self._images_at = images_at
+        self._running = 0
 
     async def all(self, _request: Request) -> Response:
         entries = [{"resource": shipped_definition(name)} for name in shipped_names()]
@@ -74,15 +79,40 @@ class _Api:
         reach = reach_of(request)
         if not (reach.may_read(view.resource) and reach.may_search(view.resource)):
             raise Rejected(f"this token may not read and search {view.resource}, of which this view is made", status=403)
-        rows = await asyncio.to_thread(lambda: self._rows(view, where, own.get("group"), reach))
-        limited = islice(rows, _limit(own["_limit"])) if "_limit" in own else rows
+        limit = _limit(own["_limit"]) if "_limit" in own else None
+        if self._running >= RUNS_AT_ONCE:
+            return outcome(429, f"{RUNS_AT_ONCE} tables are being made; try again", headers={"Retry-After": str(_AGAIN_SECS)})
+        self._running += 1
+        try:
+            rows = await asyncio.to_thread(lambda: self._rows(view, where, own.get("group"), reach))
+        except BaseException:
+            self._running -= 1
+            raise
         headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
-        return StreamingResponse(WRITERS[form](view.columns, limited), headers=headers, media_type=MEDIA_TYPES[form])
+        written = WRITERS[form](view.columns, islice(rows, limit))
+        return _Table(written, self._ended, headers=headers, media_type=MEDIA_TYPES[form])
+
+    def _ended(self) -> None:
+        self._running -= 1
 
     def _rows(self, view: View, where: list[tuple[str, str]], group: str | None, reach: Reach) -> Iterator[Row]:
         """The first row is made at once, so that what is wrong from the start is an answer and not an end in the middle."""
         rows = run_view(self._store, view, where, group=group, images_at=self._images_at, reach=reach, in_a_hurry=True)
         return chain(list(islice(rows, 1)), rows)
+
+
+class _Table(StreamingResponse):
+    """Tells when it has been sent, or its client has gone."""
+
+    def __init__(self, written: Iterator[bytes], ended: Callable[[], None], **options: Any) -> None:
+        super().__init__(written, **options)
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 def _route(path: str, handle: Handler) -> Route:

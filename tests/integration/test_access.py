@@ -16,6 +16,7 @@ import requests
 from gateway.client_settings import ClientSettings, IssuerSettings
 from gateway.r4.validate import validate
 from gateway.store.cohort import create_group
+from gateway.web.login import MOST_FAILURES
 from gateway.web.passwords import hash_password, hash_token
 from tests.builders import pet, uid
 from tests.fhir_samples import deletion, transaction
@@ -221,6 +222,23 @@ def test_tokens_of_the_hospitals_issuer_open_what_is_in_both(clinic: Clinic) -> 
         assert clinic.get(signed(ISSUER_KEY, "RS256", claims | changes, kid="k"), "/fhir/Observation/own").status_code == 401
     none = signed(ISSUER_KEY, "RS256", claims | {"scope": "profile"}, kid="k")
     assert clinic.get(none, "/fhir/Observation/own").status_code == 403
+
+
+def test_a_token_that_was_good_once_is_no_guess(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = {"iss": ISSUER, "aud": "isobridge", "exp": -90, "azp": "svc-lung", "scope": "system/*.r"}
+    over = signed(ISSUER_KEY, "RS256", claims, kid="k")
+    forged = signed(RSA, "RS256", claims, kid="k")
+    own = clinic.ask(clinic.assertion("plain", RSA, "RS384"), "system/Observation.r").json()["access_token"]
+    assert clinic.get(own, "/fhir/Observation/own").status_code == 200
+    clock = time.time
+    with monkeypatch.context() as later:
+        book = clinic.site.app.state.doors.bearers._book
+        later.setattr(book, "_clock", lambda: clock() + 600)
+        answers = [clinic.get(token, "/fhir/Observation/own") for token in (over, own) for _ in range(MOST_FAILURES + 1)]
+    assert {answer.status_code for answer in answers} == {401}
+    assert {answer.json()["issue"][0]["diagnostics"] for answer in answers} == {"this token has expired; ask for a new one"}
+    assert clinic.get("everything", "/fhir/Observation/own").status_code == 200
+    assert clinic.get(forged, "/fhir/Observation/own").json()["issue"][0]["diagnostics"] == "this name or password is not known"
 
 
 def test_a_token_of_an_issuer_may_name_the_group_whose_patients_it_shows(clinic: Clinic) -> None:

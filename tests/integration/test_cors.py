@@ -47,6 +47,8 @@ def test_a_browser_of_a_named_page_may_ask_and_read(root: str) -> None:
     allowed = asks_first(f"{root}/fhir/Patient/p1", VIEWER)
     assert allowed["access-control-allow-origin"] == VIEWER
     assert "authorization" in allowed["access-control-allow-headers"].lower()
+    assert {"GET", "POST", "DELETE"} <= {word.strip() for word in allowed["access-control-allow-methods"].split(",")}
+    assert "PUT" not in allowed["access-control-allow-methods"]
     answer = requests.get(f"{root}/fhir/Patient/p1", headers={"Origin": VIEWER, **TOKEN}, timeout=TIMEOUT_SECS)
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == VIEWER

@@ -27,6 +27,7 @@ from gateway.publish.fhir_http import Access
 from gateway.spool.decisions import By
 from gateway.store.cohort import create_group
 from gateway.target_settings import TargetSettings
+from gateway.web import listen
 from gateway.web.app import build
 from gateway.web.passwords import hash_token
 from tests.builders import ct, part10, pet, pet_series, uid
@@ -158,7 +159,7 @@ class Place:
         )
         app = build(settings, self.house.ledger, self.house.store, self.house.files)
         listener = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        server = listen.server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         self._servers.append((server, thread, app))

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import requests
 import sqlalchemy as sa
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -30,6 +29,7 @@ from gateway.store import writer as store_writer
 from gateway.store.export import Patients, Wanted, read_filter
 from gateway.store.export_jobs import ExportJobs, Order
 from gateway.store.tables import RES
+from gateway.web import listen
 from gateway.web.export import ExportApi
 from gateway.web.fhir import fhir_routes
 from tests.conftest import ROOT
@@ -71,7 +71,7 @@ class Server:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.base = f"http://127.0.0.1:{self._listener.getsockname()[1]}/fhir"
         app = Starlette(routes=[Mount("/fhir", routes=routes)])
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        self._server = listen.server(app)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
         self._thread.start()
 

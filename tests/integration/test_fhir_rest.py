@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import requests
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
@@ -19,7 +18,9 @@ from gateway.config import Settings
 from gateway.errors import Retryable
 from gateway.r4.validate import validate
 from gateway.store import FhirStore
+from gateway.web import listen
 from gateway.web.fhir import fhir_routes
+from gateway.web.fhir_direct import Direct
 from tests.fhir_samples import NM_STUDY, OBSERVATIONS, PATIENT, PT_STUDY, filled, transaction
 
 TIMEOUT_SECS = 20
@@ -34,7 +35,7 @@ class Server:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.base = f"http://127.0.0.1:{self.listener.getsockname()[1]}/fhir"
         self.store = store
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        self._server = listen.server(app)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self.listener]})
         self._thread.start()
 
@@ -378,5 +379,5 @@ def test_readers_get_whole_pages_while_a_writer_writes(tmp_path: Path) -> None:
 
 def test_routes_need_no_other_application(tmp_path: Path) -> None:
     store = FhirStore(f"sqlite:///{tmp_path / 'store.db'}")
-    assert all(isinstance(route, Route) for route in fhir_routes(store, Settings()))
+    assert all(isinstance(route, Route | Direct) for route in fhir_routes(store, Settings()))
     store.close()

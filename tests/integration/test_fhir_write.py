@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import pytest
 import requests
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -29,6 +28,7 @@ from gateway.r4.xml_read import from_xml
 from gateway.r4.xml_write import to_xml
 from gateway.scopes import DO_ALL, READ_ALL, read_scopes
 from gateway.store import FhirStore
+from gateway.web import listen
 from gateway.web.access import ANYBODY_HERE, PRINCIPAL, Principal
 from gateway.web.fhir import BaseWithoutSlash, fhir_routes
 from tests.conftest import ROOT
@@ -70,7 +70,7 @@ class Server:
         )
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.base = f"http://127.0.0.1:{self._listener.getsockname()[1]}/fhir"
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        self._server = listen.server(app)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
         self._thread.start()
 

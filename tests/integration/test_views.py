@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import Any
 
 import pytest
 import requests
-import uvicorn
 from click.testing import CliRunner
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -31,7 +31,9 @@ from gateway.store import FhirStore
 from gateway.understanding import understanding
 from gateway.views.definition import read_view
 from gateway.views.run import run_view, shipped_names, shipped_view
+from gateway.web import listen, views
 from gateway.web.fhir import fhir_routes
+from gateway.web.views import RUNS_AT_ONCE
 from gateway.workbench.convert import convert
 from gateway.workbench.sample import generate_sample
 from tests.conftest import ROOT
@@ -151,13 +153,38 @@ def base(store: FhirStore, tmp_path: Path) -> Iterator[str]:
     settings = replace(Settings(), data=replace(Settings().data, directory=tmp_path))
     listener = socket.create_server(("127.0.0.1", 0))
     app = Starlette(routes=[Mount("/fhir", routes=fhir_routes(store, settings))])
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    server = listen.server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}/fhir"
     server.should_exit = True
     thread.join(TIMEOUT_SECS)
     listener.close()
+
+
+def test_few_tables_are_made_at_once(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object, **__: object) -> Iterator[dict[str, object]]:
+        begun.release()
+        assert go_on.wait(TIMEOUT_SECS)
+        yield from ()
+
+    monkeypatch.setattr(views, "run_view", slow)
+    address = f"{base}/ViewDefinition/studies/$run"
+    with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
+        asked = [pool.submit(requests.get, address, timeout=TIMEOUT_SECS) for _ in range(RUNS_AT_ONCE)]
+        for _ in asked:
+            assert begun.acquire(timeout=TIMEOUT_SECS)
+        refused = requests.get(address, timeout=TIMEOUT_SECS)
+        assert (refused.status_code, refused.json()["issue"][0]["code"]) == (429, "throttled")
+        assert int(refused.headers["retry-after"]) > 0
+        assert requests.get(f"{base}/Patient", timeout=TIMEOUT_SECS).status_code == 200
+        go_on.set()
+        assert {one.result().status_code for one in asked} == {200}
+    assert [requests.get(f"{address}{wrong}", timeout=TIMEOUT_SECS).status_code for wrong in ["?_limit=x"] * 9] == [400] * 9
+    with requests.get(address, timeout=TIMEOUT_SECS) as again:
+        assert again.status_code == 200
 
 
 def test_a_view_is_run_by_its_address(base: str, store: FhirStore) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from gateway import config
 from gateway.access.assertion import Assertions
-from gateway.access.book import TokenBook
+from gateway.access.book import REMEMBER_SECS, Given, TokenBook
 from gateway.access.issuers import LOOK_AGAIN_SECS, Issuers
 from gateway.access.keys import Untrusted, read_keys
 from gateway.client_settings import ClientSettings, IssuerSettings
@@ -127,8 +127,11 @@ def test_a_token_ends(tmp_path: Path) -> None:
     token = book.give("lung", "system/*.rs", 300)
     assert token.encode() not in (tmp_path / "access.db").read_bytes()
     now[0] += 299
-    assert book.find(token) is not None
+    assert book.find(token) == Given("lung", "system/*.rs")
     now[0] += 2
+    assert book.find(token) == Given("lung", "system/*.rs", is_over=True)
+    now[0] += REMEMBER_SECS
+    book.give("lung", "system/*.rs", 300)
     assert book.find(token) is None
     assert book.find("x") is None
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from gateway.audit.journal import ROOM_BYTES, lines
 from gateway.audit.record import Record, audit_event
 from gateway.audit.trail import Asked, AuditTrail
 from gateway.errors import Retryable
@@ -58,6 +62,43 @@ def test_a_full_disk_refuses_the_access(tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("not a folder")
     with pytest.raises(Retryable, match="audit trail cannot be written"):
         trail.note(record(1))
+
+
+def test_room_is_taken_before_it_is_needed(tmp_path: Path) -> None:
+    trail = opened(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))  # as a disk that has no more
+    try:
+        with pytest.raises(Retryable, match="audit trail cannot be written"):
+            trail.note(record(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "audit").iterdir()) == []
+    trail.note(record(2))
+    trail.close()
+
+
+def test_many_records_fill_several_journals_and_none_is_lost(tmp_path: Path) -> None:
+    trail, patients = opened(tmp_path), tuple(f"patient-{number:04d}" for number in range(1000))
+    for number in range(150):
+        trail.note(record(number, patients=patients))
+    journals = sorted((tmp_path / "audit").glob("*.jsonl"))
+    assert len(journals) > 1
+    assert all(path.stat().st_size <= ROOM_BYTES for path in journals)
+    trail.flush()
+    assert {one.key for one in trail.all(Asked(), 1000)} == {f"k{number}" for number in range(150)}
+    assert list((tmp_path / "audit").iterdir()) == []
+    trail.close()
+
+
+def test_records_are_in_the_file_before_a_kill(tmp_path: Path) -> None:
+    writes = (
+        "import os, sys; from pathlib import Path; from gateway.audit.journal import Journal; "
+        "one = Journal(Path(sys.argv[1])); one.append(b'{\"a\":1}\\n'); one.append(b'{\"b\":2}\\n'); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", writes, str(tmp_path / "1.jsonl")], check=False, timeout=60)
+    assert killed.returncode == -9
+    assert lines(tmp_path / "1.jsonl") == [b'{"a":1}', b'{"b":2}']
 
 
 @pytest.mark.parametrize(
