@@ -41,7 +41,9 @@ _CODE = re.compile(r"\S+( \S+)*")
 _LONGEST_LIFE_YEARS = 130
 #: No name of an agent, a nuclide or an organ is longer (an LO has 64 letters): what is longer is not looked up.
 _LONGEST_NAME = 1024
-_LEADING_ZERO = Note("has a component with a leading zero, which DICOM forbids (PS3.5 9.1): it is kept as it is", Severity.WARNING)
+_LEADING_ZERO = Note(
+    "has a component with a leading zero, which DICOM forbids (PS3.5 9.1): it is kept as it is", Severity.WARNING
+)
 _GENDERS = {"M": "male", "F": "female", "O": "other"}
 
 

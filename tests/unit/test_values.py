@@ -143,7 +143,9 @@ def test_what_is_no_uid_is_refused(written: str) -> None:
         values.uid(written)
 
 
-@pytest.mark.parametrize(("written", "is_legal"), [("1.02.3", False), ("01.2", False), ("1.2.00", False), ("1.0.20", True), ("0", True)])
+@pytest.mark.parametrize(
+    ("written", "is_legal"), [("1.02.3", False), ("01.2", False), ("1.2.00", False), ("1.0.20", True), ("0", True)]
+)
 def test_a_uid_with_leading_zeros_is_read_as_it_stands_and_never_written(written: str, is_legal: bool) -> None:
     assert (values.uid(written), values.has_leading_zero(written)) == (written, not is_legal)
     if is_legal:
