@@ -275,6 +275,20 @@ def test_a_study_that_the_source_refuses_costs_itself_and_is_tried_again_when_as
     assert any_house.held() == expected("newer", "older")
 
 
+def test_a_study_that_the_source_never_gives_holds_no_other(any_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an Orthanc answers 500 for a file that it has lost."""
+    monkeypatch.setattr("gateway.backfill.run._WAIT_SECS", 0.001)
+
+    class Lost(Interrupted):
+        def fetch(self, study: StudyRef, modalities: Sequence[str], taker: Taker) -> None:
+            if study.handle == "newer":
+                raise Retryable("The source refused (HTTP 500).", peer_down=True)
+            super().fetch(study, modalities, taker)
+
+    done = any_house.backfill(Lost()).run(ORDER, any_house.stop)
+    assert (done.studies, done.failed, any_house.held()) == (1, 1, expected("older"))
+
+
 def test_a_source_that_is_away_stops_the_run_with_its_reason(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.backfill.run._WAIT_SECS", 0.01)
     with pytest.raises(Retryable):
