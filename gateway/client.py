@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote
 
 import requests
 
-from gateway.errors import Rejected, Retryable
+from gateway.errors import Misconfigured, Rejected, Retryable
 
 BASE = "http://127.0.0.1:8080/fhir"
 #: FHIR type of a column -> the pandas type that can be absent.
@@ -42,9 +42,10 @@ def query(
     """A pandas DataFrame with one row per fact; units stand in columns of their own.
 
     ``where`` is a FHIR search on the view's resource type, ``group`` a cohort, ``token`` a bearer token. Numbers are floats; with
-    ``exact`` they are ``Decimal``, digit by digit as published. Raises :class:`Rejected` with the server's own words.
+    ``exact`` they are ``Decimal``, digit by digit as published. Raises :class:`Rejected` with the server's own words, and
+    :class:`Misconfigured` where pandas is not installed.
     """
-    pandas = import_module("pandas")
+    pandas = _pandas()
     address = f"{base.rstrip('/')}/ViewDefinition/{quote(view, safe='')}"
     definition = _get(address, {}, token, timeout_secs).json()
     parameters = dict(where) if isinstance(where, Mapping) else parse_qsl(where, keep_blank_values=True)
@@ -56,6 +57,13 @@ def query(
     table = pandas.DataFrame(rows, columns=list(types))
     dtypes = {name: dtype for name, kind in types.items() if (dtype := _DTYPES.get(kind)) and not (exact and kind == "decimal")}
     return table.astype(dtypes)
+
+
+def _pandas() -> Any:
+    try:
+        return import_module("pandas")
+    except ModuleNotFoundError as error:
+        raise Misconfigured("a table needs pandas, which is not installed: pip install 'isobridge[tables]'") from error
 
 
 def _columns(selects: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,7 +17,11 @@ from gateway.named_settings import Leaves, Problems, Section, absent_files, http
 _ADDRESS = re.compile(r"[\x21-\x3f\x41-\x5b\x5d-\x7e]{1,16}@(?:\[[0-9a-fA-F:.]+\]|[^@:\[\]/\s]+):\d{1,5}")
 
 _HTTP = frozenset({"url", "username", "password", "password_file", "token", "token_file", "ca_file"})
-_OPTIONS = {"orthanc": _HTTP, "dicomweb": _HTTP, "dicom": frozenset({"address", "retrieve", "calling_ae", "move_to"})}
+_OPTIONS = {
+    "orthanc": _HTTP | {"poll_secs"},
+    "dicomweb": _HTTP,
+    "dicom": frozenset({"address", "retrieve", "calling_ae", "move_to"}),
+}
 _ALWAYS = frozenset({"kind", "enabled", "objects_per_minute", "night_only", "timeout_secs"})
 
 
@@ -42,11 +46,12 @@ class SourceSettings:
     timeout_secs: int = 120
     objects_per_minute: int = 0  #: 0: as fast as it goes
     night_only: bool = False
+    poll_secs: int = 10  #: between two looks at an Orthanc that is followed
 
 
 def _problems(source: SourceSettings, given: Leaves) -> Problems:
     yield from unknown_to(SOURCES, source.kind, given, _OPTIONS[source.kind] | _ALWAYS)
-    yield from not_zero(source, ("timeout_secs",))
+    yield from not_zero(source, ("timeout_secs", "poll_secs"))
     if source.kind != "dicom":
         yield from _url(source.url or "")
     elif not _ADDRESS.fullmatch(source.address or ""):

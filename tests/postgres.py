@@ -45,24 +45,43 @@ class Server:
 @contextmanager
 def server() -> Iterator[Server]:
     """Start a cluster; stop it and delete its files at the end."""
-    programs = _programs()
-    as_root = os.geteuid() == 0
-    user = "nobody" if as_root else getpass.getuser()
     directory = Path(tempfile.mkdtemp(prefix="isobridge-pg-"))
     try:
-        if as_root:
-            os.chown(directory, pwd.getpwnam(user).pw_uid, -1)
-        _run([programs / "initdb", "-D", directory / "data", "-U", user, "-A", "trust", "-E", "UTF8", "--no-sync"], as_root)
-        port = free_port()
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory} -c fsync=off"
-        start = ["-D", directory / "data", "-l", directory / "log", "-w", "-t", START_TIMEOUT_SECS, "-o", options, "start"]
-        _run([programs / "pg_ctl", *start], as_root)
-        try:
-            yield Server(port, user, directory)
-        finally:
-            _run([programs / "pg_ctl", "-D", directory / "data", "-m", "immediate", "-w", "stop"], as_root)
+        make_cluster(directory)
+        with running_cluster(directory) as started:
+            yield started
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def make_cluster(directory: Path, *, durable: bool = False) -> None:
+    """The files of a new cluster in an empty directory."""
+    as_root, user = _who()
+    if as_root:
+        os.chown(directory, pwd.getpwnam(user).pw_uid, -1)
+    quick = () if durable else ("--no-sync",)
+    _run([_programs() / "initdb", "-D", directory / "data", "-U", user, "-A", "trust", "-E", "UTF8", *quick], as_root)
+
+
+@contextmanager
+def running_cluster(directory: Path, *, durable: bool = False) -> Iterator[Server]:
+    """A cluster that was made there, until the block ends. Only a durable one syncs what it commits."""
+    as_root, user = _who()
+    port, control = free_port(), _programs() / "pg_ctl"
+    options = (
+        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={directory} -c fsync={'on' if durable else 'off'}"
+    )
+    start = ["-D", directory / "data", "-l", directory / "log", "-w", "-t", START_TIMEOUT_SECS, "-o", options, "start"]
+    _run([control, *start], as_root)
+    try:
+        yield Server(port, user, directory)
+    finally:
+        _run([control, "-D", directory / "data", "-m", "immediate", "-w", "stop"], as_root)
+
+
+def _who() -> tuple[bool, str]:
+    as_root = os.geteuid() == 0
+    return as_root, "nobody" if as_root else getpass.getuser()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gateway.backfill.changes import OrthancChanges
 from gateway.backfill.dicomweb import DicomwebSource
 from gateway.backfill.dimse import DicomSource
 from gateway.backfill.http import SourceHttp
@@ -27,7 +28,21 @@ def build_source(settings: SourceSettings, *, ae_title: str) -> Source:
             move_to=(settings.move_to or ae_title) if settings.retrieve == "move" else None,
             timeout_secs=settings.timeout_secs,
         )
-    http = SourceHttp(
+    http = _http(settings)
+    return OrthancSource(http) if settings.kind == "orthanc" else DicomwebSource(http)
+
+
+def build_changes(settings: SourceSettings) -> OrthancChanges:
+    """What of a source can be followed. Raises :class:`Misconfigured`."""
+    if settings.kind != "orthanc":
+        raise Misconfigured(
+            f"sources.{settings.name}: only a source of kind orthanc can be followed; let others forward to our DICOM port"
+        )
+    return OrthancChanges(_http(settings))
+
+
+def _http(settings: SourceSettings) -> SourceHttp:
+    return SourceHttp(
         Access(
             url=settings.url or "",
             username=settings.username,
@@ -37,7 +52,6 @@ def build_source(settings: SourceSettings, *, ae_title: str) -> Source:
             timeout_secs=settings.timeout_secs,
         )
     )
-    return OrthancSource(http) if settings.kind == "orthanc" else DicomwebSource(http)
 
 
 def _secret(settings: SourceSettings, path: Path | None) -> str | None:

@@ -11,6 +11,8 @@ import requests
 from gateway.errors import Quarantined, Retryable
 from gateway.publish.fhir_http import Access
 
+_GONE = (404, 410)
+
 
 class SourceHttp:
     """Raises :class:`Retryable` when there is no answer or the server takes nothing now, :class:`Quarantined` for any other refusal."""
@@ -30,6 +32,15 @@ class SourceHttp:
     def get_bytes(self, address: str) -> bytes:
         return bytes(self._ask("GET", address).content)
 
+    def get_bytes_if_there(self, address: str) -> bytes | None:
+        """None where the source has it no more (404)."""
+        answer = self._ask("GET", address, may_be_gone=True)
+        return None if answer.status_code in _GONE else bytes(answer.content)
+
+    def get_json_if_there(self, address: str) -> Any:
+        answer = self._ask("GET", address, may_be_gone=True)
+        return None if answer.status_code in _GONE else _json(answer)
+
     def get_parts(self, address: str, *, accept: str) -> list[bytes]:
         """The parts of a multipart answer; one part where the server sends the object alone."""
         answer = self._ask("GET", address, headers={"Accept": accept})
@@ -42,12 +53,12 @@ class SourceHttp:
             raise Quarantined("The source sent a multipart answer without a boundary.")
         return _split(bytes(answer.content), boundary.encode("latin-1", "replace"))
 
-    def _ask(self, method: str, address: str, **options: Any) -> requests.Response:
+    def _ask(self, method: str, address: str, *, may_be_gone: bool = False, **options: Any) -> requests.Response:
         try:
             answer = self._session.request(method, self._base + address, timeout=self._timeout, allow_redirects=False, **options)
         except requests.RequestException as error:
             raise Retryable("The source cannot be reached, or its answer broke off.", peer_down=True) from error
-        if answer.status_code in (200, 204):
+        if answer.status_code in (200, 204) or (may_be_gone and answer.status_code in _GONE):
             return answer
         if answer.status_code in (401, 403, 408, 429) or answer.status_code >= 500:
             raise Retryable(f"The source refused (HTTP {answer.status_code}).", peer_down=True)

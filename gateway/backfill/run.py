@@ -97,6 +97,10 @@ class Backfill:
                 return  # told to stop: it stays to be fetched
         except Quarantined as error:
             reason = error.reason
+        except Retryable as error:
+            if not error.peer_down or not self._is_well(study, order):
+                raise
+            reason = error.reason  # the source is there, but never gives this one
         self._objects += taker.objects
         self._refused += taker.refused
         uid, objects, refused, now = study.study_uid, taker.objects, taker.refused, self._now()
@@ -107,6 +111,13 @@ class Backfill:
         else:
             self._studies += 1
             self._backfills.done(number, uid, objects=objects, refused=refused, now=now)
+
+    def _is_well(self, study: StudyRef, order: Order) -> bool:
+        try:
+            self._source.studies(study.day, order.modalities)
+        except GatewayError:
+            return False
+        return True
 
     def _fetch(self, study: StudyRef, order: Order) -> bool:
         self._taker.begin()

@@ -38,7 +38,8 @@ class Moment:
     warning: str | None = None
 
 
-_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*", re.ASCII)
+_UID = re.compile(r"\d+(\.\d+)*", re.ASCII)
+_LEADING_ZERO = re.compile(r"(?:^|\.)0\d", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,12}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _DATE = re.compile(r"(\d{4})(?:[.-]?(\d{2}))?(?:[.-]?(\d{2}))?", re.ASCII)
@@ -59,10 +60,22 @@ def text(value: str) -> str:
 
 
 def uid(value: str) -> str:
-    """A UID (PS3.5 section 9): digits and points, at most 64 characters, no leading zeros."""
+    """A UID (PS3.5 section 9): digits and points, at most 64 characters. Leading zeros, which section 9.1 forbids, exist: they stay."""
     if len(value) > 64 or not _UID.fullmatch(value):
         raise Invalid("is not a UID")
     return value
+
+
+def has_leading_zero(value: str) -> bool:
+    """Whether a component of a UID begins with a zero that PS3.5 9.1 forbids: ``1.02``. The UID without it is another one."""
+    return _LEADING_ZERO.search(value) is not None
+
+
+def legal_uid(value: str) -> str:
+    """A UID that we may write."""
+    if has_leading_zero(value):
+        raise Invalid("is not a UID: a component has a leading zero")
+    return uid(value)
 
 
 def integer(value: str) -> int:

@@ -87,7 +87,7 @@ def _check_form(vr: str, part: str) -> None:
     elif vr == "DT":
         values.split_datetime(part)
     elif vr == "UI":
-        values.uid(part)
+        values.legal_uid(part)
     elif vr == "PN" and part.count("=") > 2:
         raise Invalid("is not a person name: it has more than three groups")
 

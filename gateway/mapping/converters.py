@@ -41,6 +41,9 @@ _CODE = re.compile(r"\S+( \S+)*")
 _LONGEST_LIFE_YEARS = 130
 #: No name of an agent, a nuclide or an organ is longer (an LO has 64 letters): what is longer is not looked up.
 _LONGEST_NAME = 1024
+_LEADING_ZERO = Note(
+    "has a component with a leading zero, which DICOM forbids (PS3.5 9.1): it is kept as it is", Severity.WARNING
+)
 _GENDERS = {"M": "male", "F": "female", "O": "other"}
 
 
@@ -60,6 +63,14 @@ def one_value(element: Element) -> str:
     if len(filled) != 1:
         raise Invalid("has several values where one is wanted" if filled else "is a sequence, not a value")
     return filled[0]
+
+
+def uid(parts: Parts, options: Options) -> Outcome:
+    """A UID: digits and points, at most 64. One with leading zeros in a component is kept as it is, with a warning."""
+    outcome = first_clean(parts, lambda element: Outcome(value=values.uid(one_value(element)), source=element.path))
+    if outcome.value is None or not values.has_leading_zero(outcome.value):
+        return outcome
+    return replace(outcome, notes=(*outcome.notes, _LEADING_ZERO))
 
 
 def code(element: Element) -> str:
@@ -257,7 +268,7 @@ def read_coded(item: Item) -> Coded:
 
 GENERAL: tuple[Converter, ...] = (
     simple("text", lambda element: values.text(element.text), "Text as it stands, several values kept with their backslash."),
-    simple("uid", lambda element: values.uid(one_value(element)), "A UID: digits and points, at most 64."),
+    Converter(name="uid", convert=uid),
     simple("code", code, code.__doc__ or ""),
     simple("list", texts, texts.__doc__ or ""),
     simple("joined", lambda element: "; ".join(texts(element)), "All filled values as one text, with semicolons."),

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from gateway.dicom import values
 from gateway.dicom.elements import Element
+from gateway.dicom.items import Item
 from gateway.dicom.values import Invalid
 from gateway.mapping.codes import NUCLIDES_TABLE, Codes, Entry
 from gateway.mapping.conversion import (
@@ -21,7 +22,7 @@ from gateway.mapping.conversion import (
     first_clean,
     withheld,
 )
-from gateway.mapping.converters import concept_of, one_value, stated_in, unit_of
+from gateway.mapping.converters import concept_of, one_value, read_coded, stated_in, unit_of
 from gateway.model import Json, JsonObject, Severity
 from gateway.nuclear.activity import Withheld, read_activity
 from gateway.nuclear.nuclide import Nuclide, half_life_fits
@@ -37,11 +38,13 @@ def radiopharmaceutical(parts: Parts, options: Options) -> Outcome:
 
 
 def radionuclide(parts: Parts, options: Options) -> Outcome:
-    """The nuclide as stated; if none is stated, the one that the agent implies.
+    """The nuclide as stated; if none is stated, the one that the agent implies. Several codes must name one nuclide; else it is withheld.
 
     One that contradicts the agent is published, and told, when the half-life is its own; else nobody knows which is meant: withheld.
     """
-    stated = first_clean(parts, lambda element: concept_of(element, options), "nuclide")
+    stated, contradicts_itself = _stated(parts, options)
+    if contradicts_itself:
+        return stated
     implied = _implied_nuclide(parts.fields("agent"), options.codes)
     if implied is None:
         return stated
@@ -63,6 +66,43 @@ def radionuclide(parts: Parts, options: Options) -> Outcome:
         )
     why = "no half-life tells which is meant" if seconds is None else f"the half-life is not that of {nuclide.name}"
     return withheld(f"{reason}, and {why}: withheld", stated.source)
+
+
+def _stated(parts: Parts, options: Options) -> tuple[Outcome, bool]:
+    """The nuclide that the object names; and whether one place names different ones, after which no other place is believed."""
+    alternatives = parts.elements("nuclide")
+    while True:
+        try:
+            element = next(alternatives, None)
+        except Invalid:
+            continue  # told below
+        if element is None:
+            break
+        if _names_different(element, options):
+            return withheld("has several codes that name different nuclides: none is taken", element.path), True
+    return first_clean(parts, lambda element: concept_of(_first_filled(element), options), "nuclide"), False
+
+
+def _names_different(element: Element, options: Options) -> bool:
+    if len(element.items) < 2:
+        return False
+    told = []
+    for item in _filled(element):
+        try:
+            told.append(concept_of(replace(element, items=(item,)), options).value)
+        except Invalid:
+            told.append(None)
+    return any(value is None or value != told[0] for value in told)
+
+
+def _filled(element: Element) -> list[Item]:
+    """The items that say anything."""
+    return [item for item in element.items if (coded := read_coded(item)).value or coded.meaning]
+
+
+def _first_filled(element: Element) -> Element:
+    """All of them say the same, so the first will do."""
+    return replace(element, items=tuple(_filled(element)[:1] or element.items[:1])) if len(element.items) > 1 else element
 
 
 def _stated_seconds(parts: Parts) -> Decimal | None:
@@ -145,7 +185,7 @@ def _agent_range(agent: Json, nuclide: Nuclide | None, codes: Codes) -> tuple[De
 
 def _stated_nuclide(parts: Parts, codes: Codes) -> str | None:
     options = Options(codes=codes, table=NUCLIDES_TABLE)
-    stated = first_clean(parts, lambda element: concept_of(element, options), "nuclide")
+    stated, _ = _stated(parts, options)
     nuclide = nuclide_of(stated.value, codes)
     return nuclide.name if nuclide else None
 

@@ -6,7 +6,7 @@ The receiver, the workers and the pages meet here and nowhere else. Some rooms s
 :class:`~gateway.spool.shadows.Shadows`, :class:`~gateway.spool.replays.Replays`, :class:`~gateway.spool.history.MappingHistory`,
 :class:`~gateway.spool.commitments.Commitments`, :class:`~gateway.spool.overview.Overview`, :class:`~gateway.spool.archive.Archive`,
 :class:`~gateway.spool.studies.Studies`, :class:`~gateway.spool.declarations.Declarations`,
-:class:`~gateway.spool.keeping.Keeping`, :class:`~gateway.spool.backfills.Backfills`.
+:class:`~gateway.spool.keeping.Keeping`, :class:`~gateway.spool.backfills.Backfills`, :class:`~gateway.spool.feeds.Feeds`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gateway.spool.commitments import Commitments
 from gateway.spool.decisions import Decisions
 from gateway.spool.declarations import Declarations
 from gateway.spool.deliveries import Deliveries
+from gateway.spool.feeds import Feeds
 from gateway.spool.history import MappingHistory
 from gateway.spool.intake import Intake
 from gateway.spool.keeping import Keeping
@@ -59,6 +60,7 @@ class Ledger:
         self.studies = Studies(self.database)
         self.keeping = Keeping(self.database)
         self.backfills = Backfills(self.database)
+        self.feeds = Feeds(self.database)
 
     def migrate(self) -> None:
         """Bring the schema up to date. Raises :class:`~gateway.errors.Misconfigured` when a newer release wrote it."""

@@ -91,6 +91,7 @@ class Pages:
             "folders": read_states(self._settings.data.directory),
             "keeping": self._ledger.keeping.counts(),
             "backfills": self._ledger.backfills.listing()[:SHOWN_STUDIES],
+            "feeds": self._ledger.feeds.listing()[:SHOWN_STUDIES],
             "waiting": overview.waiting(),
             "tables_waiting": self._ledger.tables.count_waiting(),
             "undeployed": self._site.changes() if self._site else [],

@@ -71,11 +71,10 @@ def expected(*names: str, modality: str = "") -> set[str]:
 class House:
     """The spool and the ledger that a backfill writes to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
         self.stop = threading.Event()
         self.files = SpoolFiles(folder / "spool", writer="backfill")
-        self.ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}", QUIET)
-        self.ledger.migrate()
+        self.ledger = ledger
         self.told: list[Progress] = []
 
     def backfill(self, source: Source, *, night: bool = True, per_minute: int = 0) -> Backfill:
@@ -90,9 +89,16 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    built = House(tmp_path / "gateway")
-    yield built
-    built.ledger.close()
+    opened = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", QUIET)
+    opened.migrate()
+    yield House(tmp_path / "gateway", opened)
+    opened.close()
+
+
+@pytest.fixture
+def any_house(tmp_path: Path, ledger: Ledger) -> House:
+    """With a ledger in each kind of database."""
+    return House(tmp_path / "gateway", ledger)
 
 
 @pytest.fixture(scope="module")
@@ -238,22 +244,22 @@ class Interrupted:
             taker.take(builders.part10(item))
 
 
-def test_a_kill_costs_the_study_in_hand_and_nothing_twice(house: House) -> None:
+def test_a_kill_costs_the_study_in_hand_and_nothing_twice(any_house: House) -> None:
     source = Interrupted()
     source.after_objects = 6
     with pytest.raises(KeyboardInterrupt):
-        house.backfill(source).run(ORDER, house.stop)
+        any_house.backfill(source).run(ORDER, any_house.stop)
     source.after_objects = 99
-    done = house.backfill(source).run(ORDER, house.stop)
+    done = any_house.backfill(source).run(ORDER, any_house.stop)
     assert source.fetched == ["newer", "older", "older"]
     assert (done.studies, done.objects) == (1, 2)
-    assert house.held() == expected("newer", "older")
-    assert house.ledger.overview.counts()["instances"]["received"] == 7
-    (told,) = house.ledger.backfills.listing()
+    assert any_house.held() == expected("newer", "older")
+    assert any_house.ledger.overview.counts()["instances"]["received"] == 7
+    (told,) = any_house.ledger.backfills.listing()
     assert (told["done"], told["objects"]) == (2, 7)
 
 
-def test_a_study_that_the_source_refuses_costs_itself_and_is_tried_again_when_asked_again(house: House) -> None:
+def test_a_study_that_the_source_refuses_costs_itself_and_is_tried_again_when_asked_again(any_house: House) -> None:
     source = Interrupted()
     source.after_objects, source.error = 0, Quarantined("The source refused to send it (status C000).")
 
@@ -261,12 +267,26 @@ def test_a_study_that_the_source_refuses_costs_itself_and_is_tried_again_when_as
         if done.failed:
             source.after_objects = 99
 
-    run = house.backfill(source)
+    run = any_house.backfill(source)
     run._tell = heal
-    done = run.run(ORDER, house.stop)
-    assert (done.studies, done.failed, house.held()) == (1, 1, expected("older"))
-    assert house.backfill(source).run(ORDER, house.stop).studies == 1
-    assert house.held() == expected("newer", "older")
+    done = run.run(ORDER, any_house.stop)
+    assert (done.studies, done.failed, any_house.held()) == (1, 1, expected("older"))
+    assert any_house.backfill(source).run(ORDER, any_house.stop).studies == 1
+    assert any_house.held() == expected("newer", "older")
+
+
+def test_a_study_that_the_source_never_gives_holds_no_other(any_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an Orthanc answers 500 for a file that it has lost."""
+    monkeypatch.setattr("gateway.backfill.run._WAIT_SECS", 0.001)
+
+    class Lost(Interrupted):
+        def fetch(self, study: StudyRef, modalities: Sequence[str], taker: Taker) -> None:
+            if study.handle == "newer":
+                raise Retryable("The source refused (HTTP 500).", peer_down=True)
+            super().fetch(study, modalities, taker)
+
+    done = any_house.backfill(Lost()).run(ORDER, any_house.stop)
+    assert (done.studies, done.failed, any_house.held()) == (1, 1, expected("older"))
 
 
 def test_a_source_that_is_away_stops_the_run_with_its_reason(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,14 +296,14 @@ def test_a_source_that_is_away_stops_the_run_with_its_reason(house: House, monke
     assert "cannot be reached" in house.ledger.backfills.listing()[0]["problem"]
 
 
-def test_outside_the_night_window_nothing_is_asked_and_the_pace_is_kept(house: House) -> None:
+def test_outside_the_night_window_nothing_is_asked_and_the_pace_is_kept(any_house: House) -> None:
     source = Interrupted()
-    ended = threading.Timer(0.3, house.stop.set)
+    ended = threading.Timer(0.3, any_house.stop.set)
     ended.start()
-    assert house.backfill(source, night=False).run(ORDER, house.stop).studies == 0
+    assert any_house.backfill(source, night=False).run(ORDER, any_house.stop).studies == 0
     assert source.fetched == []
     ended.join()
-    house.stop.clear()
+    any_house.stop.clear()
     began = time.monotonic()
-    house.backfill(source, per_minute=600).run(ORDER, house.stop)
+    any_house.backfill(source, per_minute=600).run(ORDER, any_house.stop)
     assert time.monotonic() - began >= 7 * 0.1

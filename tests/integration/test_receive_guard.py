@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import Retryable
+from gateway.model import Instance, Received
+from gateway.receive import objects
 from gateway.receive.pressure import CONGESTED, Pressure
 from gateway.receive.settings import CallerPolicy, ReceiveSettings
 from gateway.spool.files import SpoolFiles
@@ -28,6 +32,8 @@ from tests.integration.receiving import (
     EXPLICIT,
     PET,
     VERIFICATION,
+    WAIT_SECS,
+    MemoryRows,
     RawPeer,
     data_set_of,
     p_data,
@@ -207,6 +213,51 @@ def _status_soon(peer: RawPeer, uid: str, wanted: int) -> bool:
     while (status := peer.store(PET, uid, corpus.sound())[0]) != wanted and time.monotonic() < deadline:
         threading.Event().wait(0.02)
     return status == wanted
+
+
+class SlowRows(MemoryRows):
+    """A ledger that is not down, but does not come to an end either, until it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = threading.Event()
+
+    def record_arrivals(self, batch: Sequence[Received]) -> Sequence[Instance]:
+        assert self.may_end.wait(WAIT_SECS)
+        return super().record_arrivals(batch)
+
+
+@pytest.mark.parametrize(("journal_bytes", "most"), [(0, 8 + 2), (1 << 20, 2000)])
+def test_rows_that_wait_for_a_slow_ledger_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal_bytes: int, most: int
+) -> None:
+    """What is durable waits for its row in memory: beyond the limit new objects are refused for now, and nothing is forgotten.
+
+    With a journal it waits for its own file first, so the limit is noticed later.
+    """
+    monkeypatch.setattr(objects, "_ROWS_MOST", 8)
+    rows, uid = SlowRows(), "1.2.3.4.5.6"
+
+    def other_content(number: int) -> bytes:
+        return corpus.sound(corpus.element(0x00100020, "LO", f"{number:04}".encode()))
+
+    with receiving(tmp_path, rows=rows, journal_bytes=journal_bytes) as receiver:
+        with raw_peer(receiver) as peer, raw_peer(receiver) as echo:
+            assert peer.associate()[0] == ACCEPT
+            assert echo.associate((VERIFICATION, [EXPLICIT]))[0] == ACCEPT
+            answers: list[int] = []
+            while 0xA700 not in answers:
+                answers.append(peer.store(PET, uid, other_content(len(answers)))[0])
+                assert len(answers) <= most, "not far beyond the limit"
+            taken = len(answers) - 1
+            assert (set(answers[:-1]), taken > 8) == ({0x0000}, True)
+            echo.sock.sendall(p_data(pdv(1, 3, simple_command(0x0030))))
+            assert echo.read_response()[1] == 0x0000, "C-ECHO is answered all the same"
+            rows.may_end.set()
+            assert _status_soon(peer, uid, 0x0000), "it opens by itself"
+        received = rows.wait_for(taken + 1)
+    told = {item.instance.digest for item in received}
+    assert told >= {hashlib.sha256(EXPLICIT.encode() + other_content(number)).hexdigest() for number in range(taken)}
 
 
 def test_each_mark_is_logged_once_when_it_is_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

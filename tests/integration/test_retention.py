@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from click.testing import CliRunner
 from pydicom.dataset import Dataset
 
 from gateway import model
+from gateway.cli import main
 from gateway.config import Settings
 from gateway.dicom.file_meta import FileMetaInputs
 from gateway.dicom.reading import read_file_meta
@@ -54,7 +56,7 @@ DAY_SECS = 86_400.0
 class House:
     """A gateway without its daemon, whose retention believes that some days have passed."""
 
-    def __init__(self, folder: Path, orthanc: Orthanc, access: Access | None = None) -> None:
+    def __init__(self, folder: Path, orthanc: Orthanc, access: Access | None = None, *, ledger_url: str | None = None) -> None:
         settings = Settings()
         self.settings = dataclasses.replace(
             settings,
@@ -64,7 +66,7 @@ class House:
         self.days_ahead = 0.0
         self.orthanc = orthanc
         self.files = SpoolFiles(self.settings.spool_directory, now=lambda: dt.datetime.fromtimestamp(self.now(), dt.UTC))
-        self.ledger = Ledger(self.settings.ledger_url, QuietPolicy(quiet_secs=0, cap_secs=0))
+        self.ledger = Ledger(ledger_url or self.settings.ledger_url, QuietPolicy(quiet_secs=0, cap_secs=0))
         self.ledger.migrate()
         self.store = FhirStore(self.settings.store_url)
         self.target = OrthancTarget("archive", access or Access(url=orthanc.url, connect_timeout_secs=2))
@@ -168,32 +170,41 @@ def house(orthanc: Orthanc, tmp_path: Path) -> Iterator[House]:
     built.close()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
+def any_house(request: pytest.FixtureRequest, orthanc: Orthanc, tmp_path: Path) -> Iterator[House]:
+    """With a ledger in each kind of database."""
+    empty(orthanc)
+    built = House(tmp_path, orthanc, ledger_url=None if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
+    yield built
+    built.close()
+
+
 def empty(orthanc: Orthanc) -> None:
     for identifier in requests.get(f"{orthanc.url}/instances", timeout=10).json():
         requests.delete(f"{orthanc.url}/instances/{identifier}", timeout=10)
 
 
-def test_originals_leave_after_their_days_and_come_back_for_a_replay(house: House) -> None:
-    house.put(*builders.pet_series(3))
-    house.deliver()
-    before = {digest: path.read_bytes() for digest, path in house.spooled().items()}
+def test_originals_leave_after_their_days_and_come_back_for_a_replay(any_house: House) -> None:
+    any_house.put(*builders.pet_series(3))
+    any_house.deliver()
+    before = {digest: path.read_bytes() for digest, path in any_house.spooled().items()}
     assert len(before) == 3
-    house.days_ahead = 6.9
-    assert house.release() == (0, 0)
-    house.days_ahead = 7.1
-    assert house.release() == (3, 0)
-    assert house.spooled() == {}
-    assert house.ledger.keeping.counts()["left"] == 3
-    assert house.scrub() == (0, 0, 0, 0), "what left is not missing"
+    any_house.days_ahead = 6.9
+    assert any_house.release() == (0, 0)
+    any_house.days_ahead = 7.1
+    assert any_house.release() == (3, 0)
+    assert any_house.spooled() == {}
+    assert any_house.ledger.keeping.counts()["left"] == 3
+    assert any_house.scrub() == (0, 0, 0, 0), "what left is not missing"
 
-    house.ledger.replays.ask(Scope(), now=time.time())
-    house.work()
-    assert {digest: path.read_bytes() for digest, path in house.spooled().items()} == before
-    assert house.ledger.keeping.counts()["left"] == 0
-    house.deliver()
-    assert house.release() == (0, 0), "its days count anew"
-    house.days_ahead = 14.3
-    assert house.release() == (3, 0)
+    any_house.ledger.replays.ask(Scope(), now=time.time())
+    any_house.work()
+    assert {digest: path.read_bytes() for digest, path in any_house.spooled().items()} == before
+    assert any_house.ledger.keeping.counts()["left"] == 0
+    any_house.deliver()
+    assert any_house.release() == (0, 0), "its days count anew"
+    any_house.days_ahead = 14.3
+    assert any_house.release() == (3, 0)
 
 
 def test_what_somebody_still_needs_stays(house: House) -> None:
@@ -219,32 +230,36 @@ def test_what_somebody_still_needs_stays(house: House) -> None:
     assert house.release() == (2, 0)
 
 
-def test_an_archive_that_lost_an_object_or_is_away_lets_nothing_go(house: House) -> None:
-    house.put(*builders.pet_series(2))
-    house.deliver()
-    house.days_ahead = 8
-    identifier = requests.get(f"{house.orthanc.url}/instances", timeout=10).json()[0]
-    requests.delete(f"{house.orthanc.url}/instances/{identifier}", timeout=10)
-    assert house.release() == (1, 1)
-    assert len(house.spooled()) == 1
-    assert house.findings() == {"lost": 1}
+def test_an_archive_that_lost_an_object_or_is_away_lets_nothing_go(any_house: House) -> None:
+    any_house.put(*builders.pet_series(2))
+    any_house.deliver()
+    any_house.days_ahead = 8
+    identifier = requests.get(f"{any_house.orthanc.url}/instances", timeout=10).json()[0]
+    requests.delete(f"{any_house.orthanc.url}/instances/{identifier}", timeout=10)
+    assert any_house.release() == (1, 1)
+    assert len(any_house.spooled()) == 1
+    assert any_house.findings() == {"lost": 1}
     away = OrthancTarget("archive", Access(url="http://127.0.0.1:1", connect_timeout_secs=1))
-    done = Retention(house.files, house.ledger.keeping, [away], ["embedded"], days=7, now=house.now).run(threading.Event())
+    done = Retention(any_house.files, any_house.ledger.keeping, [away], ["embedded"], days=7, now=any_house.now).run(
+        threading.Event()
+    )
     assert (done.objects, done.lost, bool(done.problem)) == (0, 0, True)
-    assert len(house.spooled()) == 1
+    assert len(any_house.spooled()) == 1
 
 
-def test_a_kill_between_the_ledger_and_the_file_is_finished_by_the_next_pass(house: House) -> None:
-    house.put(*builders.pet_series(2))
-    house.deliver()
-    house.days_ahead = 8
-    retention = Retention(house.files, house.ledger.keeping, [house.target], ["embedded"], days=7, now=house.now)
-    first, second = house.ledger.keeping.ripe(retention.terms(), after=0, limit=9)
-    assert house.ledger.keeping.depart(first, retention.terms(), target="archive", now=house.now())  # killed: its file stands
-    assert house.ledger.keeping.depart(second, retention.terms(), target="archive", now=house.now())
-    house.files.remove(second.day, second.digest)  # killed: the ledger does not know that it is gone
-    assert house.release() == (2, 0)
-    assert (house.spooled(), house.ledger.keeping.counts()["left"]) == ({}, 2)
+def test_a_kill_between_the_ledger_and_the_file_is_finished_by_the_next_pass(any_house: House) -> None:
+    any_house.put(*builders.pet_series(2))
+    any_house.deliver()
+    any_house.days_ahead = 8
+    retention = Retention(any_house.files, any_house.ledger.keeping, [any_house.target], ["embedded"], days=7, now=any_house.now)
+    first, second = any_house.ledger.keeping.ripe(retention.terms(), after=0, limit=9)
+    assert any_house.ledger.keeping.depart(
+        first, retention.terms(), target="archive", now=any_house.now()
+    )  # killed: its file stands
+    assert any_house.ledger.keeping.depart(second, retention.terms(), target="archive", now=any_house.now())
+    any_house.files.remove(second.day, second.digest)  # killed: the ledger does not know that it is gone
+    assert any_house.release() == (2, 0)
+    assert (any_house.spooled(), any_house.ledger.keeping.counts()["left"]) == ({}, 2)
 
 
 def test_what_comes_again_stands_in_the_spool_again(house: House) -> None:
@@ -278,20 +293,20 @@ def test_without_the_archive_a_replay_waits_and_keeps_the_record(house: House) -
         house.line.original(house.ledger.overview.instances("normalised")[0]["day"], digest)
 
 
-def test_a_scrub_finds_rot_and_mends_it_from_the_archive(house: House) -> None:
-    house.put(*builders.pet_series(4))
-    house.deliver()
-    rotten, cut, gone, _sound = sorted(house.spooled().values())
+def test_a_scrub_finds_rot_and_mends_it_from_the_archive(any_house: House) -> None:
+    any_house.put(*builders.pet_series(4))
+    any_house.deliver()
+    rotten, cut, gone, _sound = sorted(any_house.spooled().values())
     content = bytearray(rotten.read_bytes())
     content[-1] ^= 1
     rotten.write_bytes(content)
     cut.write_bytes(cut.read_bytes()[:100])
     gone.unlink()
-    assert house.scrub() == (4, 2, 1, 3)
-    assert all(digest_of_file(path) == path.stem for path in house.spooled().values())
-    assert len(house.spooled()) == 4
-    assert house.findings() == {}
-    assert house.scrub() == (4, 0, 0, 0)
+    assert any_house.scrub() == (4, 2, 1, 3)
+    assert all(digest_of_file(path) == path.stem for path in any_house.spooled().values())
+    assert len(any_house.spooled()) == 4
+    assert any_house.findings() == {}
+    assert any_house.scrub() == (4, 0, 0, 0)
 
 
 def test_rot_that_no_archive_can_mend_stays_a_finding_until_it_is_mended(house: House) -> None:
@@ -339,17 +354,28 @@ def test_an_orthanc_rolled_back_to_an_older_copy_gets_exactly_what_is_missing(ow
     shutil.copytree(tmp_path / "older", own_orthanc.directory / "storage")
     own_orthanc.start()
     assert own_orthanc.held() == before
-    archive, _ = house.reconcile(since=since)
-    assert (archive.asked, archive.again) == (3, 3)
+    assert spool_reconcile(house) == "archive: 8 asked for, 3 missing and sent again\n"
     assert house.ledger.overview.counts()["deliveries"]["archive"] == {"pending": 3, "verified": 5}
     before_that = len(stored(own_orthanc))
     house.deliver()
     assert own_orthanc.held() == held, "every object once, by the digests of what it gives back"
     assert len(stored(own_orthanc)) - before_that == 3, "nothing else was uploaded"
-    archive, _ = house.reconcile()
-    assert (archive.asked, archive.again) == (8, 0)
+    assert spool_reconcile(house) == "archive: 8 asked for, 0 missing and sent again\n"
+    assert house.reconcile(since=since)[0].asked == 3
     assert house.findings() == {}
     house.close()
+
+
+def spool_reconcile(house: House) -> str:
+    """What ``isobridge spool reconcile`` says, with settings of its own over the same folder."""
+    file = house.settings.data.directory / "gateway.yaml"
+    file.write_text(
+        f"data: {{directory: {house.settings.data.directory}}}\nmappings: {{directory: {ROOT / 'mappings'}}}\n"
+        f"targets: {{archive: {{kind: orthanc, url: '{house.orthanc.url}'}}}}\n"
+    )
+    result = CliRunner().invoke(main, ["spool", "reconcile", "--target", "archive", "--config", str(file)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def stored(orthanc: Orthanc) -> list[str]:
@@ -387,22 +413,22 @@ def test_the_mark_of_a_reassigned_object_is_told_again_behind_it(house: House) -
     assert "another patient" in told
 
 
-def test_a_fhir_store_rolled_back_gets_what_it_lost_and_nothing_else(house: House) -> None:
-    house.put(*builders.pet_series(2))
-    house.deliver()
-    _, facts = house.reconcile()
+def test_a_fhir_store_rolled_back_gets_what_it_lost_and_nothing_else(any_house: House) -> None:
+    any_house.put(*builders.pet_series(2))
+    any_house.deliver()
+    _, facts = any_house.reconcile()
     assert (facts.asked, facts.again) == (2, 0), "a study and a dossier"
-    held = versions(house.store)
+    held = versions(any_house.store)
     assert held
-    house.lose_store()
-    assert versions(house.store) == {}
-    _, facts = house.reconcile()
+    any_house.lose_store()
+    assert versions(any_house.store) == {}
+    _, facts = any_house.reconcile()
     assert (facts.asked, facts.stuck, facts.problem) == (2, 0, "")
     assert facts.again == 2
-    house.work()
-    house.deliver()
-    assert versions(house.store) == held
-    assert house.reconcile()[1].again == 0
+    any_house.work()
+    any_house.deliver()
+    assert versions(any_house.store) == held
+    assert any_house.reconcile()[1].again == 0
 
 
 def test_a_fhir_store_that_lost_one_resource_gets_that_one(house: House) -> None:

@@ -24,8 +24,9 @@ from starlette.routing import Mount
 
 from gateway import config
 from gateway.cli import main
+from gateway.client import query
 from gateway.config import Settings
-from gateway.errors import Rejected
+from gateway.errors import Misconfigured, Rejected
 from gateway.r4.validate import validate
 from gateway.store import FhirStore
 from gateway.understanding import understanding
@@ -351,7 +352,7 @@ from decimal import Decimal
 from pathlib import Path
 import pandas
 from gateway.client import query, views
-from gateway.errors import Rejected
+from gateway.errors import Misconfigured, Rejected
 from gateway.r4.canonical import decode
 from gateway.views.definition import read_view
 from gateway.views.formats import write_parquet
@@ -410,3 +411,9 @@ def test_the_client_the_notebook_and_parquet(base: str, tmp_path: Path) -> None:
         "instances": 9,
         "exact": "394.2",
     }
+
+
+def test_without_pandas_the_call_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(Misconfigured, match=r"pip install 'isobridge\[tables\]'"):
+        query("administrations", "http://127.0.0.1:1/fhir")

@@ -135,6 +135,14 @@ def test_a_broken_first_choice_is_told_even_when_the_second_is_taken(tmp_path: P
     assert said(record) == ["study.x is not a UID in its first place; SeriesInstanceUID was taken"]
 
 
+def test_a_uid_with_leading_zeros_is_kept_as_it_is_and_told(tmp_path: Path) -> None:
+    mapping = one_field(tmp_path, "{from: [StudyInstanceUID, SeriesInstanceUID], as: uid}")
+    record = read(mapping, {"StudyInstanceUID": "1.2.03", "SeriesInstanceUID": "1.2"})
+    assert record.shared.study["x"] == "1.2.03", "the second place is another UID"
+    (told,) = said(record)
+    assert "study.x has a component with a leading zero" in told
+
+
 def test_an_unknown_code_of_a_known_scheme_passes_and_is_told(tmp_path: Path) -> None:
     mapping = one_field(tmp_path, "{from: 'ProcedureCodeSequence[0]', as: concept, codes: routes}")
     record = read(

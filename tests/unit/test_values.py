@@ -137,10 +137,22 @@ def test_a_number_of_impossible_size_is_refused(written: str) -> None:
         values.decimal(written)
 
 
-@pytest.mark.parametrize("written", ["1.2.x", "1.02.3", "1..2", ".1", "1.", "1" * 65, ""])
+@pytest.mark.parametrize("written", ["1.2.x", "1..2", ".1", "1.", "1" * 65, ""])
 def test_what_is_no_uid_is_refused(written: str) -> None:
     with pytest.raises(Invalid, match="is not a UID"):
         values.uid(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "is_legal"), [("1.02.3", False), ("01.2", False), ("1.2.00", False), ("1.0.20", True), ("0", True)]
+)
+def test_a_uid_with_leading_zeros_is_read_as_it_stands_and_never_written(written: str, is_legal: bool) -> None:
+    assert (values.uid(written), values.has_leading_zero(written)) == (written, not is_legal)
+    if is_legal:
+        assert values.legal_uid(written) == written
+    else:
+        with pytest.raises(Invalid, match="is not a UID"):
+            values.legal_uid(written)
 
 
 def test_a_name_is_split_into_its_parts() -> None:
