@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import requests
 from PIL import Image
 
 from gateway.errors import Rejected
+from gateway.spool.feeds import Counts, Feed
 from gateway.spool.ledger import Ledger
 from tests.browser import Browser, browser
 from tests.builders import ct, nm, pet, pet_series, uid
@@ -171,6 +173,16 @@ def test_a_form_from_elsewhere_changes_nothing(site: Site, change: dict[str, dic
     )
     assert answer.status_code == 403
     assert site.ledger.overview.counts() == before
+
+
+def test_a_followed_source_shows_how_far_it_has_come(site: Site) -> None:
+    feeds = site.ledger.feeds
+    number, place = feeds.ask(Feed(source="old_archive", modalities=("NM", "PT")), now=1.0)
+    feeds.advance(number, replace(place, cursor=1200), Counts(objects=800, gone=2), {"a": "refused"}, newest=1500, now=2.0)
+    feeds.tell_problem(number, "The source cannot be reached.")
+    page = site.get("/").text.replace("\u202f", "")
+    assert "change 1200 of 1500; 800 objects, 2 gone before, 1 failed" in page
+    assert "The source cannot be reached." in page
 
 
 def test_a_form_never_leads_to_another_site(site: Site) -> None:
