@@ -44,6 +44,18 @@ class Extractor:
         """The JSON key without which nothing is found; empty when there is no such key."""
         return self.path[0] if self.path and self.path[0].isidentifier() and not self.defaults_to_false else ""
 
+    @property
+    def needed_key(self) -> str:
+        """The JSON key without which nothing is found when a filter over the whole comes first; empty when there is no such key."""
+        second = self.path[1:2] if self.path and self.path[0].startswith("where(") else ()
+        return second[0] if second and second[0].isidentifier() and not self.defaults_to_false else ""
+
+    @property
+    def filter_key(self) -> str:
+        """The JSON key that such a filter looks at; empty when it is not known."""
+        found = re.match(r"where\((\w+)[.=\s]", self.path[0]) if self.needed_key else None
+        return found[1] if found else ""
+
     def values(self, resource: Mapping[str, Any]) -> list[Any]:
         """What lies at the end of the path, in document order; never ``None``."""
         nodes: list[Any] = [resource]
@@ -175,8 +187,14 @@ def _holds(path: str, value: str) -> Step:
 def _below(node: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
     nodes: list[Any] = [node]
     for name in names:
-        found = [child.get(name, ()) for child in nodes]
-        nodes = [item for value in found for item in (value if isinstance(value, list | tuple) else [value])]
+        found: list[Any] = []
+        for child in nodes:
+            value = child.get(name, ())
+            if isinstance(value, list | tuple):
+                found += value
+            else:
+                found.append(value)
+        nodes = found
     return nodes
 
 

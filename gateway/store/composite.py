@@ -18,7 +18,8 @@ from gateway.store import values
 #: code, system, value, value_system, low, high, unit
 Pair = tuple[str, str, str, str, float, float, str]
 _Second = tuple[str, str, float, float, str]
-#: The codes of one place: (identity of the node, paths) -> (code, system). Good for as long as the resource is held.
+#: The codes of one place: (identity of the node, nought for the whole; paths) -> (code, system). Good while the resource is held,
+#: of the whole for all that have the same codes.
 Codes = dict[tuple[int, tuple[tuple[str, ...], ...]], list[tuple[str, str]]]
 _TOKENS = frozenset({"CodeableConcept", "Coding", "Identifier", "code", "boolean"})
 
@@ -40,6 +41,17 @@ class Composite:
         keys = {place.first_key for place, _, _ in self.places}
         return keys.pop() if len(keys) == 1 else ""
 
+    @property
+    def second_keys(self) -> set[str]:
+        """One of these JSON keys must be there when the pair stands in the whole; empty text: always look."""
+        return {part.first_key for place, _, second in self.places for part in second} if self.places else {""}
+
+    @property
+    def chosen_by(self) -> str:
+        """The JSON key of the whole that tells the codes of the pairs; empty when there is no such key."""
+        keys = {part.first_key if not place.steps else "" for place, first, _ in self.places for part in first}
+        return keys.pop() if len(keys) == 1 else ""
+
     def pairs(self, resource: Mapping[str, Any], zone: ZoneInfo, known: Codes) -> list[Pair]:
         """Every pair of the resource. ``known`` keeps the codes that were read for one composite of the resource for the others."""
         found: list[Pair] = []
@@ -49,15 +61,17 @@ class Composite:
             for node in place.values(resource):
                 others = [row for part in second for value in part.values(node) for row in self._second(part.kind, value, zone)]
                 if others:
-                    found += [(*code, *other) for code in _codes(node, first, known) for other in others]
+                    found += [
+                        (*code, *other) for code in _codes(node, id(node) if place.steps else 0, first, known) for other in others
+                    ]
         return found
 
     def _second(self, kind: str, value: Any, zone: ZoneInfo) -> Iterator[_Second]:
         return _SECONDS[self.second](kind, value, zone)
 
 
-def _codes(node: Any, parts: Sequence[Extractor], known: Codes) -> list[tuple[str, str]]:
-    same = id(node), tuple(part.path for part in parts)
+def _codes(node: Any, who: int, parts: Sequence[Extractor], known: Codes) -> list[tuple[str, str]]:
+    same = who, tuple(part.path for part in parts)
     if same not in known:
         known[same] = [code for part in parts for value in part.values(node) for code in values.tokens(part.kind, value)]
     return known[same]

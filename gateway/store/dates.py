@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -108,6 +109,7 @@ def period(value: Mapping[str, Any], zone: ZoneInfo) -> Interval:
     return Interval(low, max(high, low))
 
 
+@lru_cache(maxsize=256)  # all resources of a transaction have one time
 def as_instant(microseconds: int) -> str:
     """``2026-01-02T10:00:00.123Z``: milliseconds, UTC."""
     moment = _EPOCH + microseconds * _MICROSECOND

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +29,10 @@ _CHUNK = 500
 _WRITER_LOCK = 0x150B71D6
 
 _COLUMNS = {table.name: tuple(column.name for column in table.columns) for table in (RES, HIST, *INDEX_TABLES.values())}
+_INSERTS = {
+    name: f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 names of our own tables
+    for name, columns in _COLUMNS.items()
+}
 _CURRENT = "rid, type, id, version, updated, deleted, hash, writer"
 
 
@@ -55,8 +62,8 @@ class _Batch:
     inserted: list[tuple[Any, ...]] = field(default_factory=list)
     updated: list[tuple[Any, ...]] = field(default_factory=list)
     retired: list[tuple[Any, ...]] = field(default_factory=list)
-    added_rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
-    removed_rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    added_rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: defaultdict(list))
+    removed_rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=lambda: defaultdict(list))
 
 
 def compress(body: bytes) -> bytes:
@@ -163,6 +170,18 @@ def write(connection: Connection, prepared: Sequence[Prepared], indexer: Indexer
     return outcomes
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """A transaction makes ten thousands of tuples and no cycle: to look for cycles meanwhile takes a tenth of its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def lock_writers(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
@@ -181,13 +200,21 @@ def _existing(connection: Connection, changes: Sequence[Change]) -> Iterator[_Cu
 
 
 def _fetch(connection: Connection, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """Past the statement builder, which takes ten times as long as such a question itself."""
-    driver: Any = connection.connection.driver_connection
-    cursor = driver.cursor()
-    try:
+    with _cursor(connection) as cursor:
         cursor.execute(sql if connection.dialect.name == "sqlite" else sql.replace("?", "%s"), values)
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
+
+
+@contextmanager
+def _cursor(connection: Connection) -> Iterator[Any]:
+    """Past SQLAlchemy, which takes ten times as long as a small statement itself. Its errors are raised as SQLAlchemy raises them."""
+    driver: Any = connection.connection.driver_connection
+    cursor = driver.cursor()
+    try:
+        yield cursor
+    except connection.dialect.loaded_dbapi.OperationalError as error:
+        raise sa.exc.OperationalError(None, None, error) from error
     finally:
         cursor.close()
 
@@ -218,14 +245,15 @@ def _change(
         batch.updated.append((version, now, deleted, item.hash, body, by, rid))
         batch.retired.append((rid, current.version, current.updated, current.deleted, former))
         old_rows = {} if current.deleted else indexer.rows(decode(decompress(former)))
+    new_rows, own = item.rows or {}, (rid,)
+    if not old_rows:
+        for table, values in new_rows.items():
+            batch.added_rows[table] += [row + own for row in values]
     # Only the difference is written: most updates of a study leave most of its index rows as they are.
-    new_rows = item.rows or {}
-    own = (rid,)
-    for table in new_rows.keys() | old_rows.keys():
+    for table in (new_rows.keys() | old_rows.keys()) if old_rows else ():
         new, old = new_rows.get(table, set()), old_rows.get(table, set())
-        batch.added_rows.setdefault(table, []).extend([values + own for values in (new - old if old else new)])
-        if old:
-            batch.removed_rows.setdefault(table, []).extend([values + own for values in old - new])
+        batch.added_rows[table] += [row + own for row in new - old]
+        batch.removed_rows[table] += [row + own for row in old - new]
     if deleted:
         return Outcome(item.change, "204 No Content", version, now)
     return Outcome(item.change, "201 Created" if current is None or current.deleted else "200 OK", version, now)
@@ -233,10 +261,10 @@ def _change(
 
 def stamped(resource: JsonObject, version: int, now: int) -> JsonObject:
     """The resource with the store's own version and time in its ``meta``, in the official order of elements."""
-    meta = {"versionId": str(version), "lastUpdated": dates.as_instant(now)}
-    meta |= {key: value for key, value in resource.get("meta", {}).items() if key not in meta}
-    head = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
-    return head | {key: value for key, value in resource.items() if key not in head}
+    own = {"versionId": str(version), "lastUpdated": dates.as_instant(now)}
+    head = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": own}
+    given = resource.get("meta", {})
+    return head | resource | {"meta": own | given | own}
 
 
 def _flush(connection: Connection, batch: _Batch) -> None:
@@ -262,19 +290,17 @@ def _delete_rows(connection: Connection, name: str, rows: list[tuple[Any, ...]])
 
 
 def _many(connection: Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
-    connection.exec_driver_sql(sql if connection.dialect.name == "sqlite" else sql.replace("?", "%s"), rows)
+    with _cursor(connection) as cursor:
+        cursor.executemany(sql if connection.dialect.name == "sqlite" else sql.replace("?", "%s"), rows)
 
 
 def insert_rows(connection: Connection, name: str, rows: list[tuple[Any, ...]]) -> None:
-    """The bulk of all writing, so it goes past the statement builder: COPY on PostgreSQL, plain tuples on SQLite."""
+    """The bulk of all writing: COPY on PostgreSQL, plain tuples on SQLite."""
     if not rows:
         return
-    columns = ", ".join(_COLUMNS[name])
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" for _ in _COLUMNS[name])
-        _many(connection, f"INSERT INTO {name} ({columns}) VALUES ({marks})", rows)  # noqa: S608 names of our own tables
+        _many(connection, _INSERTS[name], rows)
         return
-    driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(f"COPY {name} ({columns}) FROM STDIN") as copy:
+    with _cursor(connection) as cursor, cursor.copy(f"COPY {name} ({', '.join(_COLUMNS[name])}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)

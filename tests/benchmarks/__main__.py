@@ -15,7 +15,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000, help="slices (default 1000)")
     parser.add_argument("--runs", type=int, default=5, help="runs of each (default 5; of query at most 3)")
     parser.add_argument("--observations", type=int, default=100_000, help="query: Observations (default 100000)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="query: each question is asked for so long (default 2)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="query: each question is asked for so long (default 1.5)")
     chosen = parser.parse_args()
     several = {"receive": receive.run, "convert": convert.run, "normalise": normalise.run}
     codes = [

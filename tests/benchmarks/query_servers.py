@@ -100,12 +100,15 @@ class Peer:
         self._server = Sekmet(directory)
         self._database = directory / "data" / "sekmet.db"
         self._lines = directory / "resources.ndjson"
+        self._loading: subprocess.Popen[str]
+        self._written = (0, 0)  #: Observations, resources
 
     @property
     def present(self) -> bool:
         return SEKMET.exists()
 
-    def load(self, people: Iterable[Person]) -> Loaded:
+    def begin_load(self, people: Iterable[Person]) -> None:
+        """Writes the resources to a file, and begins to load it in sekmet's own process: it takes minutes."""
         self._database.parent.mkdir(parents=True, exist_ok=True)
         seen: set[str] = set()
         observations = 0
@@ -118,9 +121,14 @@ class Peer:
                         observations += resource["resourceType"] == "Observation"
                         file.write(encode(resource) + b"\n")
         script = Path(__file__).parent / "peers" / "load_sekmet.py"
-        done = subprocess.run([SEKMET, script, self._database, self._lines], check=True, capture_output=True, text=True)
+        self._loading = subprocess.Popen([SEKMET, script, self._database, self._lines], stdout=subprocess.PIPE, text=True)
+        self._written = observations, len(seen)
+
+    def end_load(self) -> Loaded:
+        told, _ = self._loading.communicate()
+        assert self._loading.returncode == 0, "sekmet could not be filled"
         self._lines.unlink()
-        return Loaded(observations, len(seen), float(done.stdout))
+        return Loaded(*self._written, float(told))
 
     @contextmanager
     def running(self) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -67,6 +68,38 @@ def test_a_fhirpath_engine_finds_the_same_values_in_official_examples(path: Path
         check_against_fhirpath(resource)
         if resource["resourceType"] in definitions.resource_types():
             assert rows(resource)
+
+
+def test_what_was_indexed_before_changes_nothing() -> None:
+    """Rows are remembered by element, by elements that go together, and by the code that chooses: never across what differs."""
+    dose = {
+        "resourceType": "Observation",
+        "id": "a",
+        "status": "final",
+        "code": {"coding": [{"system": "urn:x", "code": "organ-absorbed-dose"}]},
+        "valueQuantity": {"value": Decimal("2.5"), "unit": "Gy", "system": "http://unitsofmeasure.org", "code": "Gy"},
+        "component": [{"code": {"text": "cycle"}, "valueInteger": 1}],
+    }
+    activity = {"code": {"coding": [{"system": "urn:x", "code": "113507"}]}}
+    variants: list[dict[str, Any]] = [
+        {},
+        {"valueQuantity": {}},
+        {"valueQuantity": {"value": Decimal("3.5")}},
+        activity,
+        activity | {"valueQuantity": {"value": Decimal(310), "unit": "MBq"}},
+        {"component": [{"code": {"text": "cycle"}, "valueInteger": 2}]},
+        {"component": []},
+        {"subject": {"reference": "Patient/p"}, "status": "preliminary"},
+        {"derivedFrom": [{"reference": "Observation/b"}]},
+        {"code": {"text": "organ-absorbed-dose"}},
+    ]
+    told = [dose | variant for variant in variants]
+    told += [PATIENT, PT_STUDY, NM_STUDY, *OBSERVATIONS]
+    shared = Indexer(IDS, ZoneInfo("Europe/Brussels"))
+    for resource in told + told[::-1]:
+        assert shared.rows(resource) == rows(resource)
+    assert of(rows(told[0]), "qty", "Observation", "absorbed-dose")
+    assert not of(rows(told[3]), "qty", "Observation", "absorbed-dose")
 
 
 def test_a_study_is_indexed_by_patient_modality_and_every_uid() -> None:
