@@ -69,6 +69,18 @@ def interval_matches(prefix: str, asked: Interval, low: Sql, high: Sql) -> Sql:
     return sql(pattern, *[parts[place] for place in places])
 
 
+#: Of an interval that matches: after which end of what was asked it ends, and before which it begins, if before any.
+_ENDS_AFTER = {"gt": "high", "ge": "low", "sa": "high", "ap": "low", "eq": "low"}
+_BEGINS_BEFORE = {"lt": "low", "le": "high", "eb": "low", "ap": "high", "eq": "high"}
+
+
+def touched(readings: Sequence[tuple[str, Interval]]) -> Interval | None:
+    """What every interval touches for which all of this holds; ``None`` when it may be anywhere on one side."""
+    lows = [getattr(asked, _ENDS_AFTER[prefix]) for prefix, asked in readings if prefix in _ENDS_AFTER]
+    highs = [getattr(asked, _BEGINS_BEFORE[prefix]) for prefix, asked in readings if prefix in _BEGINS_BEFORE]
+    return Interval(max(lows), min(highs) + 1) if lows and highs else None
+
+
 def quantity_matches(code: str, value: str, columns: Sequence[Sql], *, is_number: bool = False) -> list[Sql]:
     """``[prefix]number``, ``number|system|code`` or ``number||unit`` (code or unit as written).
 

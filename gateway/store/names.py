@@ -6,6 +6,7 @@ Five hundred accession numbers are one list and not five hundred selections: wha
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from gateway.errors import Rejected
 from gateway.r4 import definitions
@@ -29,6 +30,7 @@ def token(found: Condition, value: str) -> Name:
     return codes, values.key(parts[0]) if has_system else None
 
 
+@lru_cache(maxsize=1024)
 def _system_is_implied(kind: str, code: str) -> bool:
     """An element of type ``code`` has its system by its binding, so a client may name it though it is not in the resource."""
     parameter = definitions.search_parameters()[kind][code]

@@ -10,38 +10,43 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, LiteralString
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from gateway.r4 import definitions
 from gateway.store import names as names_of
 from gateway.store import values
-from gateway.store.comparisons import bad, contains, folded, interval_matches, quantity_matches, read_date, starts_with
+from gateway.store.comparisons import bad, contains, folded, interval_matches, quantity_matches, read_date, starts_with, touched
 from gateway.store.composite import second_type
 from gateway.store.index import BY_COLUMN, ParamIds
 from gateway.store.names import are_named
-from gateway.store.narrowing import Window, date_windows, paired
+from gateway.store.narrowing import Window, date_windows, has_one, paired
 from gateway.store.query import CareDate, Chain, Compartment, Condition, Filter, Has, split_dollars, unescaped
+from gateway.store.rows import (
+    CMP,
+    CODE,
+    DAT,
+    FOLDED,
+    HIGH,
+    KIND,
+    LOW,
+    PARAM,
+    QTY,
+    REF,
+    STR,
+    SYSTEM,
+    TABLES,
+    TARGET,
+    TOK,
+    UNIT,
+    URI,
+    VALUE,
+    VALUE_SYSTEM,
+    Rows,
+)
 from gateway.store.sql import FALSE, TRUE, Sql, all_of, any_of, is_one_of, negated, sql
 
-#: The tables of the index, by search type. A number is a quantity without a unit.
-TABLES = {
-    "token": Sql("tok"),
-    "reference": Sql("ref"),
-    "date": Sql("dat"),
-    "string": Sql("str"),
-    "quantity": Sql("qty"),
-    "number": Sql("qty"),
-    "uri": Sql("uri"),
-    "composite": Sql("cmp"),
-}
-TOK, REF, DAT, STR, QTY, URI, CMP = (
-    TABLES[kind] for kind in ("token", "reference", "date", "string", "quantity", "uri", "composite")
-)
-#: Their columns. Within a selection from one of these tables a bare name is a column of it.
-CODE, SYSTEM, TARGET, KIND, LOW, HIGH, UNIT, FOLDED, VALUE, VALUE_SYSTEM, PARAM = map(
-    Sql, ("code", "system", "target", "kind", "low", "high", "unit", "folded", "value", "value_system", "param")
-)
+_OF_RES = Sql("res.rid")
 _OF_QUANTITY = (SYSTEM, CODE, UNIT, LOW, HIGH)
 _OF_SECOND = (VALUE_SYSTEM, VALUE, UNIT, LOW, HIGH)
 
@@ -57,20 +62,77 @@ class Scope:
     within: Callable[[Iterable[str]], Sql] | None = None  #: bounds for rows of these types; ``None``: no bounds
     #: Tables that are asked about the few resources that something else finds, not for all that fit.
     probed: frozenset[Sql] = frozenset()
+    resource: Sql = _OF_RES  #: the row number of the resource that is asked about
 
     def params(self, pairs: Iterable[tuple[str, str]]) -> Sql:
         """That a row is of one of these parameters."""
         return is_one_of(PARAM, [self.param_ids[pair] for pair in pairs])
 
 
-def conditions(filters: Sequence[Filter], scope: Scope) -> list[Sql]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search in SQL: ``rows`` that it starts with, if there are any, and the conditions on what they name, or else on ``res``."""
+
+    rows: Rows | None
+    conditions: list[Sql]
+    #: What the rows are dates of, when they are.
+    dated: str = ""
+
+
+def asked_of(filters: Sequence[Filter], scope: Scope) -> Asked:
     """Of filters that hold together: what one of them finds by a value spares the others to look at everything that fits them."""
     filters = paired(filters)
     windows = date_windows(filters)
     if len(filters) > 1:
         scope = replace(scope, probed=_probed(filters, windows))
     inside = {found for window in windows for found in window}
-    return [_window(window, scope) for window in windows] + [condition(found, scope) for found in filters if found not in inside]
+    parts: list[tuple[Filter, ...]] = [*windows, *((found,) for found in filters if found not in inside)]
+    first = None if scope.within or any(map(_is_about_res, filters)) else min(filter(_rank, parts), key=_rank, default=None)
+    if first is None:
+        return Asked(None, [_part(part, scope) for part in parts])
+    scope = replace(scope, resource=Sql("found.rid"))
+    rows = _rows_of(first, scope)
+    if len(rows) != 1:
+        return Asked(None, [_part(part, replace(scope, resource=_OF_RES)) for part in parts])
+    return Asked(rows[0], [_part(part, scope) for part in parts if part is not first], _dated(rows[0], first[0]))
+
+
+def _dated(rows: Rows, found: Filter) -> str:
+    return found.code if rows.table is DAT and rows.once and isinstance(found, Condition) else ""
+
+
+def _part(part: Sequence[Filter], scope: Scope) -> Sql:
+    return condition(part[0], scope) if len(part) == 1 else _rows_of(part, scope)[0].name(scope.resource)
+
+
+def _rows_of(part: Sequence[Filter], scope: Scope) -> list[Rows]:
+    """Any of them. All conditions of a window are asked at once: a resource has one such date, so they are about the same row."""
+    found = part[0]
+    if isinstance(found, Chain):
+        return _chained(found, scope)
+    told = [one for one in part if isinstance(one, Condition)]
+    if len(told) > 1:
+        return [_dates(told[0], [one.values[0] for one in told], scope)]
+    return _indexed(told[0], scope) if told else []
+
+
+def _is_about_res(found: Filter) -> bool:
+    """Whether it asks about more of a resource than the index knows."""
+    return isinstance(found, Has | Compartment | CareDate) or (isinstance(found, Condition) and found.code in BY_COLUMN)
+
+
+def _rank(part: tuple[Filter, ...]) -> int:
+    """What finds least comes first; 0: not to start with."""
+    found = part[0]
+    if isinstance(found, Chain):
+        return 1
+    if not isinstance(found, Condition) or found.modifier in ("not", "missing"):
+        return 0
+    if found.kind == "reference" or found.code == "identifier":
+        return 1
+    if len(part) > 1:
+        return 2
+    return {"composite": 3, "token": 4}.get(found.kind, 5)
 
 
 def _probed(filters: Sequence[Filter], windows: Sequence[Window]) -> frozenset[Sql]:
@@ -85,69 +147,82 @@ def _probed(filters: Sequence[Filter], windows: Sequence[Window]) -> frozenset[S
     return frozenset({DAT, QTY}) if any(found.kind in ("token", "composite") for found in told) else frozenset()
 
 
-def _window(window: Window, scope: Scope) -> Sql:
-    """All conditions on one date at once: a resource has one of it, so they are about the same row."""
-    return _rows(DAT, window[0], scope, all_of(_date_matches(found.code, found.values[0], scope) for found in window))
-
-
 def condition(found: Filter, scope: Scope) -> Sql:
     """The SQL condition for one filter. Raises :class:`Rejected` (400) for a value that has not the form of its type."""
-    if not isinstance(found, Condition):
-        return _OTHERS[type(found)](found, scope)
-    if found.code in BY_COLUMN and found.modifier == "missing":  # the store itself sees to it that they are there
+    if isinstance(found, Condition):
+        return _column(found, scope) if found.code in BY_COLUMN else _index(found, scope)
+    if isinstance(found, Chain):
+        return _any_names(_chained(found, scope), scope)
+    if isinstance(found, Has):
+        return _has(found, scope)
+    return _compartment(found, scope) if isinstance(found, Compartment) else _care_date(found, scope)
+
+
+def _column(found: Condition, scope: Scope) -> Sql:
+    """``_id`` and ``_lastUpdated``: the store itself sees to it that they are there."""
+    if found.modifier == "missing":
         return FALSE if found.values[0] == "true" else TRUE
     if found.code == "_id":
-        return _negated(is_one_of(Sql("res.id"), [unescaped(value) for value in found.values]), found)
-    if found.code == "_lastUpdated":
-        return _updated(found, scope)
+        ids = is_one_of(Sql("res.id"), [unescaped(value) for value in found.values])
+        return negated(ids) if found.modifier == "not" else ids
+    # stored to the millisecond, so a moment fills its millisecond
+    ends = Sql("res.updated"), Sql("(res.updated + 1000)")
+    return any_of([_date_matches(found.code, value, scope, *ends) for value in found.values])
+
+
+def _index(found: Condition, scope: Scope) -> Sql:
     if found.modifier == "missing":
-        return _missing(found, scope)
-    if found.kind in _LISTS:
-        return _negated(_LISTS[found.kind](found, scope), found)
-    single = _READERS[found.kind]
-    return any_of([single(found, value, scope) for value in found.values])
+        suffixes = ("", ":identifier") if found.kind == "reference" else ("",)
+        tables = [TABLES[found.kind], TOK]
+        present = _any_names(
+            [_rows(table, found, scope, TRUE, suffix) for table, suffix in zip(tables, suffixes, strict=False)], scope
+        )
+        return negated(present) if found.values[0] == "true" else present
+    matches = _any_names(_indexed(found, scope), scope)
+    return negated(matches) if found.modifier == "not" else matches
 
 
-def _negated(part: Sql, found: Condition) -> Sql:
-    return negated(part) if found.modifier == "not" else part
+def _any_names(rows: Iterable[Rows], scope: Scope) -> Sql:
+    return any_of([one.name(scope.resource) for one in rows])
 
 
-def _rows(table: Sql, found: Condition, scope: Scope, matches: Sql, *, suffix: str = "", by_resource: bool = True) -> Sql:
-    """That a row of the parameter matches. ``by_resource``: the rows of one resource are found at once."""
-    param = scope.param_ids[found.type, found.code + suffix]
-    if by_resource and table in scope.probed:
-        # "+ 0": else SQLite would rather walk all that fit, in the index of the values
-        pattern: LiteralString = "EXISTS (SELECT 1 FROM {} AS one WHERE one.rid = res.rid AND one.param + 0 = {} AND {})"
-        if table is TOK:
-            pattern = "EXISTS (SELECT 1 FROM {} AS one WHERE one.rid = res.rid AND one.param = {} AND {})"
-        return sql(pattern, table, param, matches)
-    return sql("res.rid IN (SELECT rid FROM {} WHERE param = {} AND {})", table, param, matches)
-
-
-def _missing(found: Condition, scope: Scope) -> Sql:
-    present = _rows(TABLES[found.kind], found, scope, TRUE, by_resource=False)
+def _indexed(found: Condition, scope: Scope) -> list[Rows]:
+    """The rows that the values name: all in one list, or some for each value."""
+    if found.kind == "token" and found.modifier != "text":
+        return [_tokens(found, scope)]
     if found.kind == "reference":
-        present = any_of([present, _rows(TOK, found, scope, TRUE, suffix=":identifier", by_resource=False)])
-    return negated(present) if found.values[0] == "true" else present
+        return [_references(found, scope)]
+    single = _READERS[found.kind]
+    return [single(found, value, scope) for value in found.values]
 
 
-def _token(found: Condition, scope: Scope) -> Sql:
-    if found.modifier == "text":
-        return any_of([_rows(STR, found, scope, starts_with(FOLDED, folded(value)), suffix=":text") for value in found.values])
+def _rows(table: Sql, found: Condition, scope: Scope, matches: Sql, suffix: str = "", *, once: bool = False) -> Rows:
+    probed = table in scope.probed and table is not TOK and suffix == "" and found.modifier != "missing"
+    return Rows(table, scope.param_ids[found.type, found.code + suffix], matches, once, probed)
+
+
+def _tokens(found: Condition, scope: Scope) -> Rows:
     names = [names_of.token(found, value) for value in found.values]
-    is_ordered = len(names) == 1 and all(names[0]) and found.code != "identifier"  # by code, system, resource: both must be known
-    return _rows(TOK, found, scope, are_named(names, CODE, SYSTEM), by_resource=is_ordered)
+    rows = _rows(TOK, found, scope, are_named(names, CODE, SYSTEM))
+    # the key of the table is parameter, code, system, resource: both must be known
+    is_key = len(names) == 1 and names[0][1] is not None and len(names[0][0]) > 0
+    is_probed = is_key and TOK in scope.probed and found.code != "identifier"
+    return replace(rows, once=is_key and len(names[0][0]) == 1, is_probed=is_probed)
 
 
-def _reference(found: Condition, scope: Scope) -> Sql:
+def _references(found: Condition, scope: Scope) -> Rows:
     if found.modifier == "identifier":
         names = [names_of.token(found, value) for value in found.values]
-        return _rows(TOK, found, scope, are_named(names, CODE, SYSTEM), suffix=":identifier", by_resource=False)
+        return _rows(TOK, found, scope, are_named(names, CODE, SYSTEM), ":identifier")
     targets = [name for value in found.values if (name := names_of.reference(found, value, scope.base)) is not None]
-    return _rows(REF, found, scope, are_named(targets, TARGET, KIND))
+    return _rows(REF, found, scope, are_named(targets, TARGET, KIND), once=has_one(found.type, found.code))
 
 
-def _string(found: Condition, value: str, scope: Scope) -> Sql:
+def _text(found: Condition, value: str, scope: Scope) -> Rows:
+    return _rows(STR, found, scope, starts_with(FOLDED, folded(value)), ":text")
+
+
+def _string(found: Condition, value: str, scope: Scope) -> Rows:
     if found.modifier == "exact":
         exactly = sql("folded = {} AND value = {}", folded(value), values.key(unescaped(value)))
         return _rows(STR, found, scope, exactly)
@@ -155,7 +230,7 @@ def _string(found: Condition, value: str, scope: Scope) -> Sql:
     return _rows(STR, found, scope, matches(FOLDED, folded(value)))
 
 
-def _uri(found: Condition, value: str, scope: Scope) -> Sql:
+def _uri(found: Condition, value: str, scope: Scope) -> Rows:
     text = values.key(unescaped(value))
     if found.modifier == "below":
         return _rows(URI, found, scope, starts_with(VALUE, text))
@@ -163,38 +238,39 @@ def _uri(found: Condition, value: str, scope: Scope) -> Sql:
     return _rows(URI, found, scope, is_one_of(VALUE, above if found.modifier == "above" else [text]))
 
 
-def _date(found: Condition, value: str, scope: Scope) -> Sql:
-    return _rows(DAT, found, scope, _date_matches(found.code, value, scope))
+def _date(found: Condition, value: str, scope: Scope) -> Rows:
+    return _dates(found, [value], scope)
+
+
+def _dates(found: Condition, asked: Sequence[str], scope: Scope) -> Rows:
+    """The rows for which all of it holds."""
+    readings = [read_date(found.code, value, scope.zone, scope.now) for value in asked]
+    matches = all_of([interval_matches(prefix, interval, LOW, HIGH) for prefix, interval in readings])
+    rows = _rows(DAT, found, scope, matches, once=has_one(found.type, found.code))
+    return replace(rows, around=touched(readings))
 
 
 def _date_matches(code: str, value: str, scope: Scope, low: Sql = LOW, high: Sql = HIGH) -> Sql:
     return interval_matches(*read_date(code, value, scope.zone, scope.now), low, high)
 
 
-def _updated(found: Condition, scope: Scope) -> Sql:
-    # stored to the millisecond, so a moment fills its millisecond
-    ends = Sql("res.updated"), Sql("(res.updated + 1000)")
-    return any_of([_date_matches(found.code, value, scope, *ends) for value in found.values])
-
-
-def _quantity(found: Condition, value: str, scope: Scope) -> Sql:
+def _quantity(found: Condition, value: str, scope: Scope) -> Rows:
     matches = quantity_matches(found.code, value, _OF_QUANTITY, is_number=found.kind == "number")
     return _rows(QTY, found, scope, all_of(matches))
 
 
-def _composite(found: Condition, value: str, scope: Scope) -> Sql:
+def _composite(found: Condition, value: str, scope: Scope) -> Rows:
     """``first$second``, both found in one place of the resource."""
     parts = split_dollars(value)
     if len(parts) != 2:
         raise bad(found.code, "must be two values joined by $")
     first, second = parts
-    kind = second_type(found.type, definitions.search_parameters()[found.type][found.code])
-    return _rows(
-        CMP, found, scope, all_of([are_named([names_of.token(found, first)], CODE, SYSTEM), *_second(kind, found, second, scope)])
-    )
+    codes = are_named([names_of.token(found, first)], CODE, SYSTEM)
+    return _rows(CMP, found, scope, all_of([codes, *_second(found, second, scope)]))
 
 
-def _second(kind: str, found: Condition, value: str, scope: Scope) -> list[Sql]:
+def _second(found: Condition, value: str, scope: Scope) -> list[Sql]:
+    kind = _type_of_second(found.type, found.code)
     if kind == "token":
         return [are_named([names_of.token(found, value)], VALUE, VALUE_SYSTEM)]
     if kind == "quantity":
@@ -207,14 +283,17 @@ def _second(kind: str, found: Condition, value: str, scope: Scope) -> list[Sql]:
     return [starts_with(VALUE, folded(value))]
 
 
+@lru_cache(maxsize=256)
+def _type_of_second(kind: str, code: str) -> str:
+    return second_type(kind, definitions.search_parameters()[kind][code])
+
+
 def _compartment(found: Compartment, scope: Scope) -> Sql:
     """The patient itself, and what refers to him by one of the parameters of his compartment."""
     return sql(
         "(res.rid IN (SELECT rid FROM ref WHERE {} AND target = {} AND kind = 'Patient') OR (res.type = 'Patient' AND res.id = {}))",
-        scope.params(found.parameters),
-        found.id,
-        found.id,
-    )
+        scope.params(found.parameters), found.id, found.id,
+    )  # fmt: skip
 
 
 def _care_date(found: CareDate, scope: Scope) -> Sql:
@@ -226,46 +305,35 @@ def _care_date(found: CareDate, scope: Scope) -> Sql:
     )
 
 
-def _chain(found: Chain, scope: Scope) -> Sql:
-    param = scope.param_ids[found.type, found.code]
-    return any_of(
-        [
-            sql(
-                "res.rid IN (SELECT rid FROM ref WHERE param = {} AND kind = {} AND target IN (SELECT res.id FROM res WHERE {}))",
-                param,
-                target,
-                _is_inner(target, inner, scope),
-            )
-            for target, inner in found.targets
-        ]
-    )
+def _chained(found: Chain, scope: Scope) -> list[Rows]:
+    """The references to what the inner filter finds, for each type they may be of."""
+    rows = []
+    for target, inner in found.targets:
+        named = sql("kind = {} AND target IN (SELECT res.id FROM res WHERE {})", target, _is_inner(target, inner, scope))
+        rows.append(Rows(REF, scope.param_ids[found.type, found.code], named, has_one(found.type, found.code)))
+    return rows
 
 
 def _has(found: Has, scope: Scope) -> Sql:
-    return sql(
-        "res.id IN (SELECT target FROM ref WHERE param = {} AND kind = {} AND rid IN (SELECT res.rid FROM res WHERE {}))",
-        scope.param_ids[found.source, found.code],
-        found.type,
-        _is_inner(found.source, found.inner, scope),
-    )
+    """The row of a reference is proof that the resource which refers is there: of that only the index is asked, where it can answer."""
+    inner = _is_inner(found.source, found.inner, scope)
+    if scope.within or _is_about_res(found.inner):
+        inner = sql("rid IN (SELECT res.rid FROM res WHERE {})", inner)
+    else:
+        inner = condition(found.inner, replace(scope, probed=frozenset(), resource=Sql("ref.rid")))
+    param = scope.param_ids[found.source, found.code]
+    return sql("res.id IN (SELECT target FROM ref WHERE param = {} AND kind = {} AND {})", param, found.type, inner)
 
 
 def _is_inner(kind: str, inner: Filter, scope: Scope) -> Sql:
     """Within a selection of resources of its own, which is correlated with nothing outside."""
-    alone = replace(scope, probed=frozenset())
-    bounds = scope.within([kind]) if scope.within else TRUE
-    return sql("res.type = {} AND NOT res.deleted AND {} AND {}", kind, condition(inner, alone), bounds)
+    alone = replace(scope, probed=frozenset(), resource=_OF_RES)
+    bounds = [scope.within([kind])] if scope.within else []
+    return all_of([sql("res.type = {}", kind), Sql("NOT res.deleted"), condition(inner, alone), *bounds])
 
 
-_OTHERS: Mapping[type[Filter], Callable[[Any, Scope], Sql]] = {
-    Chain: _chain,
-    Has: _has,
-    Compartment: _compartment,
-    CareDate: _care_date,
-}
-#: Of these all values are one condition.
-_LISTS: Mapping[str, Callable[[Condition, Scope], Sql]] = {"token": _token, "reference": _reference}
-_READERS: Mapping[str, Callable[[Condition, str, Scope], Sql]] = {
+_READERS: Mapping[str, Callable[[Condition, str, Scope], Rows]] = {
+    "token": _text,
     "string": _string,
     "date": _date,
     "quantity": _quantity,

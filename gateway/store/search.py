@@ -17,10 +17,11 @@ from gateway.store.bookmarks import read_bookmark, write_bookmark
 from gateway.store.bundle import ID
 from gateway.store.included import Includer
 from gateway.store.index import Indexer
-from gateway.store.predicates import TABLES, Scope, conditions
+from gateway.store.predicates import Scope, asked_of
 from gateway.store.query import Query, SortKey
 from gateway.store.reach import EVERYTHING, Fence, Reach
 from gateway.store.reader import Reader
+from gateway.store.rows import TABLES
 from gateway.store.sql import NOTHING, Sql, Value, all_of, is_one_of, listed, one_after_another, sql
 from gateway.store.stored import COLUMNS, WIDTH, Row, Stored, as_stored
 
@@ -57,6 +58,17 @@ class _Bookmark:
 
 
 @dataclass(frozen=True, slots=True)
+class _Source:
+    """What a search selects from, the number of the resource in it, and what must hold. ``dated``: the parameter whose one date of the
+    resource stands there as ``low`` and ``high``."""
+
+    table: Sql
+    rid: Sql
+    where: Sql
+    dated: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Key:
     """A value to sort by, what must be joined to ``res`` for it, and how it is called on the page."""
 
@@ -86,12 +98,11 @@ def run(
     mark = read_bookmark(start, _Bookmark) if start else None
     if mark and not _fits(mark, query.sort):
         raise Rejected("_page does not belong to this search", status=400)
-    where = _where(query, scope)
+    source = _source(query, scope)
     warnings = [f"unknown search parameter '{name}' was ignored" for name in query.ignored]
     if query.only_count:  # a count has no entries, so no room for warnings
-        number = reader.rows(sql("SELECT count(*) FROM res WHERE {}", where))[0][0]
-        return Page((), number, None, (), query.used)
-    rows, total = _matches(reader, query, scope, where, mark)
+        return Page((), _count(reader, source), None, (), query.used)
+    rows, total = _matches(reader, query, scope, source, mark)
     shown, found = _fitting(rows[: query.count])
     following = None
     if len(rows) > len(shown) and shown:
@@ -105,12 +116,15 @@ def run(
     return Page(tuple(entries), total, following, tuple(warnings), query.used)
 
 
-def _where(query: Query, scope: Scope) -> Sql:
+def _source(query: Query, scope: Scope) -> _Source:
+    asked = asked_of(query.filters, scope)
+    if asked.rows:
+        return _Source(sql("({}) AS found", asked.rows.source()), Sql("found.rid"), all_of(asked.conditions), asked.dated)
     types = query.types or (query.type,)
-    parts = [is_one_of(Sql("res.type"), types), Sql("NOT res.deleted"), *conditions(query.filters, scope)]
+    parts = [is_one_of(Sql("res.type"), types), Sql("NOT res.deleted"), *asked.conditions]
     if scope.within:
         parts.append(scope.within(types))
-    return all_of(parts)
+    return _Source(_RES, Sql("res.rid"), all_of(parts))
 
 
 def _fitting(rows: Sequence[Row]) -> tuple[Sequence[Row], list[Stored]]:
@@ -151,37 +165,48 @@ def read(reader: Reader, kind: str, logical_id: str, fence: Fence | None = None)
     return stored if stored is None or fence is None or fence.shows(kind, logical_id, stored.body) else None
 
 
-def _matches(reader: Reader, query: Query, scope: Scope, where: Sql, mark: _Bookmark | None) -> tuple[Sequence[Row], int | None]:
-    """One row more than the page holds, and the total. The bodies are read last, of the page alone: a sorter that carries those of all
-    matches would read the whole store. The total is counted in the same pass, on the first page; the others remember it."""
-    keys = [_key(query.type, key, scope, number) for number, key in enumerate(query.sort)]
+def _matches(
+    reader: Reader, query: Query, scope: Scope, source: _Source, mark: _Bookmark | None
+) -> tuple[Sequence[Row], int | None]:
+    """One row more than the page holds, and the total, which is counted on the first page; the others remember it.
+
+    The bodies are read last, of the page alone: a sorter that carries those of all matches would read the whole store. A page in an order
+    looks at all matches, so they are counted in the same pass; one without ends where it is full, and is the total when it is not.
+    """
+    keys = [_key(query.type, key, scope, source, number) for number, key in enumerate(query.sort)]
     shown = [key.name for key in keys]
     named = [sql("{} AS {}", key.value, key.name) for key in keys]
-    if counted := mark is None and query.total != "none":
+    counted = mark is None and query.total != "none"
+    if counted and keys:
         named.append(Sql("count(*) OVER () AS total"))
         shown.append(Sql("page.total"))
-    if mark:
-        where = all_of([where, _behind(keys, mark)])
-    found = sql(
-        "SELECT {} FROM res{} WHERE {} ORDER BY {} LIMIT {}",
-        listed([Sql("res.rid"), *named]),
+    page = sql(
+        "SELECT {} FROM {}{} WHERE {} ORDER BY {} LIMIT {}",
+        listed([sql("{} AS rid", source.rid), *named]),
+        source.table,
         one_after_another(key.joined for key in keys),
-        where,
-        listed([*(key.order(key.name) for key in keys), Sql("res.rid")]),
+        all_of([source.where, _behind(keys, mark, source.rid)]) if mark else source.where,
+        listed([*(key.order(key.name) for key in keys), source.rid]),
         query.count + 1,
     )
+    order = listed([*(key.order(key.name) for key in keys), Sql("page.rid")])
     statement = sql(
-        "SELECT {} FROM ({}) AS page JOIN res ON res.rid = page.rid ORDER BY {}",
-        listed([COLUMNS, *shown]),
-        found,
-        listed([*(key.order(key.name) for key in keys), Sql("page.rid")]),
+        "SELECT {} FROM ({}) AS page JOIN res ON res.rid = page.rid ORDER BY {}", listed([COLUMNS, *shown]), page, order
     )
     rows = reader.rows(statement)
-    if counted:
+    if not counted:
+        return rows, mark.total if mark else None
+    if keys:
         return rows, rows[0][-1] if rows else 0
-    return rows, mark.total if mark else None
+    return rows, len(rows) if len(rows) <= query.count else _count(reader, source)
 
 
+def _count(reader: Reader, source: _Source) -> int:
+    number: int = reader.rows(sql("SELECT count(*) FROM {} WHERE {}", source.table, source.where))[0][0]
+    return number
+
+
+_RES = Sql("res")
 _NAMES = [(Sql("key0"), Sql("sort0")), (Sql("key1"), Sql("sort1")), (Sql("key2"), Sql("sort2"))]
 #: What of an index is sorted by: its first column of values. Dates have their own way.
 _SORTED = {
@@ -194,20 +219,25 @@ _SORTED = {
 }
 
 
-def _key(kind: str, key: SortKey, scope: Scope, number: int) -> _Key:
+def _key(kind: str, key: SortKey, scope: Scope, source: _Source, number: int) -> _Key:
     """The value to sort by; of several the lowest going up, the highest going down. What has none comes last."""
     name, table = _NAMES[number]
     if key.code in ("_id", "_lastUpdated"):
-        return _Key(Sql("res.id") if key.code == "_id" else Sql("res.updated"), NOTHING, name, key.descending)
+        column = Sql("res.id") if key.code == "_id" else Sql("res.updated")
+        if source.table != _RES:
+            column = sql("(SELECT {} FROM res WHERE res.rid = {})", column, source.rid)
+        return _Key(column, NOTHING, name, key.descending)
+    if key.code == source.dated:
+        return _Key(Sql("found.high" if key.descending else "found.low"), NOTHING, name, key.descending)
     param = scope.param_ids[kind, key.code]
     if key.kind == "date":  # these have an index by resource
         # "+ 0": else SQLite takes the index that is in this order, and walks it until it meets the resource
         pick = Sql("max(high + 0)") if key.descending else Sql("min(low + 0)")
-        own = sql("(SELECT {} FROM dat WHERE dat.param = {} AND dat.rid = res.rid)", pick, param)
+        own = sql("(SELECT {} FROM dat WHERE dat.param = {} AND dat.rid = {})", pick, param, source.rid)
         return _Key(sql("coalesce({}, {})", own, _behind_all(key)), NOTHING, name, key.descending)
     pick = sql("max({})" if key.descending else "min({})", _SORTED[key.kind])
     chosen = sql("SELECT rid, {} AS value FROM {} WHERE param = {} GROUP BY rid", pick, TABLES[key.kind], param)
-    joined = sql(" LEFT JOIN ({}) AS {} ON {}.rid = res.rid", chosen, table, table)
+    joined = sql(" LEFT JOIN ({}) AS {} ON {}.rid = {}", chosen, table, table, source.rid)
     return _Key(sql("coalesce({}.value, {})", table, _behind_all(key)), joined, name, key.descending)
 
 
@@ -219,9 +249,9 @@ def _behind_all(key: SortKey) -> Value:
     return "" if key.descending else "\U0010ffff"
 
 
-def _behind(keys: Sequence[_Key], mark: _Bookmark) -> Sql:
+def _behind(keys: Sequence[_Key], mark: _Bookmark, rid: Sql) -> Sql:
     """Strictly after the bookmark, in an order whose directions may differ from key to key."""
-    after = sql("res.rid > {}", mark.rid)
+    after = sql("{} > {}", rid, mark.rid)
     for key, value in reversed(list(zip(keys, mark.keys, strict=True))):
         beyond = "({} < {} OR ({} = {} AND {}))" if key.is_descending else "({} > {} OR ({} = {} AND {}))"
         after = sql(beyond, key.value, value, key.value, value, after)
