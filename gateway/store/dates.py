@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,7 @@ class Interval(NamedTuple):
     high: int
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str, zone: ZoneInfo) -> Interval:
     """Read a date, dateTime or instant of any precision. Raises ``ValueError`` when it is none.
 

@@ -1,8 +1,9 @@
-"""From a filter of a :class:`~gateway.store.query.Query` to a condition on ``res`` in SQL.
+"""From a filter of a :class:`~gateway.store.query.Query` to SQL: a condition on a resource, or the rows of the index that name it.
 
-Every condition has the form ``rid IN (SELECT rid FROM <index table> ...)``: both databases then start at the index table,
-where the rows of a parameter lie side by side. ``EXISTS`` made SQLite walk all resources instead; so it is used only where another
-condition names few resources, and then for the tables that find the rows of one resource at once: dates, quantities, and codes with system.
+A condition has the form ``rid IN (SELECT rid FROM <index table> ...)``: both databases then start at the index table, where the rows of a
+parameter lie side by side. ``EXISTS`` made SQLite walk all resources instead; so it is used only where another condition names few
+resources (:mod:`gateway.store.asked`), and then for the tables that find the rows of one resource at once: dates, quantities, and codes
+with their system.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from gateway.store import values
 from gateway.store.comparisons import bad, contains, folded, interval_matches, quantity_matches, read_date, starts_with, touched
 from gateway.store.composite import second_type
 from gateway.store.index import BY_COLUMN, ParamIds
-from gateway.store.names import are_named
-from gateway.store.narrowing import Window, date_windows, has_one, paired
+from gateway.store.names import Name, are_named
+from gateway.store.narrowing import has_one
 from gateway.store.query import CareDate, Chain, Compartment, Condition, Filter, Has, split_dollars, unescaped
 from gateway.store.rows import (
     CMP,
@@ -46,7 +47,7 @@ from gateway.store.rows import (
 )
 from gateway.store.sql import FALSE, TRUE, Sql, all_of, any_of, is_one_of, negated, sql
 
-_OF_RES = Sql("res.rid")
+OF_RES = Sql("res.rid")
 _OF_QUANTITY = (SYSTEM, CODE, UNIT, LOW, HIGH)
 _OF_SECOND = (VALUE_SYSTEM, VALUE, UNIT, LOW, HIGH)
 
@@ -62,50 +63,14 @@ class Scope:
     within: Callable[[Iterable[str]], Sql] | None = None  #: bounds for rows of these types; ``None``: no bounds
     #: Tables that are asked about the few resources that something else finds, not for all that fit.
     probed: frozenset[Sql] = frozenset()
-    resource: Sql = _OF_RES  #: the row number of the resource that is asked about
+    resource: Sql = OF_RES  #: the row number of the resource that is asked about
 
     def params(self, pairs: Iterable[tuple[str, str]]) -> Sql:
         """That a row is of one of these parameters."""
         return is_one_of(PARAM, [self.param_ids[pair] for pair in pairs])
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A search in SQL: ``rows`` that it starts with, if there are any, and the conditions on what they name, or else on ``res``."""
-
-    rows: Rows | None
-    conditions: list[Sql]
-    #: What the rows are dates of, when they are.
-    dated: str = ""
-
-
-def asked_of(filters: Sequence[Filter], scope: Scope) -> Asked:
-    """Of filters that hold together: what one of them finds by a value spares the others to look at everything that fits them."""
-    filters = paired(filters)
-    windows = date_windows(filters)
-    if len(filters) > 1:
-        scope = replace(scope, probed=_probed(filters, windows))
-    inside = {found for window in windows for found in window}
-    parts: list[tuple[Filter, ...]] = [*windows, *((found,) for found in filters if found not in inside)]
-    first = None if scope.within or any(map(_is_about_res, filters)) else min(filter(_rank, parts), key=_rank, default=None)
-    if first is None:
-        return Asked(None, [_part(part, scope) for part in parts])
-    scope = replace(scope, resource=Sql("found.rid"))
-    rows = _rows_of(first, scope)
-    if len(rows) != 1:
-        return Asked(None, [_part(part, replace(scope, resource=_OF_RES)) for part in parts])
-    return Asked(rows[0], [_part(part, scope) for part in parts if part is not first], _dated(rows[0], first[0]))
-
-
-def _dated(rows: Rows, found: Filter) -> str:
-    return found.code if rows.table is DAT and rows.once and isinstance(found, Condition) else ""
-
-
-def _part(part: Sequence[Filter], scope: Scope) -> Sql:
-    return condition(part[0], scope) if len(part) == 1 else _rows_of(part, scope)[0].name(scope.resource)
-
-
-def _rows_of(part: Sequence[Filter], scope: Scope) -> list[Rows]:
+def rows_of(part: Sequence[Filter], scope: Scope) -> list[Rows]:
     """Any of them. All conditions of a window are asked at once: a resource has one such date, so they are about the same row."""
     found = part[0]
     if isinstance(found, Chain):
@@ -116,35 +81,9 @@ def _rows_of(part: Sequence[Filter], scope: Scope) -> list[Rows]:
     return _indexed(told[0], scope) if told else []
 
 
-def _is_about_res(found: Filter) -> bool:
+def is_about_res(found: Filter) -> bool:
     """Whether it asks about more of a resource than the index knows."""
     return isinstance(found, Has | Compartment | CareDate) or (isinstance(found, Condition) and found.code in BY_COLUMN)
-
-
-def _rank(part: tuple[Filter, ...]) -> int:
-    """What finds least comes first; 0: not to start with."""
-    found = part[0]
-    if isinstance(found, Chain):
-        return 1
-    if not isinstance(found, Condition) or found.modifier in ("not", "missing"):
-        return 0
-    if found.kind == "reference" or found.code == "identifier":
-        return 1
-    if len(part) > 1:
-        return 2
-    return {"composite": 3, "token": 4}.get(found.kind, 5)
-
-
-def _probed(filters: Sequence[Filter], windows: Sequence[Window]) -> frozenset[Sql]:
-    """The tables to be asked about single resources. A reference names fewer than a span of time does, and that fewer than a code."""
-    told = [found for found in filters if isinstance(found, Condition) and found.modifier not in ("not", "missing")]
-    if any(isinstance(found, Chain | Compartment) for found in filters) or any(
-        found.kind == "reference" or found.code in ("_id", "identifier") for found in told
-    ):
-        return frozenset({TOK, DAT, QTY})
-    if windows:
-        return frozenset({TOK, QTY})
-    return frozenset({DAT, QTY}) if any(found.kind in ("token", "composite") for found in told) else frozenset()
 
 
 def condition(found: Filter, scope: Scope) -> Sql:
@@ -203,11 +142,14 @@ def _rows(table: Sql, found: Condition, scope: Scope, matches: Sql, suffix: str 
 
 def _tokens(found: Condition, scope: Scope) -> Rows:
     names = [names_of.token(found, value) for value in found.values]
-    rows = _rows(TOK, found, scope, are_named(names, CODE, SYSTEM))
-    # the key of the table is parameter, code, system, resource: both must be known
-    is_key = len(names) == 1 and names[0][1] is not None and len(names[0][0]) > 0
-    is_probed = is_key and TOK in scope.probed and found.code != "identifier"
-    return replace(rows, once=is_key and len(names[0][0]) == 1, is_probed=is_probed)
+    once = len(names) == 1 and _is_key(names[0])
+    is_probed = once and TOK in scope.probed and found.code != "identifier"
+    return Rows(TOK, scope.param_ids[found.type, found.code], are_named(names, CODE, SYSTEM), once, is_probed)
+
+
+def _is_key(name: Name) -> bool:
+    """One code of one system: what is asked by both is there once in a resource."""
+    return len(name[0]) == 1 and name[1] is not None
 
 
 def _references(found: Condition, scope: Scope) -> Rows:
@@ -246,8 +188,8 @@ def _dates(found: Condition, asked: Sequence[str], scope: Scope) -> Rows:
     """The rows for which all of it holds."""
     readings = [read_date(found.code, value, scope.zone, scope.now) for value in asked]
     matches = all_of([interval_matches(prefix, interval, LOW, HIGH) for prefix, interval in readings])
-    rows = _rows(DAT, found, scope, matches, once=has_one(found.type, found.code))
-    return replace(rows, around=touched(readings))
+    once, param = has_one(found.type, found.code), scope.param_ids[found.type, found.code]
+    return Rows(DAT, param, matches, once, DAT in scope.probed, touched(readings))
 
 
 def _date_matches(code: str, value: str, scope: Scope, low: Sql = LOW, high: Sql = HIGH) -> Sql:
@@ -265,8 +207,10 @@ def _composite(found: Condition, value: str, scope: Scope) -> Rows:
     if len(parts) != 2:
         raise bad(found.code, "must be two values joined by $")
     first, second = parts
-    codes = are_named([names_of.token(found, first)], CODE, SYSTEM)
-    return _rows(CMP, found, scope, all_of([codes, *_second(found, second, scope)]))
+    code = names_of.token(found, first)
+    matches = all_of([are_named([code], CODE, SYSTEM), *_second(found, second, scope)])
+    # an Observation has one value of its own; of the others a place may hold several
+    return _rows(CMP, found, scope, matches, once=_is_key(code) and found.code == "code-value-quantity")
 
 
 def _second(found: Condition, value: str, scope: Scope) -> list[Sql]:
@@ -317,7 +261,7 @@ def _chained(found: Chain, scope: Scope) -> list[Rows]:
 def _has(found: Has, scope: Scope) -> Sql:
     """The row of a reference is proof that the resource which refers is there: of that only the index is asked, where it can answer."""
     inner = _is_inner(found.source, found.inner, scope)
-    if scope.within or _is_about_res(found.inner):
+    if scope.within or is_about_res(found.inner):
         inner = sql("rid IN (SELECT res.rid FROM res WHERE {})", inner)
     else:
         inner = condition(found.inner, replace(scope, probed=frozenset(), resource=Sql("ref.rid")))
@@ -327,7 +271,7 @@ def _has(found: Has, scope: Scope) -> Sql:
 
 def _is_inner(kind: str, inner: Filter, scope: Scope) -> Sql:
     """Within a selection of resources of its own, which is correlated with nothing outside."""
-    alone = replace(scope, probed=frozenset(), resource=_OF_RES)
+    alone = replace(scope, probed=frozenset(), resource=OF_RES)
     bounds = [scope.within([kind])] if scope.within else []
     return all_of([sql("res.type = {}", kind), Sql("NOT res.deleted"), condition(inner, alone), *bounds])
 

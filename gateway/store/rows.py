@@ -45,6 +45,11 @@ class Rows:
     is_probed: bool = False
     around: Interval | None = None
 
+    @property
+    def in_order(self) -> bool:
+        """Whether they lie in the table in the order of the resources, most probably."""
+        return self.once and self.table in (TOK, REF)
+
     def name(self, resource: Sql) -> Sql:
         """That one of them names the resource of this row number."""
         if not self.is_probed:

@@ -13,11 +13,12 @@ from sqlalchemy.engine import Connection
 
 from gateway.errors import Rejected
 from gateway.store import dates
+from gateway.store.asked import asked_of
 from gateway.store.bookmarks import read_bookmark, write_bookmark
 from gateway.store.bundle import ID
 from gateway.store.included import Includer
 from gateway.store.index import Indexer
-from gateway.store.predicates import Scope, asked_of
+from gateway.store.predicates import Scope
 from gateway.store.query import Query, SortKey
 from gateway.store.reach import EVERYTHING, Fence, Reach
 from gateway.store.reader import Reader
@@ -60,11 +61,12 @@ class _Bookmark:
 @dataclass(frozen=True, slots=True)
 class _Source:
     """What a search selects from, the number of the resource in it, and what must hold. ``dated``: the parameter whose one date of the
-    resource stands there as ``low`` and ``high``."""
+    resource stands there as ``low`` and ``high``. ``is_plain``: one range of an index in the order of resources, quickly counted."""
 
     table: Sql
     rid: Sql
     where: Sql
+    is_plain: bool
     dated: str = ""
 
 
@@ -119,12 +121,15 @@ def run(
 def _source(query: Query, scope: Scope) -> _Source:
     asked = asked_of(query.filters, scope)
     if asked.rows:
-        return _Source(sql("({}) AS found", asked.rows.source()), Sql("found.rid"), all_of(asked.conditions), asked.dated)
+        table = sql("({}) AS found", asked.rows.source())
+        return _Source(
+            table, Sql("found.rid"), all_of(asked.conditions), asked.rows.in_order and not asked.conditions, asked.dated
+        )
     types = query.types or (query.type,)
     parts = [is_one_of(Sql("res.type"), types), Sql("NOT res.deleted"), *asked.conditions]
     if scope.within:
         parts.append(scope.within(types))
-    return _Source(_RES, Sql("res.rid"), all_of(parts))
+    return _Source(_RES, Sql("res.rid"), all_of(parts), len(parts) == 2)
 
 
 def _fitting(rows: Sequence[Row]) -> tuple[Sequence[Row], list[Stored]]:
@@ -170,14 +175,15 @@ def _matches(
 ) -> tuple[Sequence[Row], int | None]:
     """One row more than the page holds, and the total, which is counted on the first page; the others remember it.
 
-    The bodies are read last, of the page alone: a sorter that carries those of all matches would read the whole store. A page in an order
-    looks at all matches, so they are counted in the same pass; one without ends where it is full, and is the total when it is not.
+    The bodies are read last, of the page alone: a sorter that carries those of all matches would read the whole store. What looks at all
+    matches counts them in the same pass; a plain question stops where the page is full, and the page is the total when it is not.
     """
     keys = [_key(query.type, key, scope, source, number) for number, key in enumerate(query.sort)]
     shown = [key.name for key in keys]
     named = [sql("{} AS {}", key.value, key.name) for key in keys]
     counted = mark is None and query.total != "none"
-    if counted and keys:
+    at_once = counted and (keys or not source.is_plain)
+    if at_once:
         named.append(Sql("count(*) OVER () AS total"))
         shown.append(Sql("page.total"))
     page = sql(
@@ -196,7 +202,7 @@ def _matches(
     rows = reader.rows(statement)
     if not counted:
         return rows, mark.total if mark else None
-    if keys:
+    if at_once:
         return rows, rows[0][-1] if rows else 0
     return rows, len(rows) if len(rows) <= query.count else _count(reader, source)
 
