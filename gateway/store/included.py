@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import msgspec
+
+from gateway.model import JsonObject
 from gateway.r4 import definitions
-from gateway.store.index import Indexer
+from gateway.r4.canonical import decode
+from gateway.r4.expression import Extractor, compile_expression
+from gateway.store import values
 from gateway.store.predicates import Scope
 from gateway.store.query import Include
 from gateway.store.reach import Reach
@@ -17,6 +23,7 @@ from gateway.store.stored import COLUMNS, Stored, as_stored
 MAX_INCLUDED = 5000
 MAX_INCLUDE_ROUNDS = 4
 _CHUNK = 500
+_SHALLOW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NOT_TOLD = "what is of types that this token may not read is not included"
 
 Identity = tuple[str, str]
@@ -31,7 +38,6 @@ class Includer:
 
     reader: Reader
     scope: Scope
-    indexer: Indexer
     reach: Reach
     most_bytes: int
 
@@ -69,14 +75,15 @@ class Includer:
             if include.reverse:
                 yield from (stored for stored in self._referring(include, frontier) if (stored.type, stored.id) not in seen)
 
-    def _referred(self, includes: Sequence[Include], frontier: Sequence[Stored]) -> set[Identity]:
+    @staticmethod
+    def _referred(includes: Sequence[Include], frontier: Sequence[Stored]) -> set[Identity]:
         """``_include``: what the resources point to."""
         wanted: set[Identity] = set()
         for stored in frontier:
             asked = [include for include in includes if include.source in ("*", stored.type)]
-            resource = stored.resource() if asked else {}
+            resource = _elements(stored.body, frozenset(include.code for include in asked), stored.type) if asked else {}
             for include in asked:
-                named = self.indexer.references(resource, None if include.code == "*" else include.code)
+                named = _references(resource, _paths(stored.type, include.code))
                 wanted.update(name for name in named if include.target in (None, name[0]))
         return wanted
 
@@ -98,6 +105,43 @@ class Includer:
         bounds = self.scope.within(kinds) if self.scope.within else TRUE
         statement = sql("SELECT {} FROM res WHERE {} AND {} ORDER BY res.rid + 0 LIMIT {}", COLUMNS, found, bounds, MAX_INCLUDED)
         return (stored for row in self.reader.rows(statement) if not (stored := as_stored(row)).deleted)
+
+
+@lru_cache(maxsize=1024)
+def _paths(kind: str, code: str) -> tuple[Extractor, ...]:
+    """Where the references of a parameter stand; of all parameters for ``*``."""
+    return tuple(
+        extractor
+        for parameter in definitions.search_parameters()[kind].values()
+        if parameter.type == "reference" and code in ("*", parameter.code)
+        for extractor in compile_expression(parameter.expression, root=kind, elements=definitions.elements())
+    )
+
+
+@lru_cache(maxsize=1024)
+def _keys(kind: str, codes: frozenset[str]) -> frozenset[str]:
+    """The elements that hold these references; with an empty key when any may."""
+    return frozenset(extractor.first_key for code in codes for extractor in _paths(kind, code))
+
+
+def _elements(body: bytes, codes: frozenset[str], kind: str) -> JsonObject:
+    """Of a resource what these references stand in: most of it is not read."""
+    keys = _keys(kind, codes)
+    if "" in keys:
+        return dict(decode(body))
+    told = _SHALLOW.decode(body)
+    return {key: decode(bytes(told[key])) for key in keys if key in told}
+
+
+def _references(resource: JsonObject, paths: Sequence[Extractor]) -> set[Identity]:
+    """(type, id) of what is pointed to."""
+    return {
+        (kind, target)
+        for path in paths
+        for value in path.values(resource)
+        for target, kind in values.references(path.kind, value)
+        if kind
+    }
 
 
 def _named(names: Sequence[Identity], columns: tuple[Sql, Sql]) -> list[Sql]:

@@ -17,7 +17,6 @@ from gateway.store.asked import asked_of
 from gateway.store.bookmarks import read_bookmark, write_bookmark
 from gateway.store.bundle import ID
 from gateway.store.included import Includer
-from gateway.store.index import Indexer
 from gateway.store.predicates import Scope
 from gateway.store.query import Query, SortKey
 from gateway.store.reach import EVERYTHING, Fence, Reach
@@ -87,7 +86,6 @@ def run(
     reader: Reader,
     query: Query,
     scope: Scope,
-    indexer: Indexer,
     start: str | None,
     reach: Reach = EVERYTHING,
     fence: Fence | None = None,
@@ -113,7 +111,7 @@ def run(
     matches = _shown(found, fence)
     entries = [Entry(stored, "match") for stored in matches]
     if query.includes:
-        beside = Includer(reader, scope, indexer, reach, MAX_PAGE_BYTES).included(query.includes, matches, warnings)
+        beside = Includer(reader, scope, reach, MAX_PAGE_BYTES).included(query.includes, matches, warnings)
         entries += [Entry(stored, "include") for stored in _shown(beside, fence)]
     return Page(tuple(entries), total, following, tuple(warnings), query.used)
 
@@ -186,18 +184,21 @@ def _matches(
     if at_once:
         named.append(Sql("count(*) OVER () AS total"))
         shown.append(Sql("page.total"))
+    order = [key.order(key.name) for key in keys]
     page = sql(
         "SELECT {} FROM {}{} WHERE {} ORDER BY {} LIMIT {}",
         listed([sql("{} AS rid", source.rid), *named]),
         source.table,
-        one_after_another(key.joined for key in keys),
+        one_after_another([key.joined for key in keys]),
         all_of([source.where, _behind(keys, mark, source.rid)]) if mark else source.where,
-        listed([*(key.order(key.name) for key in keys), source.rid]),
+        listed([*order, source.rid]),
         query.count + 1,
     )
-    order = listed([*(key.order(key.name) for key in keys), Sql("page.rid")])
     statement = sql(
-        "SELECT {} FROM ({}) AS page JOIN res ON res.rid = page.rid ORDER BY {}", listed([COLUMNS, *shown]), page, order
+        "SELECT {} FROM ({}) AS page JOIN res ON res.rid = page.rid ORDER BY {}",
+        listed([COLUMNS, *shown]),
+        page,
+        listed([*order, Sql("page.rid")]),
     )
     rows = reader.rows(statement)
     if not counted:

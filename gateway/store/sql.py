@@ -14,15 +14,15 @@ together is joining texts. Three rules make that safe and quick:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import LiteralString
+
+import msgspec
 
 Value = str | int | float
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
+class Sql(msgspec.Struct, frozen=True):
     """A piece of SQL with a ``?`` for each of its values. ``heads``: selections it names, which stand once at the head of a statement."""
 
     text: str
@@ -30,8 +30,7 @@ class Sql:
     heads: tuple[Head, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """``WITH name AS (text)``."""
 
     name: str
@@ -46,30 +45,31 @@ NOTHING = Sql("")
 
 def sql(pattern: LiteralString, *parts: Sql | Value) -> Sql:
     """The pattern with its parts in the places of ``{}``, in their order."""
-    pieces = _pieces(pattern)
-    texts = [pieces[0]]
+    assert len(parts) == _places(pattern)  # noqa: S101 - the text would lose a condition
+    texts: list[str] = []
     values: list[Value] = []
     heads: tuple[Head, ...] = ()
-    for part, piece in zip(parts, pieces[1:], strict=True):
+    for part in parts:
         if isinstance(part, Sql):
-            texts += part.text, piece
+            texts.append(part.text)
             values += part.values
-            heads = _together(heads, part.heads)
+            if part.heads:
+                heads = _together(heads, part.heads)
         else:
-            texts += "?", piece
+            texts.append("?")
             values.append(part)
-    return Sql("".join(texts), tuple(values), heads)
+    return Sql(pattern.format(*texts), tuple(values), heads)
 
 
 @lru_cache(maxsize=1024)
-def _pieces(pattern: str) -> tuple[str, ...]:
+def _places(pattern: str) -> int:
     assert not set("?%") & set(pattern)  # noqa: S101 - they mean a value to one of the drivers
-    return tuple(pattern.split("{}"))
+    return pattern.count("{}")
 
 
 def _together(heads: tuple[Head, ...], more: tuple[Head, ...]) -> tuple[Head, ...]:
     """Each once; what a head names comes before it, as it did."""
-    return (*heads, *(head for head in more if head not in heads)) if more else heads
+    return (*heads, *(head for head in more if head not in heads))
 
 
 def all_of(parts: Iterable[Sql]) -> Sql:
@@ -96,10 +96,15 @@ def _joined(word: str, parts: Sequence[Sql], none: Sql) -> Sql:
 
 
 def _written(word: str, parts: Sequence[Sql]) -> Sql:
+    if len(parts) == 1:
+        return parts[0]
     heads: tuple[Head, ...] = ()
+    values: list[Value] = []
     for part in parts:
-        heads = _together(heads, part.heads)
-    return Sql(word.join([part.text for part in parts]), tuple([value for part in parts for value in part.values]), heads)
+        values += part.values
+        if part.heads:
+            heads = _together(heads, part.heads)
+    return Sql(word.join([part.text for part in parts]), tuple(values), heads)
 
 
 def negated(part: Sql) -> Sql:

@@ -132,7 +132,7 @@ class FhirStore:
         """At most two. A parameter that is not known is an error here: criteria that are ignored match everything."""
         query = dataclasses.replace(parse(kind, criteria, strict=True), count=2, total="none")
         scope = Scope(self._param_ids, self._zone, self._clock(), base)
-        return [entry.stored for entry in search.run(Reader.within(connection), query, scope, self._indexer, None).entries]
+        return [entry.stored for entry in search.run(Reader.within(connection), query, scope, None).entries]
 
     def read(self, kind: str, logical_id: str, *, reach: Reach = EVERYTHING) -> Stored | None:
         """The current version (``deleted`` may be set), or ``None`` when there never was one within ``reach``."""
@@ -236,7 +236,7 @@ class FhirStore:
         start = next((value for name, value in parameters if name == "_page"), None)
         fence = self._fence(reader, reach)
         scope = Scope(self._param_ids, self._zone, self._clock(), base, fence.visible if fence else None)
-        return search.run(reader, query, scope, self._indexer, start, reach, fence)
+        return search.run(reader, query, scope, start, reach, fence)
 
     def _fence(self, reader: Reader, reach: Reach) -> Fence | None:
         if reach.group is None and not reach.only:
