@@ -62,7 +62,7 @@ class Readers:
 
     @contextmanager
     def reading(self, seconds: float) -> Iterator[Reader]:
-        """One view in which no statement runs longer than that; on PostgreSQL each statement has its own.
+        """One view, in which no statement runs longer than that.
 
         Raises :class:`~gateway.errors.Rejected` (400) for one that was stopped, :class:`Retryable` when the database cannot be read.
         """
@@ -131,7 +131,9 @@ class _Kept:
             self.reader.run("BEGIN")
             stop_after(self._driver, seconds)
         else:  # both at once, and it tells whether the server is still there
-            self.reader.run(f"BEGIN READ ONLY; SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
+            self.reader.run(
+                f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"
+            )
 
     def end(self) -> None:
         if self._is_sqlite:

@@ -59,8 +59,8 @@ class _Bookmark:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a search selects from, the number of the resource in it, and what must hold. ``dated``: the parameter whose one date of the
-    resource stands there as ``low`` and ``high``. ``is_plain``: one range of an index in the order of resources, quickly counted."""
+    """What a search selects from, the number of the resource in it, and what must hold. ``is_plain``: one range of an index in the order of
+    resources, quickly counted. ``dated``: the parameter whose one date of the resource stands there as ``low`` and ``high``."""
 
     table: Sql
     rid: Sql
@@ -119,10 +119,8 @@ def run(
 def _source(query: Query, scope: Scope) -> _Source:
     asked = asked_of(query.filters, scope)
     if asked.rows:
-        table = sql("({}) AS found", asked.rows.source())
-        return _Source(
-            table, Sql("found.rid"), all_of(asked.conditions), asked.rows.in_order and not asked.conditions, asked.dated
-        )
+        found, is_plain = sql("({}) AS found", asked.rows.source()), asked.rows.in_order and not asked.conditions
+        return _Source(found, Sql("found.rid"), all_of(asked.conditions), is_plain, asked.dated)
     types = query.types or (query.type,)
     parts = [is_one_of(Sql("res.type"), types), Sql("NOT res.deleted"), *asked.conditions]
     if scope.within:
@@ -177,11 +175,21 @@ def _matches(
     matches counts them in the same pass; a plain question stops where the page is full, and the page is the total when it is not.
     """
     keys = [_key(query.type, key, scope, source, number) for number, key in enumerate(query.sort)]
-    shown = [key.name for key in keys]
-    named = [sql("{} AS {}", key.value, key.name) for key in keys]
     counted = mark is None and query.total != "none"
-    at_once = counted and (keys or not source.is_plain)
+    at_once = counted and (bool(keys) or not source.is_plain)
+    rows = reader.rows(_statement(source, keys, mark, query.count + 1, with_total=at_once))
+    if not counted:
+        return rows, mark.total if mark else None
     if at_once:
+        return rows, rows[0][-1] if rows else 0
+    return rows, len(rows) if len(rows) <= query.count else _count(reader, source)
+
+
+def _statement(source: _Source, keys: Sequence[_Key], mark: _Bookmark | None, limit: int, *, with_total: bool) -> Sql:
+    """Rows of :data:`COLUMNS`, then the values sorted by, then the total."""
+    named = [sql("{} AS {}", key.value, key.name) for key in keys]
+    shown = [key.name for key in keys]
+    if with_total:
         named.append(Sql("count(*) OVER () AS total"))
         shown.append(Sql("page.total"))
     order = [key.order(key.name) for key in keys]
@@ -192,20 +200,14 @@ def _matches(
         one_after_another([key.joined for key in keys]),
         all_of([source.where, _behind(keys, mark, source.rid)]) if mark else source.where,
         listed([*order, source.rid]),
-        query.count + 1,
+        limit,
     )
-    statement = sql(
+    return sql(
         "SELECT {} FROM ({}) AS page JOIN res ON res.rid = page.rid ORDER BY {}",
         listed([COLUMNS, *shown]),
         page,
         listed([*order, Sql("page.rid")]),
     )
-    rows = reader.rows(statement)
-    if not counted:
-        return rows, mark.total if mark else None
-    if at_once:
-        return rows, rows[0][-1] if rows else 0
-    return rows, len(rows) if len(rows) <= query.count else _count(reader, source)
 
 
 def _count(reader: Reader, source: _Source) -> int:
