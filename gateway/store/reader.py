@@ -20,7 +20,9 @@ from gateway.store.sql import Sql, for_driver
 from gateway.store.stored import Row
 
 #: Connections that wait for the next question. More than so many at once are opened for one question each.
-_MOST_IDLE = 16
+_MOST_IDLE = 8
+#: Of SQLite, memory for pages, each.
+_CACHE_KIB = 8192
 
 
 class Reader:
@@ -121,6 +123,7 @@ class _Kept:
         self.reader = Reader(driver, engine.dialect)
         if self._is_sqlite:
             self.reader.run("PRAGMA query_only=ON")
+            self.reader.run(f"PRAGMA cache_size=-{_CACHE_KIB}")
         else:
             driver.autocommit = True  # we begin ourselves
             # one plan for all values knows not how many rows a value has, and was seen to take 1.8 s instead of 3 ms
