@@ -341,8 +341,12 @@ def test_a_window_finds_what_takes_long_and_what_does_not(store: FhirStore) -> N
     }
     end = start + 7 * day
     touching = {name for name in periods if ends[name] > start and begins[name] < end}
-    found = set(find(store, "Observation", "date=gt2026-02-28T23:59:59Z&date=lt2026-03-08T00:00:00Z&_count=200"))
-    assert found == touching
+    window = "date=gt2026-02-28T23:59:59Z&date=lt2026-03-08T00:00:00Z&_count=200"
+    assert set(find(store, "Observation", window)) == touching
+    newest_first = find(store, "Observation", f"{window}&_sort=-date")
+    assert [ends[name] for name in newest_first] == sorted((ends[name] for name in touching), reverse=True)
+    by_beginning = find(store, "Observation", f"{window}&_sort=date")
+    assert [begins[name] for name in by_beginning] == sorted(begins[name] for name in touching)
     within = find(store, "Observation", "date=2026-03&_count=200")
     assert set(within) == {name for name in periods if begins[name] >= start and ends[name] <= start + 31 * day}
 
