@@ -3,7 +3,8 @@
 :class:`~gateway.store.store.FhirStore` is the only thing other rooms use. It runs on SQLite and on PostgreSQL.
 """
 
-from gateway.store.search import Entry, Page, Stored
+from gateway.store.search import Entry, Page
 from gateway.store.store import FhirStore
+from gateway.store.stored import Stored
 
 __all__ = ["Entry", "FhirStore", "Page", "Stored"]

@@ -34,6 +34,7 @@ class Interval(NamedTuple):
     high: int
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str, zone: ZoneInfo) -> Interval:
     """Read a date, dateTime or instant of any precision. Raises ``ValueError`` when it is none.
 

@@ -15,7 +15,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from sqlalchemy.sql import ColumnElement
 
 from gateway.database import Database
 from gateway.errors import Rejected
@@ -28,8 +27,10 @@ from gateway.store.limits import limited
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Filter, parse
 from gateway.store.reach import COMPARTMENT, EVERYTHING, Fence, Reach, active_members, owners
+from gateway.store.reader import Reader
 from gateway.store.sight import read_sight
-from gateway.store.tables import HIST, REF, RES
+from gateway.store.sql import TRUE, Sql, all_of, any_of, for_driver, is_one_of, sql
+from gateway.store.tables import HIST, RES
 from gateway.store.writer import decompress, lock_writers
 
 #: To find what is wanted: of a whole store, or by a search that nobody waits for.
@@ -133,7 +134,7 @@ class Exporter:
 
     def _fence(self) -> Fence | None:
         with self._database.read() as connection:
-            return read_sight(connection, self._reach, Scope(self._param_ids, self._zone, self._clock(), ""))
+            return read_sight(Reader.within(connection), self._reach, Scope(self._param_ids, self._zone, self._clock(), ""))
 
     def _is_narrowed(self, kind: str) -> bool:
         """A query tells what of it is seen, and what was before or is deleted stands in no index."""
@@ -175,22 +176,23 @@ class Exporter:
                     yield row.type, row.id
 
     def _rids(self, wanted: Wanted, *, deleted: bool) -> array[int]:
-        conditions: list[ColumnElement[bool]] = [RES.c.type == wanted.type]
+        conditions = [sql("res.type = {}", wanted.type)]
         if wanted.since is not None:
-            conditions.append(RES.c.updated > wanted.since)
+            conditions.append(sql("res.updated > {}", wanted.since))
         if deleted:
-            conditions.append(sa.or_(RES.c.deleted, RES.c.updated > wanted.until))
+            conditions.append(sql("(res.deleted OR res.updated > {})", wanted.until))
         else:
             conditions += self._restrictions(wanted)
-        statement = sa.select(RES.c.rid).where(*conditions).order_by(RES.c.rid)
+        statement = sql("SELECT res.rid FROM res WHERE {} ORDER BY res.rid", all_of(conditions))
         found: array[int] = array("q")
         with self._database.read() as connection, limited(connection, self._query_secs):
-            rows = connection.execution_options(yield_per=_RIDS_AT_ONCE).execute(statement)
+            text, values = for_driver(statement, self._database.dialect)
+            rows = connection.exec_driver_sql(text, values, execution_options={"yield_per": _RIDS_AT_ONCE})
             for part in rows.scalars().partitions(_RIDS_AT_ONCE):
                 found.extend(part)
         return found
 
-    def _restrictions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    def _restrictions(self, wanted: Wanted) -> Iterator[Sql]:
         fence = self._fence()
         scope = Scope(self._param_ids, self._zone, self._clock(), "", fence.visible if fence else None)
         if fence and self._is_narrowed(wanted.type):
@@ -198,33 +200,29 @@ class Exporter:
         for part in wanted.alternatives:
             self._reach.check_filters(part)
         if wanted.alternatives:
-            yield sa.or_(*(sa.and_(*(condition(item, scope) for item in part)) for part in wanted.alternatives))
+            yield any_of([all_of([condition(item, scope) for item in part]) for part in wanted.alternatives])
         if wanted.patients is not None:
-            restriction = self._of_patients(wanted.type, wanted.patients)
-            if restriction is not None:
-                yield restriction
+            yield self._of_patients(wanted.type, wanted.patients)
 
-    def _of_patients(self, kind: str, patients: Patients) -> ColumnElement[bool] | None:
+    def _of_patients(self, kind: str, patients: Patients) -> Sql:
         """In SQL: in the compartment of one of the patients; a shared thing (device, medication) when such a resource names it."""
         members = self._member_rows(patients)
         if kind == "Patient":
-            return None if members is None else RES.c.id.in_(members)
+            return TRUE if members is None else sql("res.id IN ({})", members)
         if kind in COMPARTMENT:
-            return RES.c.rid.in_(self._in_compartment((kind,), members))
+            return sql("res.rid IN ({})", self._in_compartment((kind,), members))
         if members is None:
-            return None
-        named = sa.select(REF.c.target).where(
-            REF.c.kind == kind, REF.c.rid.in_(self._in_compartment(tuple(COMPARTMENT), members))
-        )
-        return RES.c.id.in_(named)
+            return TRUE
+        named = self._in_compartment(tuple(COMPARTMENT), members)
+        return sql("res.id IN (SELECT target FROM ref WHERE kind = {} AND rid IN ({}))", kind, named)
 
-    def _in_compartment(self, kinds: Sequence[str], members: sa.Select[Any] | None) -> sa.Select[Any]:
+    def _in_compartment(self, kinds: Sequence[str], members: Sql | None) -> Sql:
         params = [self._param_ids[kind, code] for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._param_ids]
-        rows = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient")
-        return rows if members is None else rows.where(REF.c.target.in_(members))
+        named = sql("target IN ({})", members) if members else TRUE
+        return sql("SELECT rid FROM ref WHERE {} AND kind = 'Patient' AND {}", is_one_of(Sql("param"), params), named)
 
-    def _member_rows(self, patients: Patients) -> sa.Select[Any] | None:
-        """The ids of the members as a subquery; ``None`` stands for everybody."""
+    def _member_rows(self, patients: Patients) -> Sql | None:
+        """The ids of the members as a selection; ``None`` stands for everybody."""
         if patients.group is None:
             return None
         group = self._group(patients.group)
@@ -232,17 +230,16 @@ class Exporter:
             raise Rejected("there is no such Group", status=404)
         # Membership may have ended: such members stay in the index, so they are named and left out.
         gone = [_patient_id(member) for member in group[1].get("member", ()) if member.get("inactive") is True]
-        rows = sa.select(REF.c.target).where(
-            REF.c.param == self._param_ids["Group", "member"], REF.c.kind == "Patient", REF.c.rid == group[0]
-        )
-        return rows.where(REF.c.target.not_in(gone)) if gone else rows
+        param, rid = self._param_ids["Group", "member"], group[0]
+        rows = sql("param = {} AND kind = 'Patient' AND rid = {}", param, rid)
+        return sql("SELECT target FROM ref WHERE {} AND NOT ({})", rows, is_one_of(Sql("target"), gone))
 
     def _members(self, patients: Patients) -> set[str] | None:
         rows = self._member_rows(patients)
         if rows is None:
             return None
         with self._database.read() as connection:
-            return set(connection.execute(rows).scalars())
+            return {target for (target,) in Reader.within(connection).rows(rows)}
 
     def all_are_members_still(self, group: str, moment: int) -> bool:
         """Whether nobody who was a member of the Group at that moment has left it since."""

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import LiteralString
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-from sqlalchemy.sql import ColumnElement
 
 from gateway.r4 import definitions
 from gateway.store.bookmarks import read_bookmark, write_bookmark
-from gateway.store.search import Stored, as_stored
-from gateway.store.tables import HIST, RES
+from gateway.store.dates import EARLIEST
+from gateway.store.reader import Reader
+from gateway.store.sql import TRUE, Sql, all_of, sql
+from gateway.store.stored import COLUMNS, WIDTH, Row, Stored, as_stored
+
+#: As :data:`~gateway.store.stored.COLUMNS`, of an earlier version.
+_EARLIER = Sql("res.rid, res.type, res.id, hist.version, hist.updated, hist.deleted, hist.body")
 
 DEFAULT_COUNT = 50
 MAX_COUNT = 200
@@ -54,35 +56,40 @@ class _Bookmark(msgspec.Struct, array_like=True):
 class Bounds:
     """What one who is limited to a Group sees of a history: resources that he sees now, and of their versions those that ``keeps``."""
 
-    within: Callable[[Iterable[str]], ColumnElement[bool]]
+    within: Callable[[Iterable[str]], Sql]
     keeps: Callable[[Stored, bool], bool]  #: a version, and whether it is the current one
 
 
-def run(connection: Connection, query: HistoryQuery, bounds: Bounds | None = None) -> HistoryPage:
+def run(reader: Reader, query: HistoryQuery, bounds: Bounds | None = None) -> HistoryPage:
     """Raises :class:`~gateway.errors.Rejected` (400) when ``start`` is no bookmark of a history."""
     versions = _versions(query, bounds)
     mark = read_bookmark(query.start, _Bookmark) if query.start else None
     if bounds:
-        return _bounded(connection, query, versions, mark, bounds)
-    total = mark.total if mark else connection.execute(sa.select(sa.func.count()).select_from(versions)).scalar_one()
-    rows = _rows(connection, query, versions, mark)
+        return _bounded(reader, query, versions, mark, bounds)
+    total = mark.total if mark else reader.rows(sql("SELECT count(*) FROM ({}) AS versions", versions))[0][0]
+    rows = _rows(reader, query, versions, mark)
     shown = rows[: query.count]
-    following = _bookmark(total, shown[-1]) if len(rows) > len(shown) and shown else None
+    following = write_bookmark(_bookmark(total, shown[-1])) if len(rows) > len(shown) and shown else None
     return HistoryPage(tuple(as_stored(row) for row in shown), total, following)
 
 
-def _bounded(
-    connection: Connection, query: HistoryQuery, versions: sa.Subquery, mark: _Bookmark | None, bounds: Bounds
-) -> HistoryPage:
+def version(reader: Reader, kind: str, logical_id: str, number: int) -> Stored | None:
+    """One version that is not the current one."""
+    earlier = sql("res.type = {} AND res.id = {} AND hist.version = {}", kind, logical_id, number)
+    row = reader.first(sql("SELECT {} FROM hist JOIN res ON hist.rid = res.rid WHERE {}", _EARLIER, earlier))
+    return as_stored(row) if row else None
+
+
+def _bounded(reader: Reader, query: HistoryQuery, versions: Sql, mark: _Bookmark | None, bounds: Bounds) -> HistoryPage:
     """Each version is looked at, so the total is not known before the last page and is not told."""
     kept: list[Stored] = []
-    rows: Sequence[Any] = ()
+    rows: Sequence[Row] = ()
     while len(kept) < query.count:
-        rows = _rows(connection, query, versions, mark)
+        rows = _rows(reader, query, versions, mark)
         for row in rows[: query.count]:
-            mark = _Bookmark(0, row.updated, row.rid, row.version)
+            mark = _bookmark(0, row)
             stored = as_stored(row)
-            if bounds.keeps(stored, bool(row.current)):
+            if bounds.keeps(stored, bool(row[WIDTH])):
                 kept.append(stored)
             if len(kept) == query.count:
                 break
@@ -92,39 +99,36 @@ def _bounded(
     return HistoryPage(tuple(kept), None, following)
 
 
-def _bookmark(total: int, last: Any) -> str:
-    return write_bookmark(_Bookmark(total, last.updated, last.rid, last.version))
+def _bookmark(total: int, last: Row) -> _Bookmark:
+    rid, _, _, version, updated, *_ = last
+    return _Bookmark(total, updated, rid, version)
 
 
-def _rows(connection: Connection, query: HistoryQuery, versions: sa.Subquery, mark: _Bookmark | None) -> Sequence[Any]:
+def _rows(reader: Reader, query: HistoryQuery, versions: Sql, mark: _Bookmark | None) -> list[Row]:
     """One more than are asked for."""
-    statement = sa.select(versions)
-    columns = versions.c
+    behind = TRUE
     if query.id is not None:  # the version alone: two writers may have clocks that differ
-        key = [columns.version]
-        values = [mark.version] if mark else []
+        order = Sql("version DESC")
+        if mark:
+            behind = sql("version < {}", mark.version)
     else:
-        key = [columns.updated, columns.rid, columns.version]
-        values = [mark.updated, mark.rid, mark.version] if mark else []
-    if values:
-        statement = statement.where(sa.tuple_(*key) < sa.tuple_(*map(sa.literal, values)))
-    return connection.execute(statement.order_by(*(column.desc() for column in key)).limit(query.count + 1)).all()
+        order = Sql("updated DESC, rid DESC, version DESC")
+        if mark:
+            behind = sql("(updated, rid, version) < ({}, {}, {})", mark.updated, mark.rid, mark.version)
+    pattern: LiteralString = "SELECT * FROM ({}) AS versions WHERE {} ORDER BY {} LIMIT {}"
+    return reader.rows(sql(pattern, versions, behind, order, query.count + 1))
 
 
-def _versions(query: HistoryQuery, bounds: Bounds | None) -> sa.Subquery:
-    asked = [RES.c.type == query.type] if query.type else []
+def _versions(query: HistoryQuery, bounds: Bounds | None) -> Sql:
+    """The columns of :data:`~gateway.store.stored.COLUMNS`, and whether it is the current version."""
+    asked = [sql("res.type = {}", query.type)] if query.type else []
     if bounds:
         asked.append(bounds.within([query.type] if query.type else definitions.resource_types()))
     if query.id is not None:
-        asked.append(RES.c.id == query.id)
-    names = RES.c.rid, RES.c.type, RES.c.id
-    current = sa.select(*names, RES.c.version, RES.c.updated, RES.c.deleted, RES.c.body, sa.literal(1).label("current"))
-    current = current.where(*asked)
-    older = (
-        sa.select(*names, HIST.c.version, HIST.c.updated, HIST.c.deleted, HIST.c.body, sa.literal(0).label("current"))
-        .select_from(HIST.join(RES, HIST.c.rid == RES.c.rid))
-        .where(*asked)
-    )
-    if query.since is not None:
-        current, older = current.where(RES.c.updated >= query.since), older.where(HIST.c.updated >= query.since)
-    return sa.union_all(current, older).subquery()
+        asked.append(sql("res.id = {}", query.id))
+    since = EARLIEST if query.since is None else query.since
+    return sql(
+        "SELECT {}, 1 AS current FROM res WHERE {} AND res.updated >= {} UNION ALL "
+        "SELECT {}, 0 AS current FROM hist JOIN res ON hist.rid = res.rid WHERE {} AND hist.updated >= {}",
+        COLUMNS, all_of(asked), since, _EARLIER, all_of(asked), since,
+    )  # fmt: skip

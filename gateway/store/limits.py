@@ -34,20 +34,36 @@ def limited(connection: Connection, seconds: float) -> Iterator[None]:
     driver: Any = connection.connection.driver_connection
     sqlite = connection.dialect.name == "sqlite"
     if sqlite:
-        deadline = time.monotonic() + seconds
-        driver.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+        stop_after(driver, seconds)
     else:
         milliseconds = max(1, int(seconds * 1000))
         connection.execute(sa.select(sa.func.set_config("statement_timeout", str(milliseconds), True)))  # this transaction only
     try:
         yield
     except sa.exc.OperationalError as error:
-        code = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
-        if code in _STOPPED:
-            raise Rejected(f"the search took longer than {seconds:g} s; ask for less at once", status=400) from error
-        if str(code).startswith("54") or any(words in str(error.orig) for words in _TOO_MUCH):
-            raise Rejected("the search is more than the database takes at once; ask for less", status=400) from error
-        raise
+        refused = refusal(error, seconds)
+        if refused is None:
+            raise
+        raise refused from error
     finally:
         if sqlite:
-            driver.set_progress_handler(None, 0)
+            stop_after(driver, None)
+
+
+def stop_after(driver: Any, seconds: float | None) -> None:
+    """SQLite stops whatever runs on this connection after so many seconds from now; ``None``: never."""
+    if seconds is None:
+        driver.set_progress_handler(None, 0)
+        return
+    deadline = time.monotonic() + seconds
+    driver.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+
+
+def refusal(error: sa.exc.OperationalError, seconds: float) -> Rejected | None:
+    """What to say of a statement that was stopped, or that is more than the database takes; ``None`` for all other errors."""
+    code = getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None)
+    if code in _STOPPED:
+        return Rejected(f"the search took longer than {seconds:g} s; ask for less at once", status=400)
+    if str(code).startswith("54") or any(words in str(error.orig) for words in _TOO_MUCH):
+        return Rejected("the search is more than the database takes at once; ask for less", status=400)
+    return None

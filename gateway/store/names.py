@@ -6,19 +6,17 @@ Five hundred accession numbers are one list and not five hundred selections: wha
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import sqlalchemy as sa
-from sqlalchemy.sql import ColumnElement
+from functools import lru_cache
 
 from gateway.errors import Rejected
 from gateway.r4 import definitions
 from gateway.r4.expression import compile_expression
 from gateway.store import values
 from gateway.store.query import Condition, split_bars, unescaped
+from gateway.store.sql import TRUE, Sql, any_of, is_one_of, sql
 
 #: The names asked for (none: any) and the system or type they are of (``None``: any).
 Name = tuple[tuple[str, ...], str | None]
-Sql = ColumnElement[bool]
 
 
 def token(found: Condition, value: str) -> Name:
@@ -32,6 +30,7 @@ def token(found: Condition, value: str) -> Name:
     return codes, values.key(parts[0]) if has_system else None
 
 
+@lru_cache(maxsize=1024)
 def _system_is_implied(kind: str, code: str) -> bool:
     """An element of type ``code`` has its system by its binding, so a client may name it though it is not in the resource."""
     parameter = definitions.search_parameters()[kind][code]
@@ -55,7 +54,7 @@ def reference(found: Condition, value: str, base: str) -> Name | None:
     return (values.key(logical_id),), kind or None
 
 
-def any_of(names: Iterable[Name], name_column: ColumnElement[str], system_column: ColumnElement[str]) -> Sql:
+def are_named(names: Iterable[Name], name_column: Sql, system_column: Sql) -> Sql:
     """That a row is one of them, one list for each system."""
     lists: dict[str | None, set[str]] = {}
     options: list[Sql] = []
@@ -63,8 +62,8 @@ def any_of(names: Iterable[Name], name_column: ColumnElement[str], system_column
         if wanted:
             lists.setdefault(system, set()).update(wanted)
         else:
-            options.append(sa.true() if system is None else system_column == system)
+            options.append(TRUE if system is None else sql("{} = {}", system_column, system))
     for system, wanted_names in lists.items():
-        listed = name_column.in_(sorted(wanted_names))
-        options.append(listed if system is None else sa.and_(listed, system_column == system))
-    return sa.or_(sa.false(), *options)
+        listed = is_one_of(name_column, sorted(wanted_names))
+        options.append(listed if system is None else sql("({} AND {} = {})", listed, system_column, system))
+    return any_of(options)

@@ -31,7 +31,7 @@ def date_windows(filters: Sequence[Filter]) -> list[Window]:
     """Conditions that bound a date from both sides, for dates of which a resource has one at most."""
     by_code: dict[tuple[str, str], list[Condition]] = {}
     for found in filters:
-        if isinstance(found, Condition) and found.kind == "date" and _is_single(found) and _has_one(found.type, found.code):
+        if isinstance(found, Condition) and found.kind == "date" and _is_single(found) and has_one(found.type, found.code):
             by_code.setdefault((found.type, found.code), []).append(found)
     return [tuple(window) for window in by_code.values() if _is_bounded(window)]
 
@@ -46,7 +46,7 @@ def _is_bounded(window: Sequence[Condition]) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _has_one(kind: str, code: str) -> bool:
+def has_one(kind: str, code: str) -> bool:
     """Whether the parameter reads one element that does not repeat. The types of a choice are one element."""
     parameter = definitions.search_parameters()[kind].get(code)
     if parameter is None or code.startswith("_"):

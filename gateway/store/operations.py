@@ -20,7 +20,7 @@ from gateway.r4 import definitions
 from gateway.r4.validate import validate
 from gateway.store.bundle import BAD_REQUEST, PRECONDITION_FAILED, Change
 from gateway.store.references import Resolver
-from gateway.store.search import Stored
+from gateway.store.stored import Stored
 
 UNPROCESSABLE = 422
 MAX_CRITERIA = 20

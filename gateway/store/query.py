@@ -22,7 +22,7 @@ MAX_OR_VALUES = 500
 MAX_CONDITIONS = 50
 MAX_CHAIN = 3
 MAX_SORT_KEYS = 3
-#: Selections of one search. Each is written, compiled and planned, a millisecond or so, before the limit of time begins to count.
+#: Selections of one search. Each is written and planned, a part of a millisecond, before the limit of time begins to count.
 MAX_COST = 500
 #: Values of a list that cost as much as a selection.
 _LIST = 10
@@ -298,7 +298,7 @@ def _read_has(kind: str, name: str, value: str, depth: int) -> Has:
 
 
 def check_cost(filters: Iterable[Filter]) -> None:
-    """Raises :class:`Rejected` (400) for what would be compiled for seconds: many values many times, chains over every type."""
+    """Raises :class:`Rejected` (400) for what would be planned for long: many values many times, chains over every type."""
     if sum(map(_cost, filters)) > MAX_COST:
         raise _bad(
             "this search asks too much at once: give fewer values, or name the types of its chains, like subject:Patient.name"

@@ -12,11 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-from sqlalchemy.sql import ColumnElement
+from typing import Any, LiteralString, Protocol
 
 from gateway.errors import Rejected
 from gateway.r4 import definitions
@@ -24,7 +20,8 @@ from gateway.r4.canonical import decode
 from gateway.store.compartment import PATIENT
 from gateway.store.index import Indexer, ParamIds
 from gateway.store.query import Chain, Filter, Has, Query
-from gateway.store.tables import REF, RES
+from gateway.store.reader import Reader
+from gateway.store.sql import Sql, any_of, is_one_of, named_once, sql
 from gateway.store.writer import decompress
 
 #: The Patient compartment without the Patient itself, and without Groups, which would tell of others.
@@ -39,7 +36,7 @@ _NEVER = frozenset({"Binary", "Bundle", "Group", "OperationOutcome", "Patient"})
 #: A patient that a resource names; the store writes JSON without blanks.
 _PATIENT = re.compile(rb'"reference":"(?:[^"]*/)?Patient[/?]([^"/?#|]*)')
 
-Sql = ColumnElement[bool]
+_PARAM, _TARGET = Sql("param"), Sql("target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,42 +105,45 @@ class GroupFence:
         self._rid = rid
         self._gone = gone
         self._ids = param_ids
-        self._known: dict[object, sa.CTE] = {}
+        self._known: dict[object, Sql] = {}
 
-    def _once(self, key: object, make: Callable[[], sa.Select[Any] | sa.CompoundSelect[Any]]) -> sa.Select[Any]:
+    def _once(self, key: object, make: Callable[[], Sql]) -> Sql:
         """A selection that stands at the head of the statement, once however often it is asked for (``WITH``): nested in each other
         they would be deeper than SQLite's parser is."""
         if key not in self._known:
-            self._known[key] = make().cte()
-        return sa.select(*self._known[key].c)
+            selection = make()
+            self._known[key] = sql("SELECT * FROM {}", named_once("bounds", len(self._known), selection))
+        return self._known[key]
 
     @classmethod
-    def read(cls, connection: Connection, group: str, param_ids: ParamIds) -> GroupFence:
+    def read(cls, reader: Reader, group: str, param_ids: ParamIds) -> GroupFence:
         """Raises :class:`Rejected` (403) when there is no such Group: then nothing is to be seen."""
-        row = connection.execute(sa.select(RES).where(RES.c.type == "Group", RES.c.id == group, sa.not_(RES.c.deleted))).first()
+        row = reader.first(sql("SELECT rid, body FROM res WHERE type = 'Group' AND id = {} AND NOT deleted", group))
         if row is None:
             raise Rejected("the Group that this token is limited to is not there", status=403)
-        named = [(_patient_id(member), member.get("inactive") is True) for member in _group_members(row.body)]
+        rid, body = row
+        named = [(_patient_id(member), member.get("inactive") is True) for member in _group_members(body)]
         gone = sorted({name for name, inactive in named if inactive})
         members = frozenset(name for name, _ in named) - set(gone) - {""}
-        return cls(group, row.rid, members, gone, param_ids)
+        return cls(group, rid, members, gone, param_ids)
 
     def visible(self, kinds: Iterable[str]) -> Sql:
         """That a row of one of these types is seen."""
         wanted = frozenset(kinds)
-        options: list[Sql] = [sa.false()]
+        options: list[Sql] = []
         if "Patient" in wanted:
-            options.append(sa.and_(RES.c.type == "Patient", RES.c.id.in_(self._member_rows())))
+            options.append(sql("(res.type = 'Patient' AND res.id IN ({}))", self._member_rows()))
         if "Group" in wanted:
-            options.append(sa.and_(RES.c.type == "Group", RES.c.id == self.group))
+            options.append(sql("(res.type = 'Group' AND res.id = {})", self.group))
         if own := sorted(wanted & COMPARTMENT.keys() - {"Provenance"}):
-            options.append(sa.and_(RES.c.rid.in_(self._own(own)), RES.c.rid.not_in(self._others(own, _ABOUT_ONE))))
+            others = self._others(own, _ABOUT_ONE)
+            options.append(sql("(res.rid IN ({}) AND res.rid NOT IN ({}))", self._own(own), others))
         if "Provenance" in wanted:
             options.append(self._vouched())
         if same := sorted(wanted & DEFINITIONS):
-            options.append(RES.c.type.in_(same))
+            options.append(is_one_of(Sql("res.type"), same))
         options += [self._named(kind) for kind in sorted(wanted - COMPARTMENT.keys() - DEFINITIONS - _NEVER)]
-        return sa.or_(*options)
+        return any_of(options)
 
     def shows(self, kind: str, logical_id: str, body: bytes) -> bool:
         """That a body names nobody outside. A second look at what the index let through: names can stand where no index looks."""
@@ -161,80 +161,81 @@ class GroupFence:
             return False
         return kind == "Patient" or (kind != "Provenance" and bool(owners(decode(body), indexer) & self.members))
 
-    def _member_rows(self) -> sa.Select[Any]:
+    def _member_rows(self) -> Sql:
         """The ids of the members. Membership may have ended: such members stay in the index, so they are named and left out."""
         return self._once("members", self._active)
 
-    def _active(self) -> sa.Select[Any]:
-        param = self._ids["Group", "member"]
-        rows = sa.select(REF.c.target).where(REF.c.param == param, REF.c.kind == "Patient", REF.c.rid == self._rid)
-        return rows.where(REF.c.target.not_in(self._gone)) if self._gone else rows
+    def _active(self) -> Sql:
+        return sql(
+            "SELECT target FROM ref WHERE param = {} AND kind = 'Patient' AND rid = {} AND NOT ({})",
+            self._ids["Group", "member"],
+            self._rid,
+            is_one_of(_TARGET, self._gone),
+        )
 
-    def _own(self, kinds: Sequence[str]) -> sa.Select[Any]:
+    def _own(self, kinds: Sequence[str]) -> Sql:
         return self._once(("own", *kinds), lambda: self._owned(kinds))
 
-    def _owned(self, kinds: Sequence[str]) -> sa.CompoundSelect[Any]:
+    def _owned(self, kinds: Sequence[str]) -> Sql:
         """What is about a member; and what names one otherwise (as its performer) and is about nobody else.
 
         Two selections, so that the many that are about somebody outside are looked at only where there is something of the second kind.
         """
-        about, beside = (
-            sa.select(REF.c.rid).where(
-                REF.c.param.in_([number for kind, code, number in self._compartment(kinds) if (code in _ABOUT_ONE) is is_about]),
-                REF.c.kind == "Patient",
-                REF.c.target.in_(self._member_rows()),
-            )
-            for is_about in (True, False)
-        )
-        subjects = [number for kind, code, number in self._compartment(kinds) if code in _ABOUT_ONE]
-        others = sa.select(REF.c.rid).where(REF.c.param.in_(subjects), REF.c.kind == "Patient")
-        return about.union_all(beside.where(REF.c.rid.not_in(others.where(REF.c.target.not_in(self._member_rows())))))
+        pairs = [(kind, code) for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._ids]
+        about = self._params(pair for pair in pairs if pair[1] in _ABOUT_ONE)
+        beside = self._params(pair for pair in pairs if pair[1] not in _ABOUT_ONE)
+        members = self._member_rows()
+        return sql(
+            "SELECT rid FROM ref WHERE {} AND kind = 'Patient' AND target IN ({}) UNION ALL "
+            "SELECT rid FROM ref WHERE {} AND kind = 'Patient' AND target IN ({}) "
+            "AND rid NOT IN (SELECT rid FROM ref WHERE {} AND kind = 'Patient' AND target NOT IN ({}))",
+            about, members, beside, members, about, members,
+        )  # fmt: skip
 
-    def _compartment(self, kinds: Sequence[str]) -> list[tuple[str, str, int]]:
-        return [(kind, code, self._ids[kind, code]) for kind in kinds for code in COMPARTMENT[kind] if (kind, code) in self._ids]
+    def _params(self, pairs: Iterable[tuple[str, str]]) -> Sql:
+        return is_one_of(_PARAM, [self._ids[pair] for pair in pairs])
 
-    def _others(self, kinds: Sequence[str], without: Collection[str] = ()) -> sa.Select[Any]:
+    def _others(self, kinds: Sequence[str], without: Collection[str] = ()) -> Sql:
         """What names a patient outside. :meth:`shows` would hide it too, but counts, pages and chains would tell that it is there."""
-        params = [
-            number
-            for (kind, code), number in self._ids.items()
-            if kind in kinds and code not in without and _may_name(kind, code, "Patient")
+        pairs = [
+            (kind, code) for kind, code in self._ids if kind in kinds and code not in without and _may_name(kind, code, "Patient")
         ]
-        named = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == "Patient")
-        return self._once(("others", *params), lambda: named.where(REF.c.target.not_in(self._member_rows())))
+        pattern: LiteralString = "SELECT rid FROM ref WHERE {} AND kind = 'Patient' AND target NOT IN ({})"
+        return self._once(("others", *pairs), lambda: sql(pattern, self._params(pairs), self._member_rows()))
 
-    def _own_ids(self) -> sa.Select[Any]:
+    def _own_ids(self) -> Sql:
         """(type, id) of the members and of what stands in their compartments, Provenance aside."""
         return self._once("own ids", self._owned_ids)
 
-    def _owned_ids(self) -> sa.Select[Any]:
-        table = RES.alias()
-        kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
-        patients = sa.and_(table.c.type == "Patient", table.c.id.in_(self._member_rows()))
-        return sa.select(table.c.type, table.c.id).where(sa.or_(table.c.rid.in_(self._own(kinds)), patients))
+    def _owned_ids(self) -> Sql:
+        own = self._own(sorted(COMPARTMENT.keys() - {"Provenance"}))
+        pattern: LiteralString = "SELECT type, id FROM res WHERE rid IN ({}) OR (type = 'Patient' AND id IN ({}))"
+        return sql(pattern, own, self._member_rows())
 
     def _vouched(self) -> Sql:
         """A Provenance that is about something of ours, and about nothing of a patient that is not."""
-        param = self._ids["Provenance", "target"]
-        target = sa.tuple_(REF.c.kind, REF.c.target)
-        ours = sa.select(REF.c.rid).where(REF.c.param == param, target.in_(self._own_ids()))
-        about_people = REF.c.kind.in_(sorted(COMPARTMENT.keys() | {"Patient", "Group"}))
-        others = sa.select(REF.c.rid).where(REF.c.param == param, about_people, target.not_in(self._own_ids()))
-        alien = RES.c.rid.not_in(self._others(["Provenance"]))
-        vouched, not_vouched = self._once("vouched", lambda: ours), self._once("not vouched", lambda: others)
-        return sa.and_(RES.c.type == "Provenance", RES.c.rid.in_(vouched), RES.c.rid.not_in(not_vouched), alien)
+        targets = sql("param = {}", self._ids["Provenance", "target"])
+        ours = sql("SELECT rid FROM ref WHERE {} AND (kind, target) IN ({})", targets, self._own_ids())
+        about_people = is_one_of(Sql("kind"), sorted(COMPARTMENT.keys() | {"Patient", "Group"}))
+        others = sql("SELECT rid FROM ref WHERE {} AND {} AND (kind, target) NOT IN ({})", targets, about_people, self._own_ids())
+        return sql(
+            "(res.type = 'Provenance' AND res.rid IN ({}) AND res.rid NOT IN ({}) AND res.rid NOT IN ({}))",
+            self._once("vouched", lambda: ours),
+            self._once("not vouched", lambda: others),
+            self._others(["Provenance"]),
+        )
 
     def _named(self, kind: str) -> Sql:
         """A thing that is nobody's, named by a resource of ours."""
-        params = [
-            number
-            for (source, code), number in self._ids.items()
+        pairs = [
+            (source, code)
+            for source, code in self._ids
             if source in COMPARTMENT and source != "Provenance" and _may_name(source, code, kind)
         ]
-        kinds = sorted(COMPARTMENT.keys() - {"Provenance"})
-        found = sa.select(REF.c.target).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.rid.in_(self._own(kinds)))
-        named = self._once(("named", kind), lambda: found)
-        return sa.and_(RES.c.type == kind, RES.c.id.in_(named), RES.c.rid.not_in(self._others([kind])))
+        own = self._own(sorted(COMPARTMENT.keys() - {"Provenance"}))
+        pattern: LiteralString = "SELECT target FROM ref WHERE {} AND kind = {} AND rid IN ({})"
+        named = self._once(("named", kind), lambda: sql(pattern, self._params(pairs), kind, own))
+        return sql("(res.type = {} AND res.id IN ({}) AND res.rid NOT IN ({}))", kind, named, self._others([kind]))
 
 
 def _may_name(source: str, code: str, kind: str) -> bool:

@@ -5,55 +5,30 @@ Pages are cut by key and not by offset: the next page starts behind the last row
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql import ColumnElement
 
 from gateway.errors import Rejected
-from gateway.r4 import definitions
-from gateway.r4.canonical import decode
 from gateway.store import dates
+from gateway.store.asked import asked_of
 from gateway.store.bookmarks import read_bookmark, write_bookmark
 from gateway.store.bundle import ID
-from gateway.store.index import Indexer
-from gateway.store.predicates import Scope, conditions
-from gateway.store.query import Include, Query, SortKey
+from gateway.store.included import Includer
+from gateway.store.predicates import Scope
+from gateway.store.query import Query, SortKey
 from gateway.store.reach import EVERYTHING, Fence, Reach
-from gateway.store.tables import DAT, INDEX_TABLES, REF, RES
-from gateway.store.writer import decompress
+from gateway.store.reader import Reader
+from gateway.store.rows import TABLES
+from gateway.store.sql import NOTHING, Sql, Value, all_of, is_one_of, listed, one_after_another, sql
+from gateway.store.stored import COLUMNS, WIDTH, Row, Stored, as_stored
 
-MAX_INCLUDED = 5000
-MAX_INCLUDE_ROUNDS = 4
 #: Of all bodies on one page, as JSON: a study of 500 images has 75 kB, and a page is held in memory, in XML several times.
 MAX_PAGE_BYTES = 32 << 20
-_CHUNK = 500
 
 Mode = Literal["match", "include"]
-SortValue = str | int | float
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One version of a resource as it was written."""
-
-    type: str
-    id: str
-    version: int
-    updated: int  #: microseconds since 1970, UTC
-    deleted: bool
-    body: bytes  #: JSON; empty when deleted
-
-    def resource(self) -> dict[str, Any]:
-        tree: dict[str, Any] = decode(self.body)
-        return tree
-
-    @property
-    def last_updated(self) -> str:
-        return dates.as_instant(self.updated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +54,38 @@ class _Bookmark:
 
     total: int | None
     rid: int
-    keys: tuple[SortValue, ...]
+    keys: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a search selects from, the number of the resource in it, and what must hold. ``is_plain``: one range of an index in the order of
+    resources, quickly counted. ``dated``: the parameter whose one date of the resource stands there as ``low`` and ``high``."""
+
+    table: Sql
+    rid: Sql
+    where: Sql
+    is_plain: bool
+    dated: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A value to sort by, what must be joined to ``res`` for it, and how it is called on the page."""
+
+    value: Sql
+    joined: Sql
+    name: Sql
+    is_descending: bool
+
+    def order(self, column: Sql) -> Sql:
+        return sql("{} DESC", column) if self.is_descending else column
 
 
 def run(
-    connection: Connection,
+    reader: Reader,
     query: Query,
     scope: Scope,
-    indexer: Indexer,
     start: str | None,
     reach: Reach = EVERYTHING,
     fence: Fence | None = None,
@@ -96,29 +95,40 @@ def run(
     Raises :class:`Rejected`: 400 when ``start`` is no bookmark of such a search, 403 for a question about what is out of reach.
     """
     reach.check(query)
-    kinds = RES.c.type.in_(query.types) if query.types else RES.c.type == query.type
-    where = [kinds, sa.not_(RES.c.deleted), *conditions(query.filters, scope)]
-    if scope.within:
-        where.append(scope.within(query.types or (query.type,)))
     mark = read_bookmark(start, _Bookmark) if start else None
     if mark and not _fits(mark, query.sort):
         raise Rejected("_page does not belong to this search", status=400)
+    source = _source(query, scope)
     warnings = [f"unknown search parameter '{name}' was ignored" for name in query.ignored]
     if query.only_count:  # a count has no entries, so no room for warnings
-        number = connection.execute(sa.select(sa.func.count()).select_from(RES).where(*where)).scalar_one()
-        return Page((), number, None, (), query.used)
-    rows, total = _matches(connection, query, scope, where, mark)
+        return Page((), _count(reader, source), None, (), query.used)
+    rows, total = _matches(reader, query, scope, source, mark)
     shown, found = _fitting(rows[: query.count])
     following = None
     if len(rows) > len(shown) and shown:
-        following = write_bookmark(_Bookmark(total, shown[-1].rid, tuple(shown[-1][len(RES.columns) :][: len(query.sort)])))
+        last = shown[-1]
+        following = write_bookmark(_Bookmark(total, last[0], tuple(last[WIDTH : WIDTH + len(query.sort)])))
     matches = _shown(found, fence)
-    included = _shown(_included(connection, query, scope, indexer, matches, warnings, reach), fence)
-    entries = [Entry(stored, "match") for stored in matches] + [Entry(stored, "include") for stored in included]
+    entries = [Entry(stored, "match") for stored in matches]
+    if query.includes:
+        beside = Includer(reader, scope, reach, MAX_PAGE_BYTES).included(query.includes, matches, warnings)
+        entries += [Entry(stored, "include") for stored in _shown(beside, fence)]
     return Page(tuple(entries), total, following, tuple(warnings), query.used)
 
 
-def _fitting(rows: Sequence[Any]) -> tuple[Sequence[Any], list[Stored]]:
+def _source(query: Query, scope: Scope) -> _Source:
+    asked = asked_of(query.filters, scope)
+    if asked.rows:
+        found, is_plain = sql("({}) AS found", asked.rows.source()), asked.rows.in_order and not asked.conditions
+        return _Source(found, Sql("found.rid"), all_of(asked.conditions), is_plain, asked.dated)
+    types = query.types or (query.type,)
+    parts = [is_one_of(Sql("res.type"), types), Sql("NOT res.deleted"), *asked.conditions]
+    if scope.within:
+        parts.append(scope.within(types))
+    return _Source(_RES, Sql("res.rid"), all_of(parts), len(parts) == 2)
+
+
+def _fitting(rows: Sequence[Row]) -> tuple[Sequence[Row], list[Stored]]:
     """As many as have room on a page, one at least; the next page begins behind them."""
     found: list[Stored] = []
     size = 0
@@ -131,8 +141,8 @@ def _fitting(rows: Sequence[Any]) -> tuple[Sequence[Any], list[Stored]]:
     return rows[: len(found)], found
 
 
-def _shown(found: Sequence[Stored], fence: Fence | None) -> list[Stored]:
-    return [one for one in found if fence is None or fence.shows(one.type, one.id, one.body)]
+def _shown(found: list[Stored], fence: Fence | None) -> list[Stored]:
+    return found if fence is None else [one for one in found if fence.shows(one.type, one.id, one.body)]
 
 
 def _fits(mark: _Bookmark, sort: Sequence[SortKey]) -> bool:
@@ -141,72 +151,106 @@ def _fits(mark: _Bookmark, sort: Sequence[SortKey]) -> bool:
     return [isinstance(value, str) for value in mark.keys] == texts
 
 
-def as_stored(row: Any) -> Stored:
-    body = decompress(row.body) if row.body else b""
-    return Stored(row.type, row.id, row.version, row.updated, row.deleted, body)
-
-
 def current(connection: Connection, kind: str, logical_id: str) -> Stored | None:
-    """The current version (``deleted`` may be set), or ``None`` when there never was one."""
+    """The current version (``deleted`` may be set) as an open transaction sees it, or ``None`` when there never was one."""
+    return read(Reader.within(connection), kind, logical_id)
+
+
+def read(reader: Reader, kind: str, logical_id: str, fence: Fence | None = None) -> Stored | None:
+    """As :func:`current`, within bounds."""
     if not ID.fullmatch(logical_id):
         return None
-    row = connection.execute(sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)).first()
-    return as_stored(row) if row else None
+    where = sql("res.type = {} AND res.id = {}", kind, logical_id)
+    row = reader.first(sql("SELECT {} FROM res WHERE {}", COLUMNS, all_of([where, fence.visible([kind])]) if fence else where))
+    stored = as_stored(row) if row else None
+    return stored if stored is None or fence is None or fence.shows(kind, logical_id, stored.body) else None
 
 
 def _matches(
-    connection: Connection, query: Query, scope: Scope, where: Sequence[ColumnElement[bool]], mark: _Bookmark | None
-) -> tuple[Sequence[Any], int | None]:
-    """One row more than the page holds, and the total. The bodies are read last, of the page alone: a sorter that carries those of all
-    matches would read the whole store. The total is counted in the same pass, on the first page; the others remember it."""
+    reader: Reader, query: Query, scope: Scope, source: _Source, mark: _Bookmark | None
+) -> tuple[Sequence[Row], int | None]:
+    """One row more than the page holds, and the total, which is counted on the first page; the others remember it.
+
+    The bodies are read last, of the page alone: a sorter that carries those of all matches would read the whole store. What looks at all
+    matches counts them in the same pass; a plain question stops where the page is full, and the page is the total when it is not.
+    """
+    keys = [_key(query.type, key, scope, source, number) for number, key in enumerate(query.sort)]
     counted = mark is None and query.total != "none"
-    source: sa.FromClause = RES
-    keys: list[ColumnElement[Any]] = []
-    for key in query.sort:
-        column, joined = _sort_column(query.type, key, scope)
-        keys.append(column)
-        if joined is not None:
-            source = source.outerjoin(joined, joined.c.rid == RES.c.rid)
-    names = [f"key{number}" for number in range(len(keys))]
-    named = [column.label(name) for name, column in zip(names, keys, strict=True)]
-    total = [sa.func.count().over().label("total")] if counted else []
-    found = sa.select(RES.c.rid, *named, *total)
-    found = found.select_from(source).where(*where)
-    if mark:
-        found = found.where(_behind(query.sort, keys, mark))
-    page = found.order_by(*_order(query.sort, named), RES.c.rid).limit(query.count + 1).subquery("page")
-    shown = [page.c[name] for name in names]
-    statement = sa.select(RES, *shown, *(page.c[one.name] for one in total)).join_from(page, RES, RES.c.rid == page.c.rid)
-    rows = connection.execute(statement.order_by(*_order(query.sort, shown), page.c.rid)).all()
-    if counted:
-        return rows, rows[0].total if rows else 0
-    return rows, mark.total if mark else None
+    at_once = counted and (bool(keys) or not source.is_plain)
+    rows = reader.rows(_statement(source, keys, mark, query.count + 1, with_total=at_once))
+    if not counted:
+        return rows, mark.total if mark else None
+    if at_once:
+        return rows, rows[0][-1] if rows else 0
+    return rows, len(rows) if len(rows) <= query.count else _count(reader, source)
 
 
-def _order(sort: Sequence[SortKey], columns: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
-    return [column.desc() if key.descending else column.asc() for key, column in zip(sort, columns, strict=True)]
+def _statement(source: _Source, keys: Sequence[_Key], mark: _Bookmark | None, limit: int, *, with_total: bool) -> Sql:
+    """Rows of :data:`COLUMNS`, then the values sorted by, then the total."""
+    named = [sql("{} AS {}", key.value, key.name) for key in keys]
+    shown = [key.name for key in keys]
+    if with_total:
+        named.append(Sql("count(*) OVER () AS total"))
+        shown.append(Sql("page.total"))
+    order = [key.order(key.name) for key in keys]
+    page = sql(
+        "SELECT {} FROM {}{} WHERE {} ORDER BY {} LIMIT {}",
+        listed([sql("{} AS rid", source.rid), *named]),
+        source.table,
+        one_after_another([key.joined for key in keys]),
+        all_of([source.where, _behind(keys, mark, source.rid)]) if mark else source.where,
+        listed([*order, source.rid]),
+        limit,
+    )
+    return sql(
+        "SELECT {} FROM ({}) AS page JOIN res ON res.rid = page.rid ORDER BY {}",
+        listed([COLUMNS, *shown]),
+        page,
+        listed([*order, Sql("page.rid")]),
+    )
 
 
-def _sort_column(kind: str, key: SortKey, scope: Scope) -> tuple[ColumnElement[Any], sa.Subquery | None]:
+def _count(reader: Reader, source: _Source) -> int:
+    number: int = reader.rows(sql("SELECT count(*) FROM {} WHERE {}", source.table, source.where))[0][0]
+    return number
+
+
+_RES = Sql("res")
+_NAMES = [(Sql("key0"), Sql("sort0")), (Sql("key1"), Sql("sort1")), (Sql("key2"), Sql("sort2"))]
+#: What of an index is sorted by: its first column of values. Dates have their own way.
+_SORTED = {
+    "token": Sql("code"),
+    "reference": Sql("target"),
+    "string": Sql("folded"),
+    "quantity": Sql("low"),
+    "number": Sql("low"),
+    "uri": Sql("value"),
+}
+
+
+def _key(kind: str, key: SortKey, scope: Scope, source: _Source, number: int) -> _Key:
     """The value to sort by; of several the lowest going up, the highest going down. What has none comes last."""
-    if key.code == "_id":
-        return RES.c.id, None
-    if key.code == "_lastUpdated":
-        return RES.c.updated, None
-    table = INDEX_TABLES[key.kind]
-    column = DAT.c.high if key.kind == "date" and key.descending else list(table.columns)[1]
-    pick = sa.func.max(column) if key.descending else sa.func.min(column)
-    param = table.c.param == scope.param_ids[kind, key.code]
+    name, table = _NAMES[number]
+    if key.code in ("_id", "_lastUpdated"):
+        column = Sql("res.id") if key.code == "_id" else Sql("res.updated")
+        if source.table != _RES:
+            column = sql("(SELECT {} FROM res WHERE res.rid = {})", column, source.rid)
+        return _Key(column, NOTHING, name, key.descending)
+    if key.code == source.dated:
+        return _Key(Sql("found.high" if key.descending else "found.low"), NOTHING, name, key.descending)
+    param = scope.param_ids[kind, key.code]
     if key.kind == "date":  # these have an index by resource
         # "+ 0": else SQLite takes the index that is in this order, and walks it until it meets the resource
-        pick = sa.func.max(column + 0) if key.descending else sa.func.min(column + 0)
-        own = sa.select(pick).where(param, table.c.rid == RES.c.rid).correlate(RES).scalar_subquery()
-        return sa.func.coalesce(own, _behind_all(key)), None
-    chosen = sa.select(table.c.rid, pick.label("value")).where(param).group_by(table.c.rid).subquery()
-    return sa.func.coalesce(chosen.c.value, _behind_all(key)), chosen
+        pick = Sql("max(high + 0)") if key.descending else Sql("min(low + 0)")
+        own = sql("(SELECT {} FROM dat WHERE dat.param = {} AND dat.rid = {})", pick, param, source.rid)
+        return _Key(sql("coalesce({}, {})", own, _behind_all(key)), NOTHING, name, key.descending)
+    pick = sql("max({})" if key.descending else "min({})", _SORTED[key.kind])
+    chosen = sql("SELECT rid, {} AS value FROM {} WHERE param = {} GROUP BY rid", pick, TABLES[key.kind], param)
+    joined = sql(" LEFT JOIN ({}) AS {} ON {}.rid = {}", chosen, table, table, source.rid)
+    return _Key(sql("coalesce({}.value, {})", table, _behind_all(key)), joined, name, key.descending)
 
 
-def _behind_all(key: SortKey) -> SortValue:
+def _behind_all(key: SortKey) -> Value:
     if key.kind == "date":
         return dates.EARLIEST - 1 if key.descending else dates.LATEST + 1
     if key.kind in ("quantity", "number"):
@@ -214,105 +258,10 @@ def _behind_all(key: SortKey) -> SortValue:
     return "" if key.descending else "\U0010ffff"
 
 
-def _behind(sort: Sequence[SortKey], keys: Sequence[ColumnElement[Any]], mark: _Bookmark) -> ColumnElement[bool]:
+def _behind(keys: Sequence[_Key], mark: _Bookmark, rid: Sql) -> Sql:
     """Strictly after the bookmark, in an order whose directions may differ from key to key."""
-    after: ColumnElement[bool] = RES.c.rid > mark.rid
-    for key, column, value in reversed(list(zip(sort, keys, mark.keys, strict=True))):
-        beyond = column < value if key.descending else column > value
-        after = sa.or_(beyond, sa.and_(column == value, after))
+    after = sql("{} > {}", rid, mark.rid)
+    for key, value in reversed(list(zip(keys, mark.keys, strict=True))):
+        beyond = "({} < {} OR ({} = {} AND {}))" if key.is_descending else "({} > {} OR ({} = {} AND {}))"
+        after = sql(beyond, key.value, value, key.value, value, after)
     return after
-
-
-def _included(
-    connection: Connection,
-    query: Query,
-    scope: Scope,
-    indexer: Indexer,
-    matches: Sequence[Stored],
-    warnings: list[str],
-    reach: Reach,
-) -> list[Stored]:
-    not_told = "what is of types that this token may not read is not included"
-    found: dict[tuple[str, str], Stored] = {}
-    seen = {(stored.type, stored.id) for stored in matches}
-    frontier = list(matches)
-    size = sum(len(stored.body) for stored in matches)
-    for round_number in range(MAX_INCLUDE_ROUNDS):
-        fresh: list[Stored] = []
-        for include in query.includes:
-            if round_number and not include.iterate:
-                continue
-            step = _referring if include.reverse else _referred
-            for stored in step(connection, include, scope, indexer, frontier, seen):
-                if not reach.may_read(stored.type):
-                    warnings += [] if not_told in warnings else [not_told]
-                    continue
-                seen.add((stored.type, stored.id))
-                found[stored.type, stored.id] = stored
-                fresh.append(stored)
-                size += len(stored.body)
-                if len(found) >= MAX_INCLUDED or size > MAX_PAGE_BYTES:
-                    warnings.append(f"only the first {len(found)} included resources are shown; ask for smaller pages")
-                    return list(found.values())
-        frontier = fresh
-        if not frontier:
-            break
-    return list(found.values())
-
-
-def _referred(
-    connection: Connection,
-    include: Include,
-    scope: Scope,
-    indexer: Indexer,
-    frontier: Sequence[Stored],
-    seen: set[tuple[str, str]],
-) -> Iterable[Stored]:
-    """``_include``: what the resources point to."""
-    wanted: dict[str, set[str]] = {}
-    for stored in frontier:
-        if include.source in ("*", stored.type):
-            for kind, logical_id in indexer.references(stored.resource(), None if include.code == "*" else include.code):
-                if (kind, logical_id) not in seen and include.target in (None, kind):
-                    wanted.setdefault(kind, set()).add(logical_id)
-    for kind, ids in sorted(wanted.items()):
-        for part in _chunks(sorted(ids)):
-            within = [scope.within([kind])] if scope.within else []
-            yield from _select(connection, RES.c.type == kind, RES.c.id.in_(part), *within)
-
-
-def _referring(
-    connection: Connection,
-    include: Include,
-    scope: Scope,
-    _indexer: Indexer,
-    frontier: Sequence[Stored],
-    seen: set[tuple[str, str]],
-) -> Iterable[Stored]:
-    """``_revinclude``: what points to the resources."""
-    targets: dict[str, list[str]] = {}
-    for stored in frontier:
-        if include.target in (None, stored.type):
-            targets.setdefault(stored.type, []).append(stored.id)
-    params = [
-        number
-        for (kind, code), number in scope.param_ids.items()
-        if include.source in ("*", kind) and include.code in ("*", code) and not code.endswith(":identifier")
-    ]
-    for kind, ids in targets.items():
-        for part in _chunks(ids):
-            rows = sa.select(REF.c.rid).where(REF.c.param.in_(params), REF.c.kind == kind, REF.c.target.in_(part))
-            within = [scope.within(definitions.resource_types())] if scope.within else []
-            for stored in _select(connection, RES.c.rid.in_(rows), *within):
-                if (stored.type, stored.id) not in seen:
-                    yield stored
-
-
-def _select(connection: Connection, *where: ColumnElement[bool]) -> Iterable[Stored]:
-    # "+ 0", and a look at "deleted" afterwards: else SQLite walks the index of all resources of the type, which is in this order
-    statement = sa.select(RES).where(*where).order_by(RES.c.rid + 0).limit(MAX_INCLUDED)
-    return (as_stored(row) for row in connection.execute(statement) if not row.deleted)
-
-
-def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))

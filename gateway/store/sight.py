@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-from sqlalchemy.sql import ColumnElement
-
 from gateway.errors import Rejected
 from gateway.store.index import Indexer
 from gateway.store.predicates import Scope, condition
 from gateway.store.query import Chain, Filter, Has, parse
 from gateway.store.reach import Fence, GroupFence, Reach
-from gateway.store.tables import RES
+from gateway.store.reader import Reader
+from gateway.store.sql import Sql, all_of, any_of, sql
 
-Sql = ColumnElement[bool]
 _MOST_CONDITIONS = 20
 
 
@@ -65,8 +61,9 @@ class Sight:
         parts = [self.group.visible(wanted)] if self.group else []
         for kind in wanted:
             if kind in self.narrowed:
-                parts.append(self.narrowed[kind] if len(wanted) == 1 else sa.or_(RES.c.type != kind, self.narrowed[kind]))
-        return sa.and_(sa.true(), *parts)
+                of_kind = self.narrowed[kind]
+                parts.append(of_kind if len(wanted) == 1 else sql("(res.type <> {} OR {})", kind, of_kind))
+        return all_of(parts)
 
     def shows(self, kind: str, logical_id: str, body: bytes) -> bool:
         """As :meth:`GroupFence.shows`."""
@@ -79,13 +76,13 @@ class Sight:
         return self.group is None or self.group.shows_version(kind, logical_id, body, indexer, current=current)
 
 
-def read_sight(connection: Connection, reach: Reach, scope: Scope) -> Fence | None:
+def read_sight(reader: Reader, reach: Reach, scope: Scope) -> Fence | None:
     """``None`` for one without bounds. Raises :class:`Rejected` (403) when his Group is not there."""
-    group = GroupFence.read(connection, reach.group, scope.param_ids) if reach.group is not None else None
+    group = GroupFence.read(reader, reach.group, scope.param_ids) if reach.group is not None else None
     if not reach.only:
         return group
     narrowed: dict[str, Sql] = {}
     for kind, queries in reach.only:
-        found = sa.or_(sa.false(), *(sa.and_(*(condition(one, scope) for one in narrowing(kind, query))) for query in queries))
-        narrowed[kind] = sa.and_(narrowed[kind], found) if kind in narrowed else found
+        found = any_of([all_of([condition(one, scope) for one in narrowing(kind, query)]) for query in queries])
+        narrowed[kind] = all_of([narrowed[kind], found]) if kind in narrowed else found
     return Sight(group, narrowed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -31,9 +31,11 @@ from gateway.store.operations import Criteria, Operation, Planned, plan
 from gateway.store.predicates import Scope
 from gateway.store.query import Query, parse
 from gateway.store.reach import EVERYTHING, Fence, Reach
-from gateway.store.search import Page, Stored
+from gateway.store.reader import Reader, Readers
+from gateway.store.search import Page
 from gateway.store.sight import read_sight
-from gateway.store.tables import HIST, INDEX_TABLES, INDEXED, PARAM, RES
+from gateway.store.stored import Stored
+from gateway.store.tables import INDEX_TABLES, INDEXED, PARAM, RES
 from gateway.store.writer import Outcome
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -72,6 +74,7 @@ class FhirStore:
         self._zone = ZoneInfo(timezone)
         self._write_lock = threading.Lock()  # SQLite would make the threads of one process wait by polling
         self._database.migrate(_MIGRATIONS)
+        self._readers = Readers(self._database)
         left_out = () if index_instances else (_INSTANCE,)
         with self._database.write() as connection:
             writer.lock_writers(connection)
@@ -133,31 +136,23 @@ class FhirStore:
         """At most two. A parameter that is not known is an error here: criteria that are ignored match everything."""
         query = dataclasses.replace(parse(kind, criteria, strict=True), count=2, total="none")
         scope = Scope(self._param_ids, self._zone, self._clock(), base)
-        return [entry.stored for entry in search.run(connection, query, scope, self._indexer, None).entries]
+        return [entry.stored for entry in search.run(Reader.within(connection), query, scope, None).entries]
 
     def read(self, kind: str, logical_id: str, *, reach: Reach = EVERYTHING) -> Stored | None:
         """The current version (``deleted`` may be set), or ``None`` when there never was one within ``reach``."""
         if not ID.fullmatch(logical_id) or not reach.may_read(kind):
             return None
-        wanted = sa.select(RES).where(RES.c.type == kind, RES.c.id == logical_id)
-        with self._database.read() as connection:
-            fence = self._fence(connection, reach)
-            row = connection.execute(wanted.where(fence.visible([kind])) if fence else wanted).first()
-        stored = search.as_stored(row) if row else None
-        return stored if stored is None or fence is None or fence.shows(kind, logical_id, stored.body) else None
+        with self._reading() as reader:
+            return search.read(reader, kind, logical_id, self._fence(reader, reach))
 
     def vread(self, kind: str, logical_id: str, version: int, *, reach: Reach = EVERYTHING) -> Stored | None:
         """One version, current or earlier."""
         current = self.read(kind, logical_id, reach=reach)
         if current is None or current.version == version:
             return current
-        names = RES.c.type, RES.c.id
-        earlier = sa.select(*names, HIST).join_from(HIST, RES, HIST.c.rid == RES.c.rid)
-        earlier = earlier.where(RES.c.type == kind, RES.c.id == logical_id, HIST.c.version == version)
-        with self._database.read() as connection:
-            fence = self._fence(connection, reach)
-            row = connection.execute(earlier).first()
-        found = search.as_stored(row) if row else None
+        with self._reading() as reader:
+            fence = self._fence(reader, reach)
+            found = history.version(reader, kind, logical_id, version)
         seen = found and (fence is None or fence.shows_version(kind, logical_id, found.body, self._indexer, current=False))
         return found if seen else None
 
@@ -169,15 +164,15 @@ class FhirStore:
 
     def history_page(self, query: HistoryQuery, *, reach: Reach = EVERYTHING) -> HistoryPage:
         """One page of the versions of a resource, of a type, or of everything. Raises :class:`~gateway.errors.Rejected` (400)."""
-        with self._reading() as connection:
-            fence = self._fence(connection, reach)
+        with self._reading() as reader:
+            fence = self._fence(reader, reach)
             if fence is None:
-                return history.run(connection, query)
+                return history.run(reader, query)
 
             def keeps(stored: Stored, current: bool) -> bool:
                 return fence.shows_version(stored.type, stored.id, stored.body, self._indexer, current=current)
 
-            return history.run(connection, query, history.Bounds(fence.visible, keeps))
+            return history.run(reader, query, history.Bounds(fence.visible, keeps))
 
     def search(
         self,
@@ -215,7 +210,7 @@ class FhirStore:
         """As :meth:`search`, in a transaction that is open (``then`` of :meth:`write`): what it wrote is there. Others wait meanwhile."""
         query = self._asked(kind, parameters, reach)
         with limited(connection, min(self._query_secs, QUERY_SECS_OF_WRITERS)):
-            return self._page(connection, query, parameters, base, reach)
+            return self._page(Reader.within(connection), query, parameters, base, reach)
 
     @staticmethod
     def _asked(kind: str, parameters: Sequence[tuple[str, str]], reach: Reach, *, strict: bool = False) -> Query:
@@ -238,28 +233,28 @@ class FhirStore:
         return self._run(query, parameters, base, reach)
 
     def _run(self, query: Query, parameters: Sequence[tuple[str, str]], base: str, reach: Reach) -> Page:
-        with self._reading() as connection:
-            return self._page(connection, query, parameters, base, reach)
+        with self._reading() as reader:
+            return self._page(reader, query, parameters, base, reach)
 
-    def _page(self, connection: Connection, query: Query, parameters: Sequence[tuple[str, str]], base: str, reach: Reach) -> Page:
+    def _page(self, reader: Reader, query: Query, parameters: Sequence[tuple[str, str]], base: str, reach: Reach) -> Page:
         start = next((value for name, value in parameters if name == "_page"), None)
-        fence = self._fence(connection, reach)
+        fence = self._fence(reader, reach)
         scope = Scope(self._param_ids, self._zone, self._clock(), base, fence.visible if fence else None)
-        return search.run(connection, query, scope, self._indexer, start, reach, fence)
+        return search.run(reader, query, scope, start, reach, fence)
 
-    def _fence(self, connection: Connection, reach: Reach) -> Fence | None:
-        return read_sight(connection, reach, Scope(self._param_ids, self._zone, self._clock(), ""))
+    def _fence(self, reader: Reader, reach: Reach) -> Fence | None:
+        if reach.group is None and not reach.only:
+            return None
+        return read_sight(reader, reach, Scope(self._param_ids, self._zone, self._clock(), ""))
 
     def exporter(self, reach: Reach = EVERYTHING, *, in_a_hurry: bool = False) -> Exporter:
         """Reads many resources at once: for bulk export and tables. ``in_a_hurry``: somebody waits, as for a search."""
         seconds = self._query_secs if in_a_hurry else EXPORT_SECS
         return Exporter(self._database, self._param_ids, self._indexer, self._zone, self._clock, reach, seconds)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _reading(self) -> AbstractContextManager[Reader]:
         """A view in which no statement runs longer than a client may make it. Raises :class:`~gateway.errors.Rejected` (400)."""
-        with self._database.read() as connection, limited(connection, self._query_secs):
-            yield connection
+        return self._readers.reading(self._query_secs)
 
     def counts(self) -> dict[str, int]:
         """Number of resources by type, without deleted ones."""
@@ -268,6 +263,7 @@ class FhirStore:
             return {row[0]: row[1] for row in sorted(rows.all())}
 
     def close(self) -> None:
+        self._readers.close()
         self._database.close()
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from gateway.errors import Misconfigured, Rejected
+from gateway.errors import Misconfigured, Rejected, Retryable
 from gateway.r4.validate import validate
 from gateway.store import FhirStore
 from tests.fhir_samples import DCM, OBSERVATIONS, PATIENT, PT_STUDY, UCUM, deletion, filled, transaction
@@ -318,3 +319,52 @@ def test_long_values_are_stored_and_found(store: FhirStore) -> None:
 def test_a_database_that_cannot_be_used_is_a_mistake_in_the_settings() -> None:
     with pytest.raises(Misconfigured):
         FhirStore("mysql://localhost/x")
+
+
+def test_a_window_finds_what_takes_long_and_what_does_not(store: FhirStore) -> None:
+    day = dt.timedelta(days=1)
+    start = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    periods = {
+        f"o{before}-{length}": {"start": (start - before * day).isoformat(), "end": (start + (length - before) * day).isoformat()}
+        for before in (0, 1, 2, 3, 40)
+        for length in (1, 2, 3, 30, 90)
+    }
+    periods["open"] = {"start": (start - 400 * day).isoformat()}
+    taken = [{**OBSERVATIONS[0], "id": name, "effectivePeriod": period} for name, period in periods.items()]
+    for one in taken:
+        one.pop("effectiveDateTime", None)
+    store.transact(transaction(*taken))
+    begins = {name: dt.datetime.fromisoformat(period["start"]) for name, period in periods.items()}
+    ends = {
+        name: dt.datetime.fromisoformat(period["end"]) + dt.timedelta(seconds=1) if "end" in period else start + 9000 * day
+        for name, period in periods.items()
+    }
+    end = start + 7 * day
+    touching = {name for name in periods if ends[name] > start and begins[name] < end}
+    window = "date=gt2026-02-28T23:59:59Z&date=lt2026-03-08T00:00:00Z&_count=200"
+    assert set(find(store, "Observation", window)) == touching
+    newest_first = find(store, "Observation", f"{window}&_sort=-date")
+    assert [ends[name] for name in newest_first] == sorted((ends[name] for name in touching), reverse=True)
+    by_beginning = find(store, "Observation", f"{window}&_sort=date")
+    assert [begins[name] for name in by_beginning] == sorted(begins[name] for name in touching)
+    within = find(store, "Observation", "date=2026-03&_count=200")
+    assert set(within) == {name for name in periods if begins[name] >= start and ends[name] <= start + 31 * day}
+
+
+def test_who_reads_cannot_write(store: FhirStore) -> None:
+    with pytest.raises((Retryable, sa.exc.DBAPIError)), store._readers.reading(5) as reader:
+        reader.run("DELETE FROM res")
+
+
+@pytest.mark.needs("postgres")
+def test_a_connection_that_was_cut_off_while_it_waited_is_replaced(postgres_url: str) -> None:
+    store = FhirStore(postgres_url)
+    store.transact(transaction(PATIENT))
+    assert len(find(store, "Patient", "")) == 1
+    engine = sa.create_engine(postgres_url)
+    with engine.begin() as connection:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        assert connection.exec_driver_sql(others).all()
+    engine.dispose()
+    assert len(find(store, "Patient", "")) == 1
+    store.close()

@@ -219,6 +219,16 @@ def pages(store: FhirStore, parameters: list[tuple[str, str]], count: int) -> It
             return
 
 
+def by_id(patients: list[Tree], observations: list[Tree]) -> dict[str, Tree]:
+    """The patients, each with the codes that were observed of him."""
+    known = {item["id"]: {**item, "codes": set()} for item in patients}
+    for item in observations:
+        found = known.get(item.get("subject", {}).get("reference", "").partition("/")[2])
+        if found:
+            found["codes"] |= {coding["code"] for coding in item["code"]["coding"]}
+    return known
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     patients=_patients,
@@ -230,13 +240,9 @@ def test_search_agrees_with_a_plain_reading(
     store: FhirStore, patients: list[Tree], observations: list[Tree], questions: list[list[Question]], count: int
 ) -> None:
     load(store, patients, observations)
-    by_id = {item["id"]: {**item, "codes": set()} for item in patients}
-    for item in observations:
-        found = by_id.get(item.get("subject", {}).get("reference", "").partition("/")[2])
-        if found:
-            found["codes"] |= {coding["code"] for coding in item["code"]["coding"]}
+    known = by_id(patients, observations)
     for asked in questions:
-        expected = {f"o{n}" for n, item in enumerate(observations) if all(q.holds(item, by_id) for q in asked)}
+        expected = {f"o{n}" for n, item in enumerate(observations) if all(q.holds(item, known) for q in asked)}
         parameters = [(question.name, question.value) for question in asked]
         shown = [name for page in pages(store, parameters, count) for name in page]
         assert sorted(shown) == sorted(expected), asked
@@ -249,14 +255,17 @@ def test_search_agrees_with_a_plain_reading(
     keys=st.lists(
         st.sampled_from(["code", "-code", "value-quantity", "-value-quantity", "cycle", "-cycle", "-_id"]), min_size=1, max_size=3
     ),
+    asked=st.lists(_questions, max_size=1),
     count=st.integers(1, 3),
 )
 def test_pages_follow_the_order_of_several_keys(
-    store: FhirStore, patients: list[Tree], observations: list[Tree], keys: list[str], count: int
+    store: FhirStore, patients: list[Tree], observations: list[Tree], keys: list[str], asked: list[Question], count: int
 ) -> None:
     load(store, patients, observations)
-    shown = [name for page in pages(store, [("_sort", ",".join(keys))], count) for name in page]
-    expected = [f"o{number}" for number in range(len(observations))]
+    parameters = [(question.name, question.value) for question in asked]
+    shown = [name for page in pages(store, [*parameters, ("_sort", ",".join(keys))], count) for name in page]
+    known = by_id(patients, observations)
+    expected = [f"o{number}" for number, item in enumerate(observations) if all(q.holds(item, known) for q in asked)]
     by_rid = {name: place for place, name in enumerate(n for page in pages(store, [], 50) for n in page)}
     expected.sort(key=by_rid.__getitem__)
     for key in reversed(keys):

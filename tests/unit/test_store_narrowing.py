@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from gateway.store import FhirStore
 from gateway.store.narrowing import date_windows, paired
 from gateway.store.query import Condition, parse
+from gateway.store.reader import Reader
 
 MONTH = [("date", "ge2026-01-01"), ("date", "lt2026-02-01")]
 
@@ -70,15 +70,20 @@ def test_what_is_no_pair_stays_as_it_is(asked: list[tuple[str, str]]) -> None:
         [*MONTH, ("code", "s|c"), ("_sort", "date")],
     ],
 )
-def test_no_search_walks_what_fits_the_wider_condition(tmp_path: Path, asked: list[tuple[str, str]]) -> None:
+def test_no_search_walks_what_fits_the_wider_condition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str]]
+) -> None:
     store = FhirStore(f"sqlite:///{tmp_path / 'store.db'}")
     plans: list[str] = []
 
-    def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("SELECT") and "page" in statement:
-            plans.extend(row[3] for row in cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+    run = Reader.run
 
-    sa.event.listen(store._database.engine, "before_cursor_execute", explain)
+    def explained(reader: Reader, text: str, values: Any = ()) -> Any:
+        if text.startswith("SELECT"):
+            plans.extend(row[3] for row in run(reader, f"EXPLAIN QUERY PLAN {text}", values))
+        return run(reader, text, values)
+
+    monkeypatch.setattr(Reader, "run", explained)
     store.search("Observation", asked)
     store.close()
     assert plans
