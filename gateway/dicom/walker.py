@@ -109,7 +109,11 @@ class Walk:
 
     def text(self, tag: int) -> str:
         """The value as ASCII without padding: for UIDs, code strings, dates. Not for names."""
-        return self.value(tag).decode("ascii", "replace").strip(" \0")
+        element = self.elements.get(tag)
+        if element is None:
+            return ""
+        _, _, offset, length = element
+        return str(self.buffer[offset : offset + length], "ascii", "replace").strip(" \0")
 
 
 class _Encoding(NamedTuple):
