@@ -21,6 +21,7 @@ from pydicom.datadict import keyword_for_tag
 
 from gateway.dicom.inflate import CANNOT_UNDERSTAND as CANNOT_UNDERSTAND
 from gateway.dicom.inflate import Overflow, inflate
+from gateway.dicom.layouts import Layouts
 from gateway.errors import Rejected
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap.mmap"
@@ -88,6 +89,7 @@ DEFAULT_LIMITS = Limits()
 _SOUND: dict[tuple[bytes, bool, bool, int], int] = {}
 _SOUND_MOST = 4096
 _REPEATS_MOST_BYTES = 8192
+_LAYOUTS: Layouts[Element] = Layouts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,11 @@ class Walk:
 
     def text(self, tag: int) -> str:
         """The value as ASCII without padding: for UIDs, code strings, dates. Not for names."""
-        return self.value(tag).decode("ascii", "replace").strip(" \0")
+        element = self.elements.get(tag)
+        if element is None:
+            return ""
+        _, _, offset, length = element
+        return str(self.buffer[offset : offset + length], "ascii", "replace").strip(" \0")
 
 
 class _Encoding(NamedTuple):
@@ -139,11 +145,21 @@ def walk(
     if transfer_syntax_uid == DEFLATED_LITTLE:
         with memoryview(buffer) as whole, whole[start:] as deflated:
             buffer, start = inflate(deflated, limits.inflated_from(len(deflated)), overflow), 0
+    if isinstance(buffer, bytearray) and limits is DEFAULT_LIMITS and not start:  # an object in memory, as it came
+        elements = _LAYOUTS.find(encoding.header.format, buffer)
+        if elements is None:
+            elements = _walked(buffer, start, encoding, limits)
+            _LAYOUTS.learn(encoding.header.format, buffer, elements)
+    else:
+        elements = _walked(buffer, start, encoding, limits)
+    return Walk(elements, buffer, transfer_syntax_uid, encoding.implicit, encoding is not _EXPLICIT_BIG)
+
+
+def _walked(buffer: Buffer, start: int, encoding: _Encoding, limits: Limits) -> dict[int, Element]:
     elements: dict[int, Element] = {}
     if len(buffer) > start:
-        walker = _Walker(buffer, limits)
-        walker.top(start, encoding, elements)
-    return Walk(elements, buffer, transfer_syntax_uid, encoding.implicit, encoding is not _EXPLICIT_BIG)
+        _Walker(buffer, limits).top(start, encoding, elements)
+    return elements
 
 
 def name_of(tag: int) -> str:

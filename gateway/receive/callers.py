@@ -52,14 +52,13 @@ class CallerTrace:
         if "peer" not in fields:
             return
         with self._changed:
+            was_idle, was_urgent = not self._pending, self._is_urgent
             caller = self._caller(fields)
             if caller is None:
                 return
             caller.last_at = self._now()
-            was_idle = len(self._pending) == 1 and not self._is_urgent
-            is_news = _count(caller, event, fields)
-            self._is_urgent = self._is_urgent or is_news
-            if is_news or was_idle:
+            self._is_urgent = _count(caller, event, fields) or was_urgent
+            if was_idle or self._is_urgent != was_urgent:  # once per writing: a thread that is woken costs more than all the rest
                 self._changed.notify()
 
     def stop(self) -> None:

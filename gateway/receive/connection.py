@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -13,8 +14,8 @@ from gateway.receive.settings import ReceiveSettings
 from gateway.receive.talk import Host, State
 from gateway.receive.tls import TlsFailure, TlsSocket
 
-#: Linux: acknowledge at once. The kernel forgets it again and again, so it is set before each read. A sender that keeps Nagle's
-#: algorithm otherwise waits 40 ms, twice per object, for our delayed acknowledgement.
+#: Linux: acknowledge at once. The kernel forgets it again and again, so it is set after each read that is not answered. A sender that
+#: keeps Nagle's algorithm otherwise waits 40 ms, twice per object, for our delayed acknowledgement. An answer acknowledges by itself.
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 #: PS3.8 9.1.5: how long the peer may take to close after the end (ARTIM).
 _CLOSE_TIMEOUT_SECS = 5.0
@@ -62,10 +63,8 @@ class Connection:
         return not (self.is_paused or self.association.is_within_message or self._framer.is_within_pdu)
 
     def read(self, room: memoryview) -> bool:
-        """Take what has come, through ``room``; False when the peer is gone."""
+        """Take what has come, through ``room``; False when the peer is gone. Call ``advance`` before ``room`` is used again."""
         try:
-            if _QUICKACK is not None:
-                self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             count = self.sock.recv_into(room)
         except BlockingIOError:
             return True
@@ -86,8 +85,13 @@ class Connection:
 
     def advance(self) -> None:
         """Work through complete PDUs until one needs the loop's help (``association.job``, ``action``) or none is left."""
+        association = self.association
         if contained("association_input", self._advance) is None:
-            self.association.abort(guard.NOT_SPECIFIED, "an internal fault")
+            association.abort(guard.NOT_SPECIFIED, "an internal fault")
+        self._framer.keep()
+        if _QUICKACK is not None and association.job is None and association.action is None and not association.out:
+            with contextlib.suppress(OSError):  # gone: the next read will say so
+                self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def _advance(self) -> bool:
         association, framer = self.association, self._framer

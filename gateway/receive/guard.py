@@ -51,7 +51,7 @@ class Framer:
 
     def __init__(self, caps: Mapping[int, int]) -> None:
         self.caps = caps
-        self._buffer = bytearray()
+        self._buffer: bytearray | memoryview = bytearray()
         self._start = 0
 
     @property
@@ -60,13 +60,22 @@ class Framer:
         return self._start < len(self._buffer)
 
     def feed(self, piece: memoryview) -> None:
-        # A new buffer each time: a view of the old one may still be in somebody's hands.
-        rest = self._buffer[self._start :]
-        rest += piece
-        self._buffer, self._start = rest, 0
+        """Take what was read. It is not copied: call ``keep`` before its room is used for anything else."""
+        if self._start < len(self._buffer):
+            # A new buffer each time: a view of the old one may still be in somebody's hands.
+            rest = bytearray(self._buffer[self._start :])
+            rest += piece
+            self._buffer, self._start = rest, 0
+        else:
+            self._buffer, self._start = piece, 0
+
+    def keep(self) -> None:
+        """Copy what is left of the piece that was fed."""
+        if isinstance(self._buffer, memoryview):
+            self._buffer, self._start = bytearray(self._buffer[self._start :]), 0
 
     def next_pdu(self) -> tuple[int, memoryview] | None:
-        """The next complete PDU: type and body, valid until the next ``feed``. Raises :class:`ProtocolViolation`."""
+        """The next complete PDU: type and body, valid until the next ``feed`` or ``keep``. Raises :class:`ProtocolViolation`."""
         start, available = self._start + _HEADER_BYTES, len(self._buffer)
         if start > available:
             return None

@@ -47,6 +47,7 @@ class Command:
 def decode_command(encoded: bytes | bytearray) -> Command:
     """Read a command set. Raises :class:`Rejected` when it is damaged or lacks what every request must have."""
     values: dict[int, bytes] = {}
+    encoded = bytes(encoded)
     pos, end = 0, len(encoded)
     while pos < end:
         if pos + 8 > end:
@@ -55,7 +56,7 @@ def decode_command(encoded: bytes | bytearray) -> Command:
         start, pos = pos + 8, pos + 8 + length
         if group != 0x0000 or pos > end:
             raise Rejected("The command holds an element that does not fit.", status=status.CANNOT_UNDERSTAND)
-        values[element] = bytes(encoded[start:pos])
+        values[element] = encoded[start:pos]
     for needed in (_COMMAND_FIELD, _MESSAGE_ID, _DATA_SET_TYPE):
         if len(values.get(needed, b"")) != 2 and not (needed == _MESSAGE_ID and _names_another(values)):
             raise Rejected(f"The command lacks (0000,{needed:04X}).", status=status.CANNOT_UNDERSTAND)

@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from struct import Struct
 
@@ -43,30 +44,23 @@ class Head:
     note: QuarantineNote | None
 
 
-@dataclass(frozen=True, slots=True)
 class Draft:
-    """What will be a record: particulars, Part 10 header, data set."""
+    """What will be a record: particulars, Part 10 header, data set; ``size_bytes`` of it, and how many of them are padding."""
 
-    told: bytes
-    header: bytes
-    data: bytearray
+    __slots__ = ("data", "header", "padding_bytes", "size_bytes", "told")
 
-    @property
-    def size_bytes(self) -> int:
-        return padded(self._bare_bytes)
-
-    @property
-    def padding_bytes(self) -> int:
-        return self.size_bytes - self._bare_bytes
-
-    @property
-    def _bare_bytes(self) -> int:
-        return HEAD.size + len(self.told) + len(self.header) + len(self.data)
+    def __init__(self, told: bytes, header: bytes, data: bytearray) -> None:
+        self.told, self.header, self.data = told, header, data
+        bare_bytes = HEAD.size + len(told) + len(header) + len(data)
+        self.size_bytes = padded(bare_bytes)
+        self.padding_bytes = self.size_bytes - bare_bytes
 
 
 def particulars(name: str, transfer_syntax_uid: str, note: QuarantineNote | None) -> bytes:
-    """What a record must tell beside the file itself."""
-    return json.dumps([name, transfer_syntax_uid, (note.reason, note.sender, note.received_at) if note else None]).encode()
+    """What a record must tell beside the file itself: JSON."""
+    if note is None:
+        return f"[{encode_basestring_ascii(name)}, {encode_basestring_ascii(transfer_syntax_uid)}, null]".encode()
+    return json.dumps([name, transfer_syntax_uid, (note.reason, note.sender, note.received_at)]).encode()
 
 
 def encode_head(generation: bytes, told: bytes, header: bytes, data_bytes: int) -> bytes:
