@@ -59,7 +59,7 @@ def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is
     gateway.launch()  # ready it will not be; the port is what counts
     try:
         target = AEAddress(ae_title="ISOBRIDGE", host="127.0.0.1", port=port)
-        until(lambda: scu.echo(target).ok, secs=60)
+        answers_echo(gateway, target)
         receiver = role(gateway, "receive")
         dataset = builders.pet(SOPInstanceUID="1.2.3.4.99")
         encoded = data_set_of(builders.part10(dataset))
@@ -77,6 +77,14 @@ def test_a_receiver_that_starts_on_a_full_disk_answers_and_replays_when_there_is
         until(lambda: acknowledged <= known(gateway), secs=60)
     finally:
         gateway.kill()
+
+
+def answers_echo(gateway: Installation, target: AEAddress) -> None:
+    try:
+        until(lambda: scu.echo(target).ok)
+    except AssertionError as error:
+        error.add_note(gateway.log_tail())
+        raise
 
 
 #: Bytes that are left free: nothing, less than a page, a page more each time, and room for some of the objects but not for all.
