@@ -1,6 +1,6 @@
 """A few threads for calls that block, such as those of the store, so that the loop never waits for one.
 
-As ``run_in_executor``, for a fifth of its cost. To wake a thread costs as much as a small call, so a thread that is awake takes the next
+As ``run_in_executor``, for less. To wake a thread is what costs most of a small call, so a thread that is awake takes the next
 call when it has done its own; only when a call has not been taken for a millisecond another thread is woken for it. Results that come
 at the same time wake the loop once.
 """

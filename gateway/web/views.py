@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from itertools import chain, islice
 from typing import Any
 from urllib.parse import parse_qsl
@@ -82,15 +83,13 @@ class _Api:
         limit = _limit(own["_limit"]) if "_limit" in own else None
         if self._running >= RUNS_AT_ONCE:
             return outcome(429, f"{RUNS_AT_ONCE} tables are being made; try again", headers={"Retry-After": str(_AGAIN_SECS)})
-        self._running += 1
-        try:
+        with ExitStack() as place:
+            self._running += 1
+            place.callback(self._ended)
             rows = await asyncio.to_thread(lambda: self._rows(view, where, own.get("group"), reach))
-        except BaseException:
-            self._running -= 1
-            raise
-        headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
-        written = WRITERS[form](view.columns, islice(rows, limit))
-        return _Table(written, self._ended, headers=headers, media_type=MEDIA_TYPES[form])
+            headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
+            written = WRITERS[form](view.columns, islice(rows, limit))
+            return _Table(written, place.pop_all().close, headers=headers, media_type=MEDIA_TYPES[form])
 
     def _ended(self) -> None:
         self._running -= 1

@@ -68,6 +68,8 @@ class Wire(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as end:
             rest, head = data[int(end.args[0]) :], self._head_without_upgrade()
             self.parser = httptools.HttpRequestParser(self)
+            # As uvicorn does: what follows the last request of a connection is passed over.
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             self.parser.feed_data(head)
             if rest:
                 self._feed(rest)
