@@ -157,7 +157,7 @@ def strike_each(
     survived = [point for point in points if not is_reached(point)]
     print(f"{len(points) - len(survived)} of {len(points)} crash points; not reached: {[str(point) for point in survived]}")
     assert len(points) > 15
-    assert len(survived) <= len(points) // 6  # which thread comes first is up to the machine
+    assert len(survived) <= len(points) // 3  # which thread comes first is up to the machine, the more so a busy one
 
 
 def with_fewer_pages(point: Point) -> list[Point]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+import sqlalchemy
 
 from gateway.model import JsonObject
 from gateway.publish.embedded import EmbeddedTarget
@@ -49,7 +50,13 @@ class Ours:
 
     def load(self, people: Iterable[Person]) -> Loaded:
         """Two transactions per patient, as the publisher sends them: the study, then the facts."""
-        return load(self.store_url, people)
+        loaded = load(self.store_url, people)
+        if self._url:  # what PostgreSQL does by itself within minutes
+            engine = sqlalchemy.create_engine(self._url)
+            with engine.begin() as connection:
+                connection.exec_driver_sql("ANALYZE")
+            engine.dispose()
+        return loaded
 
     @contextmanager
     def running(self) -> Iterator[str]:
