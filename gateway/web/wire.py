@@ -21,7 +21,7 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_FIELDS = 128
 #: Requests sent before the answers to earlier ones.
 MAX_PIPELINED = 16
-#: From the opening of a connection, or the first byte of a request, to the end of its head.
+#: From the opening of a connection, or the first byte after an answer or of a request, to the end of the next head.
 HEAD_SECS = 30.0
 _OF_UPGRADES = (b"upgrade", b"http2-settings", b"connection")
 
@@ -59,8 +59,12 @@ class Wire(HttpToolsProtocol):
             return
         if self._since_progress > MAX_HEAD_BYTES:
             self._refuse()
-        elif self._in_head and self._deadline is None and self._since_progress:
+        elif self._deadline is None and ((self._in_head and self._since_progress) or self._is_answered()):
+            # What is answered already may still have a body to come, and line breaks may come after it: no timer of uvicorn's runs then.
             self._deadline = self.loop.call_later(HEAD_SECS, self._too_slow)
+
+    def _is_answered(self) -> bool:
+        return self.cycle is not None and self.cycle.response_complete
 
     def _feed(self, data: bytes) -> None:
         try:

@@ -35,7 +35,7 @@ class Room:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append(scope)
-        body, more = b"", True
+        body, more = b"", scope["path"] != "/early"
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -198,6 +198,16 @@ def test_a_head_that_does_not_come_is_waited_for_so_long(room: Room, monkeypatch
         assert b"200" in client.recv(1 << 16)
         assert _sent(client, b"GET /x") == b""
     assert 0.9 <= time.monotonic() - started < 4.5, "closed by what ends idle connections"
+
+
+@pytest.mark.parametrize("after", [b"\r\n", b"a", b"abc", b"abcGET /x"], ids=["line break", "part", "body", "next head"])
+def test_a_connection_is_not_kept_for_what_follows_an_answer(room: Room, monkeypatch: pytest.MonkeyPatch, after: bytes) -> None:
+    monkeypatch.setattr(wire, "HEAD_SECS", 0.3)
+    first = GET + b"\r\n" if after == b"\r\n" else b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
+    with socket.create_connection(room.address, timeout=3) as client:
+        client.sendall(first)
+        assert b"200" in client.recv(1 << 16)
+        assert _sent(client, after) == b""
 
 
 def test_answers_have_the_form_that_http_wants(room: Room) -> None:
