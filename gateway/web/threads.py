@@ -65,9 +65,7 @@ class Threads:
             self._box = _Box(loop)
         future: asyncio.Future[T] = loop.create_future()
         self._waiting.append((self._box, future, work))
-        if len(self._asleep) == self._begun:
-            self._wake()
-        else:
+        if len(self._asleep) != self._begun or not self._wake():
             self._look_soon(self._box)
         return await future
 
@@ -83,13 +81,18 @@ class Threads:
             self._wake()
             self._look_soon(box)
 
-    def _wake(self) -> None:
-        try:
+    def _wake(self) -> bool:
+        """``False`` when there is nobody to wake."""
+        with contextlib.suppress(IndexError):
             self._asleep.popleft().release()
-        except IndexError:
-            if self._begun < self._count:
-                self._begun += 1
-                threading.Thread(target=self._live, name=f"{self._name}_{self._begun}", daemon=True).start()
+            return True
+        if self._begun == self._count:
+            return False
+        with contextlib.suppress(RuntimeError):  # the system gives no thread now: it is asked again at the next look
+            threading.Thread(target=self._live, name=f"{self._name}_{self._begun + 1}", daemon=True).start()
+            self._begun += 1
+            return True
+        return False
 
     def _live(self) -> None:
         bed = threading.Lock()

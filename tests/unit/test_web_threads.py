@@ -67,3 +67,21 @@ def test_no_token_comes_twice() -> None:
     drawn = [token() for _ in range(2000)]
     assert len(set(drawn)) == len(drawn)
     assert {len(one) for one in drawn} == {32}
+
+
+def test_a_thread_that_the_system_does_not_give_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, start, refusals = Threads(1, "scarce"), threading.Thread.start, ["first", "second"]
+
+    def scarce(thread: threading.Thread) -> None:
+        if refusals:
+            refusals.pop()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+
+    async def one() -> int:
+        return await asyncio.wait_for(threads.run(lambda: 7), 5)
+
+    assert asyncio.run(one()) == 7
+    assert not refusals
