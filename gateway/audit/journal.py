@@ -15,13 +15,14 @@ ROOM_BYTES = 1 << 20
 class Journal:
     """One file, begun empty. Raises ``OSError`` when it cannot be."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, room_bytes: int = ROOM_BYTES) -> None:
         self.path = path
+        self._room_bytes = room_bytes
         self._end = 0
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.posix_fallocate(handle, 0, ROOM_BYTES)
-            self._room = mmap.mmap(handle, ROOM_BYTES)
+            os.posix_fallocate(handle, 0, room_bytes)
+            self._room = mmap.mmap(handle, room_bytes)
         except OSError:
             path.unlink()
             raise
@@ -31,7 +32,7 @@ class Journal:
     def append(self, line: bytes) -> bool:
         """``False`` when there is no room left."""
         end = self._end + len(line)
-        if end > ROOM_BYTES:
+        if end > self._room_bytes:
             return False
         self._room[self._end : end] = line
         self._end = end

@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from gateway.audit.journal import Journal, lines
+from gateway.audit.journal import ROOM_BYTES, Journal, lines
 from gateway.audit.record import Record
 from gateway.database import Database
 from gateway.errors import Retryable
@@ -98,16 +98,16 @@ class AuditTrail:
         try:
             with self._lock:
                 if self._journal is None or not self._journal.append(line):
-                    self._begin().append(line)
+                    self._begin(len(line)).append(line)
                 self._wake()
         except OSError as error:
             raise Retryable(f"the audit trail cannot be written ({error.strerror})") from error
 
-    def _begin(self) -> Journal:
-        """The next journal. Called with the lock held."""
+    def _begin(self, least_bytes: int) -> Journal:
+        """The next journal, with room for the record that it is begun for. Called with the lock held."""
         self._end()
         self._serial += 1
-        self._journal = Journal(self._journals / f"{self._serial:012d}.jsonl")
+        self._journal = Journal(self._journals / f"{self._serial:012d}.jsonl", max(ROOM_BYTES, least_bytes))
         return self._journal
 
     def _end(self) -> None:

@@ -116,3 +116,14 @@ def test_records_are_in_the_file_before_a_kill(tmp_path: Path) -> None:
 )
 def test_every_record_is_a_valid_audit_event(changes: dict[str, object]) -> None:
     assert validate(audit_event(record(1, **changes), site="example")) == []
+
+
+def test_a_record_larger_than_a_journal_is_kept(tmp_path: Path) -> None:
+    """A reference to a patient may be of any length."""
+    trail = opened(tmp_path)
+    trail.note(record(0))
+    trail.note(record(1, patients=("p" * (ROOM_BYTES + 1),)))
+    trail.note(record(2))
+    trail.flush()
+    assert [one.key for one in trail.find(Asked()).records] == ["k2", "k1", "k0"]
+    trail.close()
