@@ -222,10 +222,7 @@ class Indexer:
 
 
 class _Memory(Generic[T]):
-    """Remembers by type, place and JSON, unless that is long.
-
-    Of two generations: what was asked for lately is still there when the older one goes.
-    """
+    """Remembers by type, place and JSON. Of two generations: what was asked for lately is still there when the older one goes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
