@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -213,7 +214,8 @@ class Follow:
     def _note_problem(self, number: int, reason: str) -> None:
         self._progress = replace(self._progress, problem=reason)
         self._tell(self._progress)
-        self._feeds.tell_problem(number, reason)
+        with suppress(Retryable):  # perhaps it is the ledger that is away
+            self._feeds.tell_problem(number, reason)
 
 
 def _after(place: Place, read: Sequence[Change]) -> Place:

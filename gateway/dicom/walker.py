@@ -148,18 +148,21 @@ def walk(
     if isinstance(buffer, bytearray) and limits is DEFAULT_LIMITS and not start:  # an object in memory, as it came
         elements = _LAYOUTS.find(encoding.header.format, buffer)
         if elements is None:
-            elements = _walked(buffer, start, encoding, limits)
-            _LAYOUTS.learn(encoding.header.format, buffer, elements)
+            elements, is_in_order = _walked(buffer, start, encoding, limits)
+            if is_in_order:  # else values were compared, and those of the next object may differ
+                _LAYOUTS.learn(encoding.header.format, buffer, elements)
     else:
-        elements = _walked(buffer, start, encoding, limits)
+        elements, _ = _walked(buffer, start, encoding, limits)
     return Walk(elements, buffer, transfer_syntax_uid, encoding.implicit, encoding is not _EXPLICIT_BIG)
 
 
-def _walked(buffer: Buffer, start: int, encoding: _Encoding, limits: Limits) -> dict[int, Element]:
+def _walked(buffer: Buffer, start: int, encoding: _Encoding, limits: Limits) -> tuple[dict[int, Element], bool]:
+    """The top level, and whether each element stands behind all with lower tags, so that none stands there twice."""
     elements: dict[int, Element] = {}
+    walker = _Walker(buffer, limits)
     if len(buffer) > start:
-        _Walker(buffer, limits).top(start, encoding, elements)
-    return elements
+        walker.top(start, encoding, elements)
+    return elements, walker.is_in_order
 
 
 def name_of(tag: int) -> str:
@@ -183,13 +186,14 @@ def _reject(reason: str) -> NoReturn:
 class _Walker:
     """The state of one pass: what is left of the caps."""
 
-    __slots__ = ("buffer", "limits", "nested_left", "size")
+    __slots__ = ("buffer", "is_in_order", "limits", "nested_left", "size")
 
     def __init__(self, buffer: Buffer, limits: Limits) -> None:
         self.buffer = buffer
         self.limits = limits
         self.size = len(buffer)
         self.nested_left = limits.nested_elements
+        self.is_in_order = True  #: of the top level
 
     def top(self, pos: int, encoding: _Encoding, elements: dict[int, Element]) -> None:
         """The data set itself: fill ``elements``. The hot loop: an ordinary element costs one pass through it."""
@@ -366,6 +370,7 @@ class _Walker:
         """PS3.5 7.1: ascending order, each at most once. Disorder harms nobody; two values for one element do."""
         if tag >> 16 in _FOREIGN_GROUPS:
             _reject(f"{name_of(tag)} belongs to a command or a file header, not into the object itself.")
+        self.is_in_order = False
         before = elements.get(tag)
         if before is not None and self._bytes(before) != self._bytes(element):
             _reject(f"{name_of(tag)} stands in the object twice, with different contents.")

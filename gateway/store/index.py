@@ -42,6 +42,8 @@ _Name = tuple[str, str, bytes]
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 #: Elements remembered, about a kilobyte each, and groups of elements, about five; for a while twice as many.
 _MOST_ELEMENTS, _MOST_GROUPS = 5_000, 500
+#: Longer ones (the file in a DocumentReference, the table of a CodeSystem) would take gigabytes together.
+_MOST_BYTES = 8192
 #: Elements that are large or never the same twice: series of an ImagingStudy, targets of a Provenance, members of a Group.
 _TOLD_ONCE = frozenset({"series", "target", "member", "identifier"})
 #: Elements (and values) that hardly two resources have alike.
@@ -234,6 +236,8 @@ class _Memory(Generic[T]):
         return found
 
     def put(self, name: _Name, found: T) -> T:
+        if len(name[2]) > _MOST_BYTES:
+            return found
         if len(self._young) >= self._most:
             self._young, self._old = {}, self._young
         self._young[name] = found

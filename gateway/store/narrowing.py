@@ -47,10 +47,13 @@ def _is_bounded(window: Sequence[Condition]) -> bool:
 
 @lru_cache(maxsize=512)
 def has_one(kind: str, code: str) -> bool:
-    """Whether the parameter reads one element that does not repeat. The types of a choice are one element."""
+    """Whether the parameter reads one element that does not repeat, and that has one row. The types of a choice are one element."""
     parameter = definitions.search_parameters()[kind].get(code)
     if parameter is None or code.startswith("_"):
         return False
-    paths = [part.path for part in compile_expression(parameter.expression, root=kind, elements=definitions.elements())]
+    parts = compile_expression(parameter.expression, root=kind, elements=definitions.elements())
+    if any(part.kind == "canonical" for part in parts):
+        return False  # two rows: with its version and without
+    paths = [part.path for part in parts]
     single = [set(element.keys()) for element in definitions.elements()[kind].values() if not element.many]
     return any(all(len(path) == 1 and path[0] in keys for path in paths) for keys in single)

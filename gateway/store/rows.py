@@ -76,9 +76,9 @@ class Rows:
 
 
 #: Two days in microseconds. What takes longer has an index of its own (``dat_long``), so that all else that touches an interval is found
-#: by where it begins, and not by walking everything that ends later.
+#: by where it begins, and not by walking everything that ends later. A sum: the length of what is open at both ends has no room in 64 bits.
 _LONG = 172_800_000_000
 _AROUND: LiteralString = (
-    "SELECT {} FROM dat WHERE param = {} AND low >= {} AND low < {} AND high - low <= 172800000000 AND {} UNION ALL "
-    "SELECT {} FROM dat WHERE high - low > 172800000000 AND param = {} AND high > {} AND low < {} AND {}"
+    "SELECT {} FROM dat WHERE param = {} AND low >= {} AND low < {} AND high <= low + 172800000000 AND {} UNION ALL "
+    "SELECT {} FROM dat WHERE high > low + 172800000000 AND param = {} AND high > {} AND low < {} AND {}"
 )

@@ -173,13 +173,11 @@ def write(connection: Connection, prepared: Sequence[Prepared], indexer: Indexer
 @contextmanager
 def uncollected() -> Iterator[None]:
     """A transaction makes ten thousands of tuples and no cycle: to look for cycles meanwhile takes a tenth of its time."""
-    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
-            gc.enable()
+        gc.enable()  # whatever it was: of two threads one could take the other's "off" for the state to go back to, and it stayed off
 
 
 def lock_writers(connection: Connection) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -282,6 +283,30 @@ def test_a_source_that_is_away_is_waited_for_and_its_problem_shown(house: House)
     run._tell = heal
     run.run(FEED, house.stop)
     assert (house.held(), house.ledger.feeds.listing()[0]["problem"]) == (digests(ITEMS[0]), None)
+
+
+def test_a_ledger_that_cannot_be_written_for_a_while_is_waited_for(one_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    feeds, failures = one_house.ledger.feeds, iter(range(3))
+
+    def at_times(action: Callable[..., None]) -> Callable[..., None]:
+        def act(*arguments: Any, **named: Any) -> None:
+            if next(failures, None) is not None:
+                raise Retryable("the database could not be written (database or disk is full)")
+            action(*arguments, **named)
+
+        return act
+
+    monkeypatch.setattr(feeds, "advance", at_times(feeds.advance))
+    monkeypatch.setattr(feeds, "tell_problem", at_times(feeds.tell_problem))
+
+    def heal(done: FollowProgress) -> None:
+        if done.objects:
+            one_house.stop.set()
+
+    run = one_house.follow(Log(ITEMS[0]))
+    run._tell = heal
+    run.run(FEED, one_house.stop)
+    assert one_house.held() == digests(ITEMS[0])
 
 
 def test_a_stop_keeps_what_was_taken_and_a_kill_costs_the_page(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

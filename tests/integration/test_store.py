@@ -368,3 +368,12 @@ def test_a_connection_that_was_cut_off_while_it_waited_is_replaced(postgres_url:
     engine.dispose()
     assert len(find(store, "Patient", "")) == 1
     store.close()
+
+
+def test_a_period_that_is_open_at_both_ends_is_kept_and_touches_everything(store: FhirStore) -> None:
+    unknown = {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}
+    open_one = {key: value for key, value in OBSERVATIONS[0].items() if not key.startswith("effective")}
+    store.transact(transaction({**open_one, "effectivePeriod": {"extension": [unknown]}}))
+    name = str(OBSERVATIONS[0]["id"])
+    assert find(store, "Observation", "date=ge2026-01-01&date=le2026-01-31") == [name]
+    assert find(store, "Observation", "date=2026-01") == []

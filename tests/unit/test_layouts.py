@@ -73,3 +73,14 @@ def test_many_layouts_are_forgotten_not_gathered() -> None:
             layouts.learn("<HHI", data, {1: Element(1, "", 8, size)})
     remembered = sum(layouts.find("<HHI", bytearray(8 + size)) is not None for size in range(1000))
     assert 0 < remembered <= 64
+
+
+def test_an_element_that_stood_twice_alike_is_refused_once_it_stands_there_twice_otherwise() -> None:
+    def data(first: bytes, second: bytes) -> bytearray:
+        header = b"\x10\x00\x20\x00LO\x04\x00"
+        return bytearray(header + first + header + second)
+
+    for _ in range(2):
+        walk(data(b"1234", b"1234"), EXPLICIT_LITTLE)
+    with pytest.raises(Rejected, match="PatientID stands in the object twice"):
+        walk(data(b"1234", b"5678"), EXPLICIT_LITTLE)

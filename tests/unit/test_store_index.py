@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -159,3 +160,17 @@ def test_a_reference_is_kept_as_type_and_id_or_whole(reference: str, expected: t
 def test_a_local_or_logical_reference_points_to_no_resource() -> None:
     assert list(values.references("Reference", {"reference": "#a"})) == []
     assert list(values.references("Reference", {"identifier": {"value": "1"}})) == []
+
+
+def test_what_is_long_is_indexed_but_not_remembered() -> None:
+    indexer = Indexer(IDS, ZoneInfo("Europe/Brussels"))
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            attachment = {"contentType": "application/pdf", "data": f"{number:02d}" * 100_000}
+            found = indexer.rows({"resourceType": "DocumentReference", "id": "d", "content": [{"attachment": attachment}]})
+            assert of(found, "tok", "DocumentReference", "contenttype") == {("application/pdf", "")}
+        del attachment
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()

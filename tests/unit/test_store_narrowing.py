@@ -11,6 +11,7 @@ from gateway.store import FhirStore
 from gateway.store.narrowing import date_windows, paired
 from gateway.store.query import Condition, parse
 from gateway.store.reader import Reader
+from tests.fhir_samples import transaction
 
 MONTH = [("date", "ge2026-01-01"), ("date", "lt2026-02-01")]
 
@@ -92,3 +93,18 @@ def test_no_search_walks_what_fits_the_wider_condition(
         if asked[0] not in MONTH:  # there the window itself is what is walked
             assert "dat_by_high" not in plan
         assert "qty USING PRIMARY KEY" not in plan
+
+
+def test_a_canonical_that_is_asked_for_with_its_version_and_without_is_found_once(tmp_path: Path) -> None:
+    store = FhirStore(f"sqlite:///{tmp_path / 'store.db'}")
+    code = {
+        "resourceType": "CodeSystem",
+        "id": "c",
+        "status": "draft",
+        "content": "supplement",
+        "supplements": "http://x.example/s|1",
+    }
+    store.transact(transaction(code))
+    page = store.search("CodeSystem", [("supplements", "http://x.example/s|1,http://x.example/s")])
+    assert ([entry.stored.id for entry in page.entries], page.total) == (["c"], 1)
+    store.close()

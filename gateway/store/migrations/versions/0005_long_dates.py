@@ -10,5 +10,5 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    long = sa.text("high - low > 172800000000")  # two days in microseconds, as in rows.py
+    long = sa.text("high > low + 172800000000")  # two days in microseconds, as in rows.py
     op.create_index("dat_long", "dat", ["param", "high", "low", "rid"], sqlite_where=long, postgresql_where=long)
