@@ -142,8 +142,8 @@ PLACES = [
     and not path.startswith("IssuerOfAccessionNumberSequence")  # rendering makes a system of it as well
     and vr_of(parse_path(path.rpartition(".")[2]).steps[-1].tag) not in ("US", "SS", "UL", "SL", "FL", "FD")  # no text fits there
     for place in (
-        [f"{path}.{keyword}" for keyword in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")]
-        if path.endswith("Sequence[0]")
+        [f"{path.removesuffix('[0]')}[0].{keyword}" for keyword in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")]
+        if path.removesuffix("[0]").endswith("Sequence")
         else [path]
     )
 ]
