@@ -39,6 +39,7 @@ class Telling:
     administration: str | None
     issues: tuple[Issue, ...] = ()
     also: tuple[str, ...] = ()  #: words that it was known by before its region had a name
+    is_joined: bool = False  #: a header's word on the patient's body that counts as that of a dose report
 
     @property
     def kind(self) -> str:
@@ -52,14 +53,14 @@ class Telling:
     @property
     def subject(self) -> str:
         """What the fact belongs to: its administration, its irradiation event, else its document, whatever took its place since."""
+        if self.document.rank is Source.IMAGE and self.kind == BODY and not self.is_joined:
+            study = self.document.shared.study.get("uid")
+            if study:  # whatever is known of administrations yet: each series of a study repeats what its headers say of the patient
+                return f"study|{study}"
         if self.administration is not None:
             return f"administration|{self.administration}"
         if KINDS[self.kind].administration is Link.NEVER and self.fields.get("event_uid"):
             return f"event|{self.fields['event_uid']}"
-        if self.document.rank is Source.IMAGE and self.kind == BODY and self.document.shared.study.get("uid"):
-            return (
-                f"study|{self.document.shared.study['uid']}"  # each series of a study repeats what its headers say of the patient
-            )
         return f"document|{self.document.line[-1]}"
 
     @property

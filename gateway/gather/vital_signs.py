@@ -1,7 +1,8 @@
 """Weight, height and the like of one patient at one time, told by a dose report and by image headers: one fact. Pure.
 
 A header dates them by its study, a report by the measurement or not at all. Within a day of each other and at one administration they are
-the same fact: the report counts first, and a difference is told. A study days later has a weight of its own.
+the same fact: the report counts first, and a difference is told. A study days later has a weight of its own. What only headers tell
+is a fact of their study, so that its id does not depend on what was known of administrations when it was made.
 """
 
 from __future__ import annotations
@@ -40,12 +41,15 @@ def _named(telling: Telling, known: dict[tuple[str, str], dict[str, dt.datetime 
     found = [
         words for words, other in known.get(_about(telling), {}).items() if not at or not other or abs(at - other) <= _ONE_VISIT
     ]
-    return replace(telling, words=found[0], also=(*telling.also, telling.words)) if len(found) == 1 else telling
+    if len(found) != 1:
+        return telling
+    return replace(telling, words=found[0], also=(*telling.also, telling.words), is_joined=True)
 
 
 def _about(telling: Telling) -> tuple[str, str]:
     """What it is of and what was measured, without the time: the last of its words."""
-    return telling.subject, telling.words.rpartition("|")[0]
+    of = telling.subject if telling.administration is None else f"administration|{telling.administration}"
+    return of, telling.words.rpartition("|")[0]
 
 
 def _moment(told: object) -> dt.datetime | None:

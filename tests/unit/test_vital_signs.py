@@ -76,3 +76,17 @@ def test_the_ct_of_the_visit_repeats_the_weight_and_alone_it_tells_it(tracers: i
         assert (one.fields["value"]["value"], bool(one.administration)) == (Decimal(75), tracers == 1)
     (alone,) = weights(ct)
     assert alone.administration is None
+
+
+@pytest.mark.parametrize("tracers", [1, 2])
+def test_a_weight_has_one_id_whatever_came_before_its_administration(tracers: int) -> None:
+    at = "2026-03-02T08:00:00+01:00"
+    pet, ct = image("1.9", "75", at, tracers=tracers), image("1.9", "75", at, tracers=0)
+    ct = dataclasses.replace(ct, key="ct", series={**ct.series, "uid": "1.9.9", "modality": "CT"}, mapping="ct_image")
+    ids = set()
+    for arrivals in ([[pet, ct]], [[ct], [ct, pet]], [[pet], [pet, ct]]):
+        ledger = Ledger()
+        for known in arrivals:
+            results = ledger.seal(known).results
+        ids |= {one.key for one in results if one.kind == "patient-characteristic"}
+    assert len(ids) == 1
