@@ -55,7 +55,9 @@ class Telling:
         """What the fact belongs to: its administration, its irradiation event, else its document, whatever took its place since."""
         if self.document.rank is Source.IMAGE and self.kind == BODY and not self.is_joined:
             study = self.document.shared.study.get("uid")
-            if study:  # whatever is known of administrations yet: each series of a study repeats what its headers say of the patient
+            if (
+                study
+            ):  # whatever is known of administrations yet: each series of a study repeats what its headers say of the patient
                 return f"study|{study}"
         if self.administration is not None:
             return f"administration|{self.administration}"
